@@ -1,0 +1,10 @@
+"""The pure rules: what a task is and what may become of it.
+
+    model ─┬─ lifecycle ── retry      what a report, a loss or a cancel turns a task into
+           ├─ order ── limits         which task is next, and who must wait
+           ├─ dag                     dependencies: cycles, releases, doomed children
+           └─ lease                   how long a claim holds, when it is renewed
+
+Nothing here reads a clock, draws a random number, awaits, logs or touches a file: every function is
+a table that a test can read out. Everything that decides lives here, once; stores only guard it.
+"""

@@ -1,0 +1,172 @@
+"""Which tasks a claim takes next: a pure ranking over the board of lanes.
+
+    1. drop lanes that are paused, at their limit, or that the worker has no handler for;
+    2. higher priority first;
+    3. within one priority, the tenant that has used the least worker time for its weight;
+    4. within one tenant, the lane whose head has waited longest;
+    5. and one claim in 16 goes to the oldest head that has waited over 60 s, so nothing starves.
+
+The answer is an ordered list of `(lane, quota)`; the store takes the heads of those lanes in that
+order until the worker's free slots are full. Sharing by virtual time is start-time fair queueing
+(Goyal, Vin and Cheng, 1996): a tenant that returns starts at the least active one, so that it can
+neither hoard credit while away nor be punished for it.
+"""
+
+from collections import defaultdict, deque
+from collections.abc import Iterable
+from heapq import heapify, heapreplace
+from typing import NamedTuple
+
+import msgspec
+
+from mainspring.core.limits import UNLIMITED, LimitRule, LimitState, allowance, names, rule_for
+from mainspring.core.model import SECOND_US, Lane
+
+AGEING_PERIOD = 16
+AGEING_AFTER_US = 60 * SECOND_US
+ESTIMATE_UNKNOWN_US = 1 * SECOND_US
+LANES_RANKED = 64
+
+
+class LaneHead(NamedTuple):
+    """A lane with ready tasks. `seq` is its oldest task's place in line: the store's clock, in
+    microseconds, at the moment that task became ready."""
+
+    lane_id: int
+    lane: Lane
+    seq: int
+
+
+class Quota(NamedTuple):
+    """Up to `limit` tasks from the head of a lane."""
+
+    lane_id: int
+    limit: int
+
+
+class Share(msgspec.Struct):
+    """A tenant's weight and the worker time it has used, divided by that weight."""
+
+    weight: float = 1.0
+    virtual_us: float = 0.0
+
+
+class Wanted(msgspec.Struct, frozen=True):
+    """What a worker can take. Empty `queues` means every queue."""
+
+    kinds: frozenset[str]
+    queues: frozenset[str] = frozenset()
+
+    def takes(self, lane: Lane) -> bool:
+        return lane.kind in self.kinds and (not self.queues or lane.queue in self.queues)
+
+
+class Board:
+    """A node's picture of what could be claimed. It may lag behind the store, which guards every claim."""
+
+    def __init__(self) -> None:
+        self.heads: dict[int, LaneHead] = {}
+        self.paused: frozenset[str] = frozenset()
+        self.rules: dict[str, LimitRule] = {}
+        self.usage: dict[str, LimitState] = {}
+        self.shares: dict[str, Share] = {}
+        self.estimates_us: dict[str, float] = {}
+        self.floor_us = 0.0
+        self.claimed = 0
+
+    def add(self, heads: Iterable[LaneHead]) -> None:
+        """Lanes that gained ready tasks. A known head stays: it is older."""
+        for head in heads:
+            self.heads.setdefault(head.lane_id, head)
+
+    def drop(self, lane_ids: Iterable[int]) -> None:
+        """Lanes that a claim found empty."""
+        for lane_id in lane_ids:
+            self.heads.pop(lane_id, None)
+
+    def room(self, lane: Lane, now_us: int) -> int:
+        """How many tasks of the lane may start now, by its queue's pause and by every limit on it."""
+        if lane.queue in self.paused:
+            return 0
+        if not self.rules:
+            return UNLIMITED
+        room = UNLIMITED
+        for name in names(lane):
+            rule = rule_for(name, self.rules)
+            if rule is not None:
+                room = min(room, allowance(rule, self.usage.get(name) or LimitState(), now_us))
+        return room
+
+    def charge(self, tenant: str, cost_us: float) -> None:
+        """Book worker time on a tenant: an estimate at the claim, the difference at the settle."""
+        share = self.shares.setdefault(tenant, Share())
+        share.virtual_us = max(share.virtual_us, self.floor_us) + cost_us / share.weight
+
+    def estimate_us(self, kind: str) -> float:
+        return self.estimates_us.get(kind, ESTIMATE_UNKNOWN_US)
+
+
+def rank(board: Board, wanted: Wanted, slots: int, now_us: int) -> list[Quota]:
+    """The lanes to claim from, in order. Pure but for `board.floor_us`, which rises with the ranking."""
+    open_lanes = [
+        (head, room)
+        for head in board.heads.values()
+        if wanted.takes(head.lane) and (room := board.room(head.lane, now_us)) > 0
+    ]
+    if not open_lanes:
+        return []
+    if len(open_lanes) == 1:
+        head, room = open_lanes[0]
+        return [Quota(head.lane_id, min(slots, room))]
+    ranked = _aged(board, open_lanes, slots, now_us)
+    levels: dict[int, list[tuple[LaneHead, int]]] = defaultdict(list)
+    for entry in open_lanes:
+        levels[entry[0].lane.priority].append(entry)
+    for priority in sorted(levels, reverse=True):
+        ranked += _fair(board, levels[priority], slots)
+        if len(ranked) >= LANES_RANKED:
+            break
+    return ranked
+
+
+def _aged(board: Board, lanes: list[tuple[LaneHead, int]], slots: int, now_us: int) -> list[Quota]:
+    """One in 16 of the tasks claimed by this node, for the heads that have waited over 60 s."""
+    turns = (board.claimed + slots) // AGEING_PERIOD - board.claimed // AGEING_PERIOD
+    if not turns:
+        return []
+    old = sorted((head.seq, head.lane_id) for head, _ in lanes if now_us - head.seq > AGEING_AFTER_US)
+    return [Quota(lane_id, 1) for _, lane_id in old[:turns]]
+
+
+def _fair(board: Board, lanes: list[tuple[LaneHead, int]], slots: int) -> list[Quota]:
+    """Share `slots` among the lanes of one priority by their tenants' virtual time."""
+    if len(lanes) == 1:
+        head, room = lanes[0]
+        return [Quota(head.lane_id, min(slots, room))]
+    lanes.sort(key=lambda entry: entry[0].seq)
+    tenants: dict[str, deque[tuple[LaneHead, int]]] = defaultdict(deque)
+    for entry in lanes:
+        tenants[entry[0].lane.tenant].append(entry)
+    virtual = {name: board.shares[name].virtual_us if name in board.shares else 0.0 for name in tenants}
+    board.floor_us = max(board.floor_us, min(virtual.values()))
+    turns = [(max(virtual[name], board.floor_us), order, name) for order, name in enumerate(tenants)]
+    heapify(turns)
+    quantum = max(1, slots // len(lanes))
+    quotas: dict[int, int] = {}
+    while slots > 0 and tenants:
+        used_us, order, name = turns[0]
+        queue = tenants[name]
+        if not queue:
+            # Every lane of this tenant has its full quota: leave it out of the race.
+            del tenants[name]
+            heapreplace(turns, (float("inf"), order, name))
+            continue
+        head, room = queue.popleft()
+        take = min(quantum, room, slots)
+        quotas[head.lane_id] = quotas.get(head.lane_id, 0) + take
+        slots -= take
+        if room > take:
+            queue.append((head, room - take))
+        weight = board.shares[name].weight if name in board.shares else 1.0
+        heapreplace(turns, (used_us + take * board.estimate_us(head.lane.kind) / weight, order, name))
+    return [Quota(lane_id, limit) for lane_id, limit in quotas.items()]
