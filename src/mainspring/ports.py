@@ -87,7 +87,8 @@ class Existing(msgspec.Struct):
 class Ask(msgspec.Struct):
     """One worker's claim: up to `limit` tasks from the heads of `lanes`, in that order.
 
-    `(incarnation, claim_seq)` names the call: repeating the last one returns the same leases.
+    `(incarnation, claim_seq)` names the call: repeating one that granted something returns those of its
+    leases that are still held. A call that granted nothing leaves no trace: the same name may ask again.
     `term`, if given, must be the current leader's, or nothing is granted.
     """
 
