@@ -1,0 +1,42 @@
+"""What every test has: a runner for `async def` tests, the real inputs, and a quiet hypothesis."""
+
+import asyncio
+import inspect
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+ROOT = Path(__file__).parents[1]
+
+# The machine's speed is no property of the code; CI repeats the same examples, so that a red run can be rerun.
+settings.register_profile("default", deadline=None)
+settings.register_profile("ci", settings.get_profile("default"), derandomize=True)
+settings.load_profile("ci" if os.environ.get("CI") else "default")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """Run an `async def` test on a loop of its own. The limit only tells a hang from a test."""
+    if not inspect.iscoroutinefunction(pyfuncitem.obj):
+        return None
+    marker = pyfuncitem.get_closest_marker("limit")
+    limit = marker.args[0] if marker else 60
+    wanted = {name: pyfuncitem.funcargs[name] for name in pyfuncitem._fixtureinfo.argnames}
+
+    async def bounded() -> None:
+        async with asyncio.timeout(limit):
+            await pyfuncitem.obj(**wanted)
+
+    asyncio.run(bounded())
+    return True
+
+
+@pytest.fixture(scope="session")
+def cases() -> Path:
+    """The folder of real inputs: workflows and cron tables. CI refuses to start without it."""
+    folder = Path(os.environ.get("MAINSPRING_CASES", ROOT.parent / "shared" / "cases"))
+    if not folder.is_dir():
+        pytest.skip("the real inputs are not on this machine (MAINSPRING_CASES)")
+    return folder
