@@ -1,0 +1,54 @@
+# Every target sets up what it needs in .venv; a fresh machine has to bring only python3 and make.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+SEEDS  ?= 200
+ARGS   ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test check lint fmt benchmark simulate contract build clean
+
+help: ## list the targets
+	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1@\2/p' $(MAKEFILE_LIST) | awk -F@ '{ printf "%-18s %s\n", $$1, $$2 }'
+
+install: $(READY) ## set up .venv with everything pinned
+
+$(READY): pyproject.toml constraints.txt
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check -c constraints.txt -e '.[all]'
+	@touch $@
+
+demo: $(READY) ## a short tour on a scratch database
+	$(BIN)/mainspring demo
+
+test: $(READY) ## the test suite (ARGS='-k lease' picks)
+	$(BIN)/python -m pytest $(ARGS)
+
+check: lint ## lint, strict types, architecture tests
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -q tests/architecture
+
+lint: $(READY) ## ruff: rules and format
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+fmt: $(READY) ## format, and fix what ruff can fix
+	$(BIN)/ruff check --fix-only
+	$(BIN)/ruff format
+
+benchmark: $(READY) ## compare with raw loops and peers (PROFILE=1 adds a profile)
+	$(if $(PROFILE),PROFILE=$(PROFILE)) $(BIN)/python -m benchmarks
+
+simulate: $(READY) ## a cluster on a virtual clock, with faults (SEEDS=200)
+	$(BIN)/mainspring simulate --seeds $(SEEDS)
+
+contract: $(READY) ## which rows of the contract have a test
+	$(BIN)/python tools/contract.py
+
+build: $(READY) ## wheel and sdist into dist/
+	$(BIN)/python -m build
+
+clean: ## remove what builds and tests leave (not .venv)
+	rm -rf build dist htmlcov .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find src tests tools benchmarks -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
