@@ -136,7 +136,9 @@ def settle(report: Report, lease: Lease, unit: float) -> tuple[Change, Change]:
             0, report.result, None, lease.attempts,
         )  # fmt: skip
         return done, done
-    cancelled = _change(lease, State.CANCELLED, Cause.CANCEL, error=report.error, attempts=_kept(report, lease))
+    cancelled = _change(
+        lease, State.CANCELLED, Cause.CANCEL, error=report.error, attempts=_kept(report, lease)
+    )
     if outcome is Outcome.CANCELLED:
         return cancelled, cancelled
     return _unfinished(report, lease, unit), cancelled
@@ -165,9 +167,7 @@ def _lost(report: Report, lease: Lease, unit: float) -> Change:
         )
     # One crash is most likely the machine's fault, a second one the task's: only then wait.
     delay_us = 0 if losses == 1 else backoff_us(LOSS_BACKOFF, losses - 1, unit)
-    return _change(
-        lease, _later(delay_us), Cause.LOSE, losses=losses, delay_us=delay_us, attempts=attempts
-    )
+    return _change(lease, _later(delay_us), Cause.LOSE, losses=losses, delay_us=delay_us, attempts=attempts)
 
 
 def _failed(report: Report, lease: Lease, unit: float) -> Change:

@@ -1,0 +1,228 @@
+"""Group commit: concurrent calls of the hot verbs become one store call and one durable commit.
+
+    submit() ─┐                                   ┌─► futures resolved
+    settle() ─┼─► pending ──flight──► exchange() ─┼─► board updated
+    claims  ──┘      ▲                            └─► leases handed out
+                     └─ the next flight leaves as soon as this one has landed
+
+There is one flight at a time. While it is in the air calls collect; then all of them go together. Idle, a
+call leaves in the same turn of the loop and waits for nobody; loaded, hundreds share a commit. There
+is no timer, so there is nothing to tune.
+
+The commit belongs to the batcher. A caller that vanishes takes nothing with it: what it submitted or
+settled stands, and leases that nobody is waiting for any more are handed back by `compose`'s owner.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+from typing import Any, Protocol, TypeAlias
+
+from mainspring.errors import Overloaded, StoreError, StoreUnavailable
+from mainspring.ports import (
+    Accepted,
+    Answer,
+    Ask,
+    Charge,
+    Claimed,
+    Exchange,
+    Exchanged,
+    Existing,
+    Group,
+    Refused,
+    Settlement,
+    Store,
+)
+
+ROWS_A_FLIGHT = 2_000
+ROWS_PENDING = 50_000
+BYTES_PENDING = 256 * 1024 * 1024
+
+Submitted: TypeAlias = Accepted | Existing | Refused
+
+
+class Passengers(Protocol):
+    """Who fills the free seats of a flight with claims, and learns what came of it."""
+
+    def board_claims(self, groups: Sequence[Group]) -> tuple[list[Ask], list[Charge]]:
+        """The claims to send with these submits, and the worker time to book."""
+        ...
+
+    def landed(self, asks: Sequence[Ask], answers: Exchanged) -> None: ...
+
+    def failed(self, asks: Sequence[Ask], error: BaseException) -> None: ...
+
+
+class Batcher:
+    """One flight at a time between this process and its store."""
+
+    def __init__(self, store: Store, passengers: Passengers) -> None:
+        self._store = store
+        self._passengers = passengers
+        self._submits: deque[tuple[Group, asyncio.Future[Submitted], int]] = deque()
+        self._settles: deque[tuple[Sequence[Settlement], asyncio.Future[Sequence[Answer]]]] = deque()
+        self._rows = 0
+        self._bytes = 0
+        self._called = asyncio.Event()
+        self._pilot: asyncio.Task[None] | None = None
+        self._closed = False
+
+    def start(self) -> None:
+        self._pilot = asyncio.get_running_loop().create_task(self._fly(), name="batcher")
+
+    async def close(self) -> None:
+        """Let what is pending land, then stop."""
+        self._closed = True
+        self._called.set()
+        if self._pilot is not None:
+            await self._pilot
+            self._pilot = None
+
+    def call(self) -> None:
+        """There may be something to claim: let a flight leave if none is in the air."""
+        self._called.set()
+
+    async def submit(self, groups: Sequence[Group]) -> list[Submitted]:
+        """Durable on return. Raises `Overloaded` when too much is pending, `StoreError` when the
+        outcome is unknown: the tasks keep their ids, so the same submit may be repeated."""
+        landings = [self._put_group(group) for group in groups]
+        return [await landings[0]] if len(landings) == 1 else await asyncio.gather(*landings)
+
+    async def settle(self, lines: Sequence[Settlement]) -> Sequence[Answer]:
+        """Durable on return; repeating a line answers `ALREADY`."""
+        if not lines:
+            return ()
+        self._admit(len(lines), 0)
+        landing: asyncio.Future[Sequence[Answer]] = asyncio.get_running_loop().create_future()
+        self._settles.append((lines, landing))
+        self._called.set()
+        return await landing
+
+    def _put_group(self, group: Group) -> asyncio.Future[Submitted]:
+        size = sum(len(task.payload) for task in group.tasks)
+        self._admit(len(group.tasks), size)
+        landing: asyncio.Future[Submitted] = asyncio.get_running_loop().create_future()
+        self._submits.append((group, landing, size))
+        self._called.set()
+        return landing
+
+    def _admit(self, rows: int, size: int) -> None:
+        if self._closed:
+            raise StoreUnavailable("this node is shutting down")
+        if self._rows and (self._rows + rows > ROWS_PENDING or self._bytes + size > BYTES_PENDING):
+            raise Overloaded(f"{self._rows} rows wait to be stored on this node; try again")
+        self._rows += rows
+        self._bytes += size
+
+    async def _fly(self) -> None:
+        while True:
+            await self._called.wait()
+            self._called.clear()
+            while await self._flight():
+                pass
+            if self._closed and not self._rows:
+                return
+
+    async def _flight(self) -> bool:
+        """Send one exchange. Says whether there was anything to send."""
+        settles, settle_landings = self._take_settles()
+        submits, submit_landings = self._take_submits()
+        asks: list[Ask] = []
+        charges: list[Charge] = []
+        if not self._closed:
+            asks, charges = self._passengers.board_claims(submits)
+        if not (submits or settles or asks):
+            return False
+        batch = Exchange(submits, settles, asks, charges)
+        try:
+            answers = await self._exchange(batch)
+        except BaseException as error:
+            self._crash(error, asks, submit_landings, settle_landings)
+            if not isinstance(error, Exception):
+                raise
+            return True
+        self._passengers.landed(asks, answers)
+        for landing, submitted in zip(submit_landings, answers.submits, strict=True):
+            _resolve(landing, submitted)
+        start = 0
+        for count, settled in settle_landings:
+            _resolve(settled, answers.settles[start : start + count])
+            start += count
+        return True
+
+    def _take_settles(self) -> tuple[list[Settlement], list[tuple[int, asyncio.Future[Sequence[Answer]]]]]:
+        lines: list[Settlement] = []
+        landings = []
+        while self._settles and (not lines or len(lines) + len(self._settles[0][0]) <= ROWS_A_FLIGHT):
+            some, landing = self._settles.popleft()
+            lines.extend(some)
+            landings.append((len(some), landing))
+        self._rows -= len(lines)
+        return lines, landings
+
+    def _take_submits(self) -> tuple[list[Group], list[asyncio.Future[Submitted]]]:
+        """Groups up to the flight's size; a larger group goes without other submits."""
+        groups: list[Group] = []
+        landings: list[asyncio.Future[Submitted]] = []
+        rows = 0
+        while self._submits and (not rows or rows + len(self._submits[0][0].tasks) <= ROWS_A_FLIGHT):
+            group, landing, size = self._submits.popleft()
+            groups.append(group)
+            landings.append(landing)
+            rows += len(group.tasks)
+            self._bytes -= size
+        self._rows -= rows
+        return groups, landings
+
+    async def _exchange(self, batch: Exchange) -> Exchanged:
+        """The store call. An error that is not the store's own state, such as a value that the driver
+        cannot bind, is some line's fault: the lines are replayed one by one to find whose."""
+        try:
+            return await self._store.exchange(batch)
+        except StoreError:
+            raise
+        except Exception:
+            if len(batch.submits) + len(batch.settles) <= 1:
+                raise
+        answers = Exchanged(now_us=0, submits=[], settles=[], claims=[Claimed([]) for _ in batch.claims])
+        for settlement in batch.settles:
+            await self._replay(settlement, answers)
+        for group in batch.submits:
+            await self._replay(group, answers)
+        return answers
+
+    async def _replay(self, line: Settlement | Group, answers: Exchanged) -> None:
+        alone = Exchange(settles=[line]) if isinstance(line, Settlement) else Exchange(submits=[line])
+        try:
+            answer = await self._store.exchange(alone)
+        except StoreError:
+            raise
+        except Exception as error:
+            if isinstance(line, Settlement):
+                answers.settles = [*answers.settles, Answer.LOST]
+            else:
+                answers.submits = [*answers.submits, Refused("invalid_input", f"cannot be stored: {error}")]
+            return
+        answers.settles = [*answers.settles, *answer.settles]
+        answers.submits = [*answers.submits, *answer.submits]
+        answers.ready = [*answers.ready, *answer.ready]
+        answers.now_us, answers.usage = answer.now_us, answer.usage
+
+    def _crash(
+        self,
+        error: BaseException,
+        asks: Sequence[Ask],
+        submits: Sequence[asyncio.Future[Submitted]],
+        settles: Sequence[tuple[int, asyncio.Future[Sequence[Answer]]]],
+    ) -> None:
+        reason = error if isinstance(error, Exception) else StoreUnavailable("this node is shutting down")
+        self._passengers.failed(asks, reason)
+        landings: list[asyncio.Future[Any]] = [*submits, *(settled for _, settled in settles)]
+        for landing in landings:
+            if not landing.done():
+                landing.set_exception(reason)
+
+
+def _resolve(landing: asyncio.Future[Any], value: object) -> None:
+    if not landing.done():
+        landing.set_result(value)

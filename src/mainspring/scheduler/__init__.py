@@ -1,0 +1,15 @@
+"""The Scheduler: the one service that every door calls.
+
+    door ─► Scheduler ─┬─ submitting ──┐
+                       ├─ claiming ────┼─► Batcher ─► Store.exchange      the hot path
+                       ├─ settling ────┘
+                       ├─ finals       who waits for the end of which task
+                       └─ editing, querying, controlling ─► Store          the calm path
+
+It decides nothing that `core` has a rule for, and stores nothing that a crash could lose.
+"""
+
+from mainspring.scheduler.editing import Patch
+from mainspring.scheduler.service import Scheduler, SchedulerSettings
+
+__all__ = ["Patch", "Scheduler", "SchedulerSettings"]

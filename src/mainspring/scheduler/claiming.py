@@ -1,0 +1,275 @@
+"""Claiming: workers wait here, and every flight takes their claims along.
+
+The board is this node's picture of the lanes that have ready tasks. It is kept by what the store
+answers, and read anew when another process may have changed something. A claim ranks it and asks for
+the heads of lanes; the store, which guards every claim, may find less than the board promised.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Sequence
+
+from mainspring.core.limits import names, opens_at_us, rule_for
+from mainspring.core.model import SECOND_US, Lane, Lease
+from mainspring.core.order import Board, LaneHead, Wanted, rank
+from mainspring.ports import Ask, BoardView, Charge, Claimed, ClaimRequest, Clock, Exchanged, Group, Store
+
+REFRESH_S = 1.0
+REFRESH_APART_S = 0.02
+REOPEN_AT_LEAST_S = 0.002
+
+
+class Waiter:
+    """One worker's claim, waiting for tasks."""
+
+    def __init__(self, request: ClaimRequest, landing: asyncio.Future[list[Lease]]) -> None:
+        self.request = request
+        self.wanted = Wanted(frozenset(request.kinds), frozenset(request.queues))
+        self.landing = landing
+        self.in_flight = False
+        self.out_of_time = False
+
+
+class Claiming:
+    """The board, the waiting claims, and the worker time that tenants have used."""
+
+    def __init__(self, store: Store, clock: Clock, lease_us: int) -> None:
+        self.board = Board()
+        self.on_granted: Callable[[Sequence[Lease]], None] = lambda leases: None
+        self.on_unwanted: Callable[[Sequence[Lease]], None] = lambda leases: None
+        self.call_flight: Callable[[], None] = lambda: None
+        self._store = store
+        self._clock = clock
+        self._lease_us = lease_us
+        self._waiters: list[Waiter] = []
+        self._sent: list[Waiter] = []
+        self._lane_ids: dict[Lane, int] = {}
+        self._charges: dict[str, float] = {}
+        self._store_us = 0
+        self._store_read_s = 0.0
+        self._tenants: set[str] = set()
+        self._stale = True
+        self._refresh = asyncio.Event()
+        self._reopening: asyncio.TimerHandle | None = None
+
+    # --- a worker's side ------------------------------------------------------------------------
+
+    async def claim(self, request: ClaimRequest) -> list[Lease]:
+        """Leases as soon as there are any, else an empty list after `wait_s`."""
+        loop = asyncio.get_running_loop()
+        waiter = Waiter(request, loop.create_future())
+        self._waiters.append(waiter)
+        if self._stale:
+            self._refresh.set()
+        self.call_flight()
+        timer = loop.call_later(max(0.0, request.wait_s), self._run_out, waiter)
+        try:
+            return await waiter.landing
+        except asyncio.CancelledError:
+            landing = waiter.landing
+            if landing.done() and not landing.cancelled() and landing.exception() is None:
+                # The caller left between the answer and its waking: nobody else knows of these leases.
+                self.on_unwanted(landing.result())
+            raise
+        finally:
+            timer.cancel()
+            if waiter in self._waiters:
+                self._waiters.remove(waiter)
+
+    def _run_out(self, waiter: Waiter) -> None:
+        waiter.out_of_time = True
+        if not waiter.in_flight and not waiter.landing.done():
+            waiter.landing.set_result([])
+
+    # --- the flight's side ----------------------------------------------------------------------
+
+    def board_claims(self, groups: Sequence[Group]) -> tuple[list[Ask], list[Charge]]:
+        """Claims for every waiter that the board has something for, these very submits included."""
+        self._sent = []
+        if not self._waiters:
+            return [], []
+        self._expect(groups)
+        now_us = self.store_now_us()
+        asks = []
+        for waiter in self._waiters:
+            if waiter.landing.done():
+                continue
+            request = waiter.request
+            quotas = rank(self.board, waiter.wanted, request.slots, now_us)
+            if quotas:
+                waiter.in_flight = True
+                self._sent.append(waiter)
+                asks.append(
+                    Ask(
+                        request.worker,
+                        request.incarnation,
+                        request.claim_seq,
+                        quotas,
+                        request.slots,
+                        self._lease_us,
+                    )
+                )
+        if not asks:
+            self._reopen_later(now_us)
+        return asks, self._take_charges()
+
+    def _expect(self, groups: Sequence[Group]) -> None:
+        """A task submitted in this flight can be claimed in it: put its lane on the board already.
+        If the submit is refused, the claim finds the lane empty and takes it off again."""
+        lanes = {
+            task.lane
+            for group in groups
+            for task in group.tasks
+            if not (task.delay_us or task.run_at_us or task.depends_on)
+        }
+        now_us = self.store_now_us()
+        for lane in lanes:
+            lane_id = self._lane_ids.get(lane)
+            if lane_id is not None:
+                self.board.add([LaneHead(lane_id, lane, now_us)])
+
+    def landed(self, asks: Sequence[Ask], answers: Exchanged) -> None:
+        """Hand out the leases, and bring the board up to date."""
+        self._saw_store_time(answers.now_us)
+        self.gained(answers.ready)
+        if answers.usage:
+            self.board.usage.update(answers.usage)
+        for waiter, ask, claimed in zip(self._sent, asks, answers.claims, strict=True):
+            waiter.in_flight = False
+            self._served(ask, claimed)
+            if claimed.leases:
+                self._hand_out(waiter, claimed.leases)
+            elif waiter.out_of_time and not waiter.landing.done():
+                waiter.landing.set_result([])
+        self._sent = []
+
+    def failed(self, asks: Sequence[Ask], error: BaseException) -> None:
+        """The flight's outcome is unknown: the workers ask again under the same claim number."""
+        for waiter in self._sent:
+            waiter.in_flight = False
+            if not waiter.landing.done():
+                waiter.landing.set_exception(error)
+        self._sent = []
+        self.mark_stale()
+
+    def _served(self, ask: Ask, claimed: Claimed) -> None:
+        now_us = self.store_now_us()
+        heads = self.board.heads
+        for quota in ask.lanes:
+            head = heads.get(quota.lane_id)
+            if head is not None:
+                # The head was probably taken; the next one's age is known at the next reading of the board.
+                heads[quota.lane_id] = LaneHead(head.lane_id, head.lane, now_us)
+        self.board.drop(claimed.empty)
+        self.board.claimed += len(claimed.leases)
+
+    def _hand_out(self, waiter: Waiter, leases: list[Lease]) -> None:
+        if self._shared_by_tenants():
+            for lease in leases:
+                self.charge(lease.lane.tenant, self.board.estimate_us(lease.lane.kind))
+        self.on_granted(leases)
+        if waiter.landing.done():
+            self.on_unwanted(leases)
+        else:
+            waiter.landing.set_result(leases)
+
+    # --- the board ------------------------------------------------------------------------------
+
+    def gained(self, heads: Sequence[LaneHead]) -> None:
+        """Lanes that have ready tasks now."""
+        if heads:
+            self.board.add(heads)
+            self._know(heads)
+            if self._waiters:
+                self.call_flight()
+
+    def mark_stale(self) -> None:
+        """Another process may have changed something."""
+        self._stale = True
+        if self._waiters:
+            self._refresh.set()
+
+    async def keep_board(self) -> None:
+        """Read the board when it may be stale and somebody waits; runs until cancelled.
+
+        Hints can be lost, so a waiting claim reads it once a second all the same.
+        """
+        while True:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._refresh.wait(), REFRESH_S)
+            self._refresh.clear()
+            if self._waiters:
+                self._stale = False
+                self.replace(await self._store.board())
+                await asyncio.sleep(REFRESH_APART_S)
+
+    def replace(self, view: BoardView) -> None:
+        board = self.board
+        self._saw_store_time(view.now_us)
+        board.heads = {head.lane_id: head for head in view.heads}
+        board.paused = frozenset(view.paused)
+        board.rules, board.usage, board.shares = dict(view.rules), dict(view.usage), dict(view.shares)
+        self._know(view.heads)
+        if view.heads:
+            self.call_flight()
+
+    def _know(self, heads: Sequence[LaneHead]) -> None:
+        for head in heads:
+            self._lane_ids[head.lane] = head.lane_id
+            self._tenants.add(head.lane.tenant)
+
+    def store_now_us(self) -> int:
+        """The store's clock, as far as this node can tell without asking."""
+        return self._store_us + int((self._clock.monotonic() - self._store_read_s) * SECOND_US)
+
+    def _saw_store_time(self, now_us: int) -> None:
+        if now_us:
+            self._store_us, self._store_read_s = now_us, self._clock.monotonic()
+
+    def _reopen_later(self, now_us: int) -> None:
+        """If only a rate holds the waiters back, come again when the bucket has the next task."""
+        board = self.board
+        if not board.rules or self._reopening is not None:
+            return
+        opens = [
+            opens_us
+            for head in board.heads.values()
+            for name in names(head.lane)
+            if (rule := rule_for(name, board.rules)) is not None
+            and (state := board.usage.get(name)) is not None
+            if (opens_us := opens_at_us(rule, state, now_us)) is not None and opens_us > now_us
+        ]
+        if opens:
+            delay_s = max(REOPEN_AT_LEAST_S, (min(opens) - now_us) / SECOND_US)
+            self._reopening = asyncio.get_running_loop().call_later(delay_s, self._reopen)
+
+    def _reopen(self) -> None:
+        self._reopening = None
+        self.call_flight()
+
+    # --- fairness -------------------------------------------------------------------------------
+
+    def charge(self, tenant: str, cost_us: float) -> None:
+        """Book worker time here at once, and in the store with the next flight."""
+        self.board.charge(tenant, cost_us)
+        self._charges[tenant] = self._charges.get(tenant, 0.0) + cost_us
+
+    def correct(self, lease: Lease, took_us: int) -> None:
+        """A run is over: replace its estimated cost by the real one, and learn from it."""
+        kind, estimates_us = lease.lane.kind, self.board.estimates_us
+        estimate_us = self.board.estimate_us(kind)
+        estimates_us[kind] = estimates_us.get(kind, took_us) * 0.875 + took_us * 0.125
+        if self._shared_by_tenants():
+            self.charge(lease.lane.tenant, took_us - estimate_us)
+
+    def _shared_by_tenants(self) -> bool:
+        """Worker time is booked only where somebody competes for it."""
+        return len(self._tenants) > 1
+
+    def _take_charges(self) -> list[Charge]:
+        if not self._charges:
+            return []
+        floor_us = self.board.floor_us
+        taken = [Charge(tenant, cost_us, floor_us) for tenant, cost_us in self._charges.items()]
+        self._charges.clear()
+        return taken

@@ -1,0 +1,308 @@
+"""The one service that every door calls. It holds no state that a crash could lose."""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, NoReturn
+
+import msgspec
+
+from mainspring.batching import Batcher, Submitted
+from mainspring.core.lifecycle import Report
+from mainspring.core.limits import LimitRule
+from mainspring.core.model import SECOND_US, Lease, State, Task
+from mainspring.errors import Conflict, MainspringError, NotFound, VersionMismatch, WrongState
+from mainspring.ports import (
+    Action,
+    Answer,
+    Append,
+    BoardView,
+    ClaimRequest,
+    Clock,
+    Force,
+    Group,
+    Moved,
+    Page,
+    Query,
+    Refused,
+    Renewal,
+    Stats,
+    Store,
+    Transition,
+    WorkerInfo,
+)
+from mainspring.scheduler.claiming import Claiming
+from mainspring.scheduler.editing import Patch, edited
+from mainspring.scheduler.finals import Finals
+from mainspring.scheduler.settling import Settling
+
+EDIT_TRIES = 10
+BULK_PAGE = 500
+_ERRORS: dict[str, type[MainspringError]] = {
+    "not_found": NotFound,
+    "version_mismatch": VersionMismatch,
+    "wrong_state": WrongState,
+}
+
+
+class SchedulerSettings(msgspec.Struct, frozen=True):
+    node_id: str = "node-1"
+    lease_s: float = 15.0
+    result_bytes: int = 1024 * 1024
+
+
+class Scheduler:
+    """Submitting, claiming, settling, querying and controlling, over one store.
+
+    It is a `ports.TaskSource` too: a worker in the same process claims from it directly.
+    Raises what the store raises (`StoreError`), and `Overloaded` when too much is in flight.
+    """
+
+    def __init__(self, store: Store, clock: Clock, settings: SchedulerSettings) -> None:
+        self.store = store
+        self.clock = clock
+        self.settings = settings
+        self._lease_us = int(settings.lease_s * SECOND_US)
+        self._claiming = Claiming(store, clock, self._lease_us)
+        self._batcher = Batcher(store, self._claiming)
+        self._finals = Finals(store)
+        self._settling = Settling(
+            store, self._batcher, self._claiming, self._finals, clock, settings.result_bytes
+        )
+        self._claiming.on_granted = self._settling.granted
+        self._claiming.on_unwanted = self._release
+        self._claiming.call_flight = self._batcher.call
+        self._background: set[asyncio.Task[None]] = set()
+        self._keepers: list[asyncio.Task[None]] = []
+        self.on_hint: Callable[[], None] = lambda: None
+
+    async def start(self) -> None:
+        self._batcher.start()
+        self.store.listen(self._hinted)
+        for keeper in (self._claiming.keep_board, self._finals.keep):
+            self._keepers.append(asyncio.create_task(_keep(keeper), name=keeper.__qualname__))
+
+    async def close(self) -> None:
+        """Let what is in flight land. The store stays open: it belongs to whoever opened it."""
+        while self._background:
+            await asyncio.gather(*self._background, return_exceptions=True)
+        for keeper in self._keepers:
+            keeper.cancel()
+        await asyncio.gather(*self._keepers, return_exceptions=True)
+        await self._batcher.close()
+
+    def _hinted(self) -> None:
+        self._claiming.mark_stale()
+        self._finals.mark_stale()
+        self.on_hint()
+
+    # --- submitting -----------------------------------------------------------------------------
+
+    async def submit(self, groups: Sequence[Group]) -> list[Submitted]:
+        """Store each group whole or not at all; durable on return. One answer per group."""
+        return await self._batcher.submit(groups)
+
+    # --- the workers' side: ports.TaskSource ----------------------------------------------------
+
+    async def claim(self, request: ClaimRequest) -> list[Lease]:
+        return await self._claiming.claim(request)
+
+    async def settle(self, reports: Sequence[Report]) -> Sequence[Answer]:
+        return await self._settling.settle(reports)
+
+    async def renew(self, renewal: Renewal) -> Sequence[Answer]:
+        """The server says how long a lease lasts, whatever the worker wished for."""
+        renewal.lease_us = self._lease_us
+        (answers,) = await self.store.renew([renewal])
+        return answers
+
+    async def append(self, lines: Sequence[Append]) -> Sequence[Answer]:
+        return await self.store.append(lines)
+
+    async def beat(self, worker: WorkerInfo) -> None:
+        await self.store.beat(worker)
+
+    async def leave(self, worker: str, incarnation: str) -> None:
+        await self.store.leave(worker, incarnation)
+
+    def _release(self, leases: Sequence[Lease]) -> None:
+        """Hand back leases whose claimer has left. If this fails too, they lapse."""
+        task = asyncio.get_running_loop().create_task(self._settling.release(leases))
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+
+    # --- reading --------------------------------------------------------------------------------
+
+    async def get(self, task: str) -> Task:
+        """Raises `NotFound`."""
+        (record,) = await self.store.get([task])
+        if record is None:
+            raise NotFound(f"no task {task}")
+        return record
+
+    async def find(self, query: Query) -> Page:
+        return await self.store.find(query)
+
+    async def wait(self, task: str, timeout_s: float) -> Task:
+        """The record as soon as it is final, else as it is after `timeout_s`. Raises `NotFound`."""
+        return await self._finals.wait(task, timeout_s)
+
+    async def stats(self) -> Stats:
+        return await self.store.stats()
+
+    async def board(self) -> BoardView:
+        return await self.store.board()
+
+    async def workers(self) -> Sequence[WorkerInfo]:
+        return await self.store.workers()
+
+    async def history(self, task: str) -> Sequence[Transition]:
+        return await self.store.history(task)
+
+    # --- by hand --------------------------------------------------------------------------------
+
+    async def cancel(self, task: str, *, kill: bool = False, version: int | None = None) -> Task:
+        """Waiting: cancelled now. Running: the worker is asked to stop, or fenced at once with `kill`."""
+        return await self._force(Force(task, Action.KILL if kill else Action.CANCEL, version))
+
+    async def replay(self, task: str, version: int | None = None) -> Task:
+        """A failed or cancelled task runs again, with fresh counters. Raises `WrongState` otherwise."""
+        return await self._force(Force(task, Action.REPLAY, version))
+
+    async def run_now(self, task: str, version: int | None = None) -> Task:
+        """A scheduled task is ready at once. Raises `WrongState` otherwise."""
+        return await self._force(Force(task, Action.RUN_NOW, version))
+
+    async def edit(self, task: str, patch: Patch, version: int | None = None) -> Task:
+        """Change a waiting task. Raises `WrongState`, `VersionMismatch` or `NotFound`."""
+        for _ in range(EDIT_TRIES):
+            record = await self.get(task)
+            if version is not None and record.version != version:
+                raise VersionMismatch(f"task {task} is at version {record.version}, not {version}")
+            edit = edited(record, patch, self._claiming.store_now_us())
+            answer = await self.store.amend(task, record.version, edit)
+            if isinstance(answer, Task):
+                await self._after_move()
+                return answer
+            if answer.code != "version_mismatch" or version is not None:
+                _refuse(answer)
+        raise Conflict(f"task {task} changes faster than it can be edited; try again")
+
+    async def delete(self, task: str, version: int | None = None) -> Task:
+        """Waiting: cancelled and removed. Final: removed. Running: the worker is asked to stop, and the
+        record stays. Returns the record as it was last.
+        Raises `WrongState` while unfinished tasks depend on it."""
+        record = await self.get(task)
+        if version is not None and record.version != version:
+            raise VersionMismatch(f"task {task} is at version {record.version}, not {version}")
+        if not record.state.is_final:
+            record = await self._force(Force(task, Action.CANCEL, version))
+        if record.state.is_final:
+            (refused,) = await self.store.delete([task])
+            if refused is not None:
+                _refuse(refused)
+        return record
+
+    async def cancel_where(self, query: Query) -> int:
+        """Cancel every unfinished task that matches; how many were cancelled or asked to stop."""
+        waiting = frozenset(state for state in State if not state.is_final)
+        return await self._force_where(query, Action.CANCEL, waiting)
+
+    async def replay_where(self, query: Query) -> int:
+        """Run every matching dead letter again; how many."""
+        return await self._force_where(query, Action.REPLAY, frozenset({State.FAILED}))
+
+    async def purge_where(self, query: Query) -> int:
+        """Forget every matching final task that nothing depends on; how many."""
+        final = frozenset(state for state in State if state.is_final)
+        purged = 0
+        async for tasks in self._matching(query, final):
+            refusals = await self.store.delete([task.id for task in tasks])
+            purged += sum(refused is None for refused in refusals)
+        return purged
+
+    async def _force_where(self, query: Query, action: Action, states: frozenset[State]) -> int:
+        moved = 0
+        async for tasks in self._matching(query, states):
+            answers = await self.store.force([Force(task.id, action) for task in tasks])
+            moved += sum(isinstance(answer, Task) for answer in answers)
+            self._finals.finished(a.id for a in answers if isinstance(a, Task) and a.state.is_final)
+        await self._after_move()
+        return moved
+
+    async def _matching(self, query: Query, states: frozenset[State]) -> Any:
+        """Pages of the tasks that match now, among those states that the action is for."""
+        chosen = query.states & states if query.states else states
+        cursor: str | None = None
+        while chosen:
+            page = await self.store.find(
+                msgspec.structs.replace(query, states=chosen, limit=BULK_PAGE, cursor=cursor)
+            )
+            if page.tasks:
+                yield page.tasks
+            cursor = page.cursor
+            if cursor is None:
+                return
+
+    async def _force(self, line: Force) -> Task:
+        (answer,) = await self.store.force([line])
+        if isinstance(answer, Refused):
+            _refuse(answer)
+        if answer.state.is_final:
+            self._finals.finished((answer.id,))
+        await self._after_move()
+        return answer
+
+    async def _after_move(self) -> None:
+        """By-hand verbs are rare: reading the board anew is simpler than their telling what changed."""
+        self._claiming.replace(await self.store.board())
+        self.on_hint()
+
+    # --- controls -------------------------------------------------------------------------------
+
+    async def pause(self, queue: str, by: str) -> None:
+        """No task of the queue is claimed any more, here and everywhere, until `resume`."""
+        await self.store.set_queue(queue, by)
+        await self._after_move()
+
+    async def resume(self, queue: str) -> None:
+        await self.store.set_queue(queue, None)
+        await self._after_move()
+
+    async def set_limit(self, name: str, rule: LimitRule | None) -> None:
+        await self.store.set_limit(name, rule)
+        await self._after_move()
+
+    async def set_weight(self, tenant: str, weight: float) -> None:
+        await self.store.set_weight(tenant, weight)
+        await self._after_move()
+
+    # --- for the services of this node ----------------------------------------------------------
+
+    def moved(self, moved: Moved) -> None:
+        """A service moved tasks: claims and waiters here need not wait for a hint."""
+        self._claiming.gained(moved.ready)
+        self._finals.finished(moved.finished)
+
+    async def lost(self, leases: Sequence[Lease]) -> None:
+        """Settle lapsed leases, by the same rules as a reported failure."""
+        await self._settling.settle_lapsed(leases)
+
+    async def overran(self, leases: Sequence[Lease]) -> None:
+        """Settle runs that went past their time limit."""
+        await self._settling.settle_overdue(leases)
+
+    def ended(self, tasks: Sequence[str]) -> None:
+        self._finals.finished(tasks)
+
+
+def _refuse(refused: Refused) -> NoReturn:
+    raise _ERRORS.get(refused.code, Conflict)(refused.detail)
+
+
+async def _keep(keeper: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """A store that fails now may answer in a second: the keeper goes on."""
+    while True:
+        try:
+            await keeper()
+        except MainspringError:
+            await asyncio.sleep(1.0)
