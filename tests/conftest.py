@@ -10,7 +10,7 @@ from hypothesis import settings
 
 ROOT = Path(__file__).parents[1]
 
-# The machine's speed is no property of the code; CI repeats the same examples, so that a red run can be rerun.
+# A slow machine is no bug; CI repeats the same examples, so that a red run can be rerun.
 settings.register_profile("default", deadline=None)
 settings.register_profile("ci", settings.get_profile("default"), derandomize=True)
 settings.load_profile("ci" if os.environ.get("CI") else "default")

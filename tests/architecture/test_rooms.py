@@ -13,14 +13,14 @@ SERVER = {"uvicorn", "starlette", "apsw", "mainspring.node"}
 
 
 def test_modules_are_small():
-    assert [f"{path.relative_to(SRC)}" for path in MODULES if path.read_text().count("\n") > 400] == []
+    long = [path for path in MODULES if path.read_text().count("\n") > 400]
+    assert long == []
 
 
 def test_every_room_has_its_sign():
     rooms = [path for path in MODULES if path.name == "__init__.py"]
-    assert [
-        f"{path.relative_to(SRC)}" for path in rooms if not ast.get_docstring(ast.parse(path.read_text()))
-    ] == []
+    unsigned = [path for path in rooms if not ast.get_docstring(ast.parse(path.read_text()))]
+    assert unsigned == []
 
 
 @pytest.mark.parametrize("module", ["mainspring", "mainspring.worker"])
