@@ -21,10 +21,11 @@ LEVELS = [
     "batching wire",
     "clock config telemetry",
     "ports",
+    "verbs",
     "core",
     "errors",
 ]
-DRIVER_SIGHT = {"clock", "ports", "core", "errors"}
+DRIVER_SIGHT = {"clock", "ports", "verbs", "core", "errors"}
 # Rooms that see less than all below them.
 SIGHT = {
     "stores.*": DRIVER_SIGHT,

@@ -5,7 +5,3 @@
 Leader work carries its term and is checked in the same transaction, so that a leader that was paused
 and does not know it has been replaced can do no harm.
 """
-
-from mainspring.election.store import StoreElector
-
-__all__ = ["StoreElector"]
