@@ -264,6 +264,16 @@ class TaskSource(Protocol):
 class Elector(Protocol):
     """Decides who tries to lead. Who may is decided by the store's own term row."""
 
-    async def campaign(self) -> Term: ...
+    term: Term | None
 
-    async def resign(self) -> None: ...
+    async def campaign(self) -> Term:
+        """Become or stay leader, if nobody else is; says who leads. Raises `StoreError`."""
+        ...
+
+    def leads(self) -> bool:
+        """Whether this node may still trust that it leads, by its own monotonic clock."""
+        ...
+
+    async def resign(self) -> None:
+        """Let another node lead at once."""
+        ...

@@ -10,6 +10,6 @@ It decides nothing that `core` has a rule for, and stores nothing that a crash c
 """
 
 from mainspring.scheduler.editing import Patch
-from mainspring.scheduler.service import Scheduler, SchedulerSettings
+from mainspring.scheduler.service import ClusterInfo, Scheduler, SchedulerSettings
 
-__all__ = ["Patch", "Scheduler", "SchedulerSettings"]
+__all__ = ["ClusterInfo", "Patch", "Scheduler", "SchedulerSettings"]

@@ -6,6 +6,7 @@ from typing import Any, NoReturn
 
 import msgspec
 
+from mainspring import __version__
 from mainspring.batching import Batcher, Submitted
 from mainspring.core.lifecycle import Report
 from mainspring.core.limits import LimitRule
@@ -18,6 +19,7 @@ from mainspring.ports import (
     BoardView,
     ClaimRequest,
     Clock,
+    Elector,
     Force,
     Group,
     Moved,
@@ -50,6 +52,18 @@ class SchedulerSettings(msgspec.Struct, frozen=True):
     result_bytes: int = 1024 * 1024
 
 
+class ClusterInfo(msgspec.Struct):
+    """This node, and who leads as far as it knows. `leader` is empty while nobody has been elected."""
+
+    node_id: str
+    version: str
+    store: str
+    durability: str
+    leader: str
+    term: int
+    is_leader: bool
+
+
 class Scheduler:
     """Submitting, claiming, settling, querying and controlling, over one store.
 
@@ -57,8 +71,11 @@ class Scheduler:
     Raises what the store raises (`StoreError`), and `Overloaded` when too much is in flight.
     """
 
-    def __init__(self, store: Store, clock: Clock, settings: SchedulerSettings) -> None:
+    def __init__(
+        self, store: Store, clock: Clock, settings: SchedulerSettings, elector: Elector | None = None
+    ) -> None:
         self.store = store
+        self.elector = elector
         self.clock = clock
         self.settings = settings
         self._lease_us = int(settings.lease_s * SECOND_US)
@@ -154,6 +171,18 @@ class Scheduler:
 
     async def workers(self) -> Sequence[WorkerInfo]:
         return await self.store.workers()
+
+    def cluster(self) -> ClusterInfo:
+        term = self.elector.term if self.elector is not None else None
+        return ClusterInfo(
+            node_id=self.settings.node_id,
+            version=__version__,
+            store=self.store.features.name,
+            durability=self.store.features.durability,
+            leader=term.holder if term is not None else "",
+            term=term.number if term is not None else 0,
+            is_leader=self.elector is not None and self.elector.leads(),
+        )
 
     async def history(self, task: str) -> Sequence[Transition]:
         return await self.store.history(task)

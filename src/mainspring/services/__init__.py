@@ -1,6 +1,7 @@
 """What a node does by itself, besides serving claims: one `tick` a file, one loop for all.
 
-    every node   promoter   scheduled tasks that are due become ready
+    every node   campaigner tries to become or stay leader
+                 promoter   scheduled tasks that are due become ready
                  reaper     lapsed leases and overrun runs are settled
                  resolver   final parents release or doom the children that settling left over
     the leader   pruner     final tasks past their retention are forgotten
@@ -9,10 +10,11 @@ Correctness never depends on there being one leader, or on any of these running 
 taken by guard. A pass that did a full batch runs again at once.
 """
 
+from mainspring.services.campaigner import Campaigner
 from mainspring.services.loop import Service, ServiceLoop
 from mainspring.services.promoter import Promoter
 from mainspring.services.pruner import Pruner
 from mainspring.services.reaper import Reaper
 from mainspring.services.resolver import Resolver
 
-__all__ = ["Promoter", "Pruner", "Reaper", "Resolver", "Service", "ServiceLoop"]
+__all__ = ["Campaigner", "Promoter", "Pruner", "Reaper", "Resolver", "Service", "ServiceLoop"]

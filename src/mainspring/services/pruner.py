@@ -4,21 +4,26 @@ Ids sort by creation time, so a rolling sweep from the oldest id on meets what i
 bounded number of rows a pass, and starts again from the oldest when it has met the newest.
 """
 
-from mainspring.ports import Retention, Store
+from mainspring.ports import Elector, Retention, Store
 
 BATCH = 1_000
 INTERVAL_S = 60.0
 
 
 class Pruner:
+    """The leader's work, so that several nodes do not sweep side by side; two at once do no harm."""
+
     name = "pruner"
 
-    def __init__(self, store: Store, retention: Retention) -> None:
+    def __init__(self, store: Store, elector: Elector, retention: Retention) -> None:
         self._store = store
+        self._elector = elector
         self._retention = retention
         self._cursor: str | None = None
 
     async def tick(self) -> float:
+        if not self._elector.leads():
+            return INTERVAL_S
         pruned = await self._store.prune(BATCH, self._retention, self._cursor)
         self._cursor = pruned.cursor
         if self._cursor is None:
