@@ -91,7 +91,7 @@ __all__ = [
 
 
 class Features(msgspec.Struct, frozen=True):
-    """What a store can do. `durability` is A, B or C as in the documentation."""
+    """What a store can do. `durability` is A, B or C as in the documentation, or `none`."""
 
     name: str
     durability: str

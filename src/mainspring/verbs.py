@@ -61,7 +61,8 @@ class Group(msgspec.Struct):
 
 class Accepted(msgspec.Struct):
     """All tasks of the group are stored, but for `existing`: rows whose unique rule found an earlier
-    task, by their place in the group. `versions` are the tasks' first versions."""
+    task, by their place in the group. `versions` are the tasks' first versions. Siblings that depend on
+    such a row depend on the task that was found."""
 
     created_at_us: int
     states: Sequence[State]
@@ -104,7 +105,9 @@ class Claimed(msgspec.Struct):
 
 class Settlement(msgspec.Struct, gc=False):
     """The end of one lease. The store writes `change`, or `if_cancelled` when the row's cancellation
-    was requested. `only_if_lapsed` is the reaper's: nothing is written if the lease was renewed."""
+    was requested. A task that becomes ready again takes a new place in line (`LaneHead.seq`), unless
+    the cause is one of `lifecycle.KEEPS_PLACE`. `only_if_lapsed` is the reaper's: nothing is written if
+    the lease was renewed, and the answer is `LOST`."""
 
     task: str
     token: int
@@ -134,7 +137,8 @@ class Exchange(msgspec.Struct):
 
 class Exchanged(msgspec.Struct):
     """The answers, in the order of the lines. `ready` are lanes that gained ready tasks; `usage` is
-    what limited names have in use now (empty when there are no limits)."""
+    what limited names have in use now (empty when there are no limits), with those that this exchange
+    freed."""
 
     now_us: int
     submits: Sequence[Accepted | Existing | Refused] = ()
@@ -189,7 +193,8 @@ class Edit(msgspec.Struct):
 class Action(IntEnum):
     CANCEL = 1  # waiting: cancelled now. running: the worker is asked to stop
     KILL = 2  # as CANCEL, but a running task is cancelled at once and its holder fenced
-    REPLAY = 3  # failed or cancelled: ready again, with fresh counters; the attempts stay on record
+    REPLAY = 3  # failed or cancelled: ready again, with fresh counters and without a deadline that has
+    # passed; attempts and checkpoint stay on record
     RUN_NOW = 4  # scheduled: ready
 
 

@@ -67,6 +67,14 @@ TRANSITIONS: dict[Cause, frozenset[tuple[State | None, State]]] = {
 }
 EDGES = frozenset((old, cause, new) for cause, pairs in TRANSITIONS.items() for old, new in pairs)
 
+# A run that ended through no doing of the task leaves it where it stood in line: neither a worker's
+# restart nor its crash may send a task behind all those that came later.
+KEEPS_PLACE = frozenset({Cause.RELEASE, Cause.LOSE})
+
+# What the record says when a store ends a task that never ran.
+EXPIRED_ERROR = b'{"type":"DeadlineExceeded","message":"the deadline passed before the task could run"}'
+DOOMED_ERROR = b'{"type":"ParentFailed","message":"a task that this one depends on failed or was cancelled"}'
+
 ATTEMPTS_KEPT_AT_EACH_END = 20
 
 
