@@ -1,0 +1,133 @@
+"""By hand: cancel, kill, replay, run now, edit, delete. Every line is guarded and answered by itself."""
+
+from mainspring.core.lifecycle import Cause
+from mainspring.core.model import WAITING, State, Task
+from mainspring.ports import Action, Edit, Force, Refused
+from mainspring.stores.memory.moves import Call
+from mainspring.stores.memory.reading import view
+from mainspring.stores.memory.tables import Row
+
+
+def force(call: Call, line: Force) -> Task | Refused:
+    row = _guarded(call, line.task, line.version)
+    if isinstance(row, Refused):
+        return row
+    done = _ACTIONS[line.action](call, row)
+    return view(row) if done else _wrong_state(row, line.action.name.lower())
+
+
+def _cancel(call: Call, row: Row) -> bool:
+    if row.state is State.RUNNING:
+        if row.cancel_requested_at_us is None:
+            row.cancel_requested_at_us = call.now_us
+            row.version = call.mint()
+        return True
+    return _kill(call, row)
+
+
+def _kill(call: Call, row: Row) -> bool:
+    if row.state.is_final:
+        return False
+    row.cancel_requested_at_us = row.cancel_requested_at_us or call.now_us
+    _fence(call, row)
+    call.move(row, Cause.CANCEL, State.CANCELLED)
+    return True
+
+
+def _replay(call: Call, row: Row) -> bool:
+    if row.state not in (State.FAILED, State.CANCELLED):
+        return False
+    row.attempt = row.retries = row.losses = row.snoozes = 0
+    row.cancel_requested_at_us = row.started_at_us = row.finished_at_us = None
+    row.result = row.error = row.run_at_us = None
+    if row.deadline_us is not None and row.deadline_us < call.now_us:
+        row.deadline_us = None
+    for parent in row.depends_on:
+        # Unfinished again: its parents must not be forgotten before it ends.
+        if parent in call.tables.rows:
+            call.tables.dependents.setdefault(parent, {})[row.id] = False
+    _fence(call, row)
+    call.move(row, Cause.REPLAY, State.READY)
+    return True
+
+
+def _run_now(call: Call, row: Row) -> bool:
+    if row.state is not State.SCHEDULED:
+        return False
+    row.run_at_us = None
+    _fence(call, row)
+    call.move(row, Cause.RESCHEDULE, State.READY)
+    return True
+
+
+_ACTIONS = {
+    Action.CANCEL: _cancel,
+    Action.KILL: _kill,
+    Action.REPLAY: _replay,
+    Action.RUN_NOW: _run_now,
+}
+
+
+def _fence(call: Call, row: Row) -> None:
+    row.token = max(row.token + 1, call.mint())
+
+
+def amend(call: Call, task: str, version: int, edit: Edit) -> Task | Refused:
+    row = _guarded(call, task, version)
+    if isinstance(row, Refused):
+        return row
+    if row.state not in WAITING:
+        return _wrong_state(row, "edit")
+    _change_lane(call, row, edit)
+    row.payload, row.labels = edit.payload, edit.labels
+    row.timeout_us, row.deadline_us = edit.timeout_us, edit.deadline_us
+    call.watch_deadline(row)
+    row.policy, row.run_at_us = edit.policy, edit.run_at_us
+    row.version = call.mint()
+    if row.state is State.BLOCKED:
+        # The rule for failed parents may have changed: those that ended are applied anew.
+        ended = [p for p in row.depends_on if p in call.tables.rows and call.tables.rows[p].state.is_final]
+        call.tables.unresolved.update(dict.fromkeys(ended))
+    else:
+        state = call.due_state(row.run_at_us)
+        if state is State.SCHEDULED or row.state is State.SCHEDULED:
+            call.move(row, Cause.RESCHEDULE, state)
+    return view(row)
+
+
+def _change_lane(call: Call, row: Row, edit: Edit) -> None:
+    """A ready task keeps its place in line: it has waited as long as before."""
+    if edit.lane == row.lane:
+        return
+    call.tables.count(row, -1)
+    if row.state is State.READY:
+        call.tables.leave_line(row.lane_id)
+    row.lane, row.lane_id = edit.lane, call.lane_id(edit.lane)
+    call.tables.count(row, 1)
+    if row.state is State.READY:
+        call.line_up(row)
+
+
+def delete(call: Call, task: str) -> Refused | None:
+    row = _guarded(call, task, None)
+    if isinstance(row, Refused):
+        return row
+    if not row.state.is_final:
+        return _wrong_state(row, "delete")
+    if task in call.tables.dependents:
+        return Refused("wrong_state", f"unfinished tasks depend on task {task}")
+    call.tables.forget(row)
+    return None
+
+
+def _guarded(call: Call, task: str, version: int | None) -> Row | Refused:
+    row = call.tables.rows.get(task)
+    if row is None:
+        return Refused("not_found", f"no task {task}")
+    if version is not None and row.version != version:
+        return Refused("version_mismatch", f"task {task} is at version {row.version}, not {version}")
+    return row
+
+
+def _wrong_state(row: Row, wish: str) -> Refused:
+    return Refused("wrong_state", f"task {row.id} is {row.state.label}: {wish} is not possible")
