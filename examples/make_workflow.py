@@ -1,7 +1,7 @@
 """Writes `workflow.json`: a word count over generated text, as a workflow of small shell commands.
 
-    prepare ─► generate ─► sort ─► count ─► merge pairwise, level by level ─► statistics ─► report ─► verify ─► clean
-               12 texts    12      12       11                                6
+    prepare ─► generate ─► sort ─► count ─► merge in pairs ─► statistics ─► report ─► verify ─► clean
+       1          12        12       12      6 + 3 + 1 + 1         6           1         1        1
 
     python examples/make_workflow.py > examples/workflow.json
 

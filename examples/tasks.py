@@ -1,7 +1,7 @@
 """Functions as tasks. A worker started with `-A tasks:app` in this folder runs them.
 
-    mainspring standalone -A tasks:app
-    mainspring submit count_primes --payload '{"below": 100000}' --wait
+mainspring standalone -A tasks:app
+mainspring submit count_primes --payload '{"below": 100000}' --wait
 """
 
 import asyncio
