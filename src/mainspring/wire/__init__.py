@@ -1,0 +1,12 @@
+"""The public JSON shapes, and the only code that reads or writes them. Doors, clients and workers share it.
+
+    bytes ─► strict ─► tasks, batches, patches ─► NewTask, changes      what users send
+               │  └──► queries, controls                               filters, limits, pauses
+               └─────► leases ◄──► Lease, Report, ClaimRequest         what workers say
+    Task, NewTask ─► views ─► bytes                                    what everybody reads
+    MainspringError ◄─► problems ◄─► problem documents (RFC 9457)
+
+Payloads and results stay the bytes they came as: they are checked once and never decoded again, so that
+2**53 + 1 and 1.0e5 come back digit for digit. Whatever is wrong with an input is an `InvalidInput` that
+names the field and says what would have been right.
+"""

@@ -1,0 +1,109 @@
+"""Filters over tasks: query parameters of a list, bodies of a bulk action, page tokens."""
+
+import base64
+import binascii
+from collections.abc import Mapping, Sequence
+from zlib import crc32
+
+import msgspec
+
+from mainspring.core.model import State
+from mainspring.errors import InvalidInput
+from mainspring.ports import Query
+from mainspring.wire import fields
+from mainspring.wire.bounds import BOUNDS, PAGE_SIZE_DEFAULT, Bounds
+from mainspring.wire.strict import Shape
+
+LABEL_ACCEPTED = "NAME=VALUE"
+TOKEN_ACCEPTED = "the next_page_token of the last answer, with the same filter"
+
+
+class FilterIn(msgspec.Struct, forbid_unknown_fields=True):
+    """Which tasks a bulk action is for. An empty filter is refused unless `all` is true."""
+
+    state: str | list[str] | None = None
+    queue: str | None = None
+    kind: str | None = None
+    tenant: str | None = None
+    label: str | None = None
+    all: bool = False
+
+
+FILTER = Shape(FilterIn)
+
+
+def read_filter(body: bytes) -> Query:
+    """A bulk action's filter. Raises `InvalidInput`, for an empty one too: a forgotten filter must not
+    be read as everything."""
+    given = FILTER.read(body) if body else FilterIn()
+    wanted = [given.state] if isinstance(given.state, str) else given.state or []
+    query = Query(
+        _states(wanted),
+        None if given.queue is None else fields.name(given.queue, "queue"),
+        None if given.kind is None else fields.name(given.kind, "kind"),
+        None if given.tenant is None else fields.key(given.tenant, "tenant"),
+        None if given.label is None else _label(given.label),
+    )
+    if query == Query() and not given.all:
+        raise InvalidInput("body", "an empty filter", "a filter, or all=true for every task")
+    return query
+
+
+def read_query(parameters: Mapping[str, str], bounds: Bounds = BOUNDS) -> Query:
+    """A list's query parameters: state (may be several, by commas), queue, kind, tenant, label, page_size,
+    page_token. Raises `InvalidInput` naming the parameter."""
+    get = parameters.get
+    queue, kind, tenant, label, token = map(get, ("queue", "kind", "tenant", "label", "page_token"))
+    query = Query(
+        _states(parameters["state"].split(",") if "state" in parameters else ()),
+        None if queue is None else fields.name(queue, "queue"),
+        None if kind is None else fields.name(kind, "kind"),
+        None if tenant is None else fields.key(tenant, "tenant"),
+        None if label is None else _label(label),
+        _page_size(get("page_size"), bounds),
+    )
+    if token is not None:
+        query.cursor = _cursor(token, query)
+    return query
+
+
+def page_token(query: Query, cursor: str) -> str:
+    """Opaque to callers: where to go on, and for which filter that holds."""
+    text = f"{_mark(query):08x}{cursor}"
+    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+
+
+def _cursor(token: str, query: Query) -> str:
+    try:
+        text = base64.b64decode(token + "=" * (-len(token) % 4), b"-_", validate=True).decode()
+        if int(text[:8], 16) == _mark(query):
+            return text[8:]
+    except (binascii.Error, ValueError):
+        pass
+    raise InvalidInput("page_token", "not a token of this list", TOKEN_ACCEPTED)
+
+
+def _mark(query: Query) -> int:
+    """Tells one filter from another: a token used with a different one would skip tasks silently."""
+    states = sorted(query.states)
+    return crc32(repr((states, query.queue, query.kind, query.tenant, query.label)).encode())
+
+
+def _states(names: Sequence[str]) -> frozenset[State]:
+    return frozenset[State]().union(*(fields.states(name) for name in names))
+
+
+def _label(text: str) -> tuple[str, str]:
+    label, equals, value = text.partition("=")
+    if not equals:
+        raise InvalidInput("label", f"not a label: {text[:40]!r}", LABEL_ACCEPTED)
+    return fields.name(label, "label"), value
+
+
+def _page_size(text: str | None, bounds: Bounds) -> int:
+    if text is None:
+        return PAGE_SIZE_DEFAULT
+    number = int(text) if text.isascii() and text.isdecimal() and len(text) < 10 else 0
+    if not 1 <= number <= bounds.page_size:
+        raise InvalidInput("page_size", f"out of range: {text[:20]}", f"1 to {bounds.page_size}")
+    return number
