@@ -1,0 +1,96 @@
+"""One suite, every store: tests ask for `bench` and say with `verbs` what they need of a store.
+
+A driver joins by a `Bench` subclass in BENCHES. One that has a part of the verbs (`verbs`) gets the tests
+that need no more than those.
+"""
+
+import functools
+import importlib
+import os
+from collections.abc import Callable, Generator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conformance.bench import VERBS, Bench, MemoryBench, SqliteBench
+
+BENCHES: dict[str, type[Bench]] = {"memory": MemoryBench}
+if hasattr(importlib.import_module("mainspring.stores.sqlite"), "SqliteStore"):
+    BENCHES["sqlite"] = SqliteBench
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    for marker in (
+        "verbs(*names): the store's verbs that the test uses",
+        "exact_time: the test needs a store whose clock stands still between calls",
+        "loses_writes: the test needs a store that can be brought back to an earlier state",
+    ):
+        config.addinivalue_line("markers", marker)
+
+
+def needed(definition: Any) -> frozenset[str]:
+    """The verbs of the module's and the test's own marks. A test without marks may use every verb."""
+    marks = list(definition.iter_markers("verbs"))
+    return frozenset(verb for mark in marks for verb in mark.args) if marks else VERBS
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "new_bench" in metafunc.fixturenames:
+        wanted = needed(metafunc.definition)
+        assert wanted <= VERBS, f"no such verbs: {set(wanted - VERBS)}"
+        exact = metafunc.definition.get_closest_marker("exact_time")
+        loses = metafunc.definition.get_closest_marker("loses_writes")
+        names = [
+            name
+            for name, bench in BENCHES.items()
+            if wanted <= bench.verbs
+            and (bench.exact_time or not exact)
+            and (bench.can_lose_writes or not loses)
+        ]
+        metafunc.parametrize("new_bench", names, indirect=True, scope="function")
+
+
+@pytest.fixture
+def new_bench(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], Bench]:
+    """Makes benches with an empty store each, for tests that need several."""
+    kind = BENCHES[request.param]
+    reason = kind.missing()
+    if reason and os.environ.get("CI"):
+        pytest.fail(reason)
+    elif reason:
+        pytest.skip(reason)
+    made = 0
+
+    def make() -> Bench:
+        nonlocal made
+        made += 1
+        folder = tmp_path / f"bench{made}"
+        folder.mkdir()
+        bench = kind(folder)
+        bench.declared = needed(request.node)
+        return bench
+
+    return make
+
+
+@pytest.fixture
+def bench(new_bench: Callable[[], Bench]) -> Bench:
+    """A store under test, open while the test runs."""
+    return new_bench()
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, Any, Any]:
+    """Open and close the test's store in the test's own event loop."""
+    bench = pyfuncitem.funcargs.get("bench")
+    if isinstance(bench, Bench):
+        test = pyfuncitem.obj
+
+        @functools.wraps(test)
+        async def opened(**wanted: Any) -> None:
+            async with bench:
+                await test(**wanted)
+
+        pyfuncitem.obj = opened
+    return (yield)
