@@ -49,6 +49,7 @@ class Claiming:
         self._store_read_s = 0.0
         self._tenants: set[str] = set()
         self._stale = True
+        self._gains: list[list[LaneHead]] = []
         self._refresh = asyncio.Event()
         self._reopening: asyncio.TimerHandle | None = None
 
@@ -180,6 +181,8 @@ class Claiming:
         if heads:
             self.board.add(heads)
             self._know(heads)
+            for meanwhile in self._gains:
+                meanwhile.extend(heads)
             if self._waiters:
                 self.call_flight()
 
@@ -195,15 +198,28 @@ class Claiming:
         Hints can be lost, so a waiting claim reads it once a second all the same.
         """
         while True:
+            # Not `wait_for`: before Python 3.12 it can swallow a cancellation, and closing would hang.
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._refresh.wait(), REFRESH_S)
+                async with asyncio.timeout(REFRESH_S):
+                    await self._refresh.wait()
             self._refresh.clear()
             if self._waiters:
-                self._stale = False
-                self.replace(await self._store.board())
+                await self.read_board()
                 await asyncio.sleep(REFRESH_APART_S)
 
-    def replace(self, view: BoardView) -> None:
+    async def read_board(self) -> None:
+        """Bring the board up to date with the store."""
+        self._stale = False
+        meanwhile: list[LaneHead] = []
+        self._gains.append(meanwhile)
+        try:
+            self._replace(await self._store.board())
+        finally:
+            self._gains = [gains for gains in self._gains if gains is not meanwhile]
+        # What became ready while the store was read may not be in what it read.
+        self.gained(meanwhile)
+
+    def _replace(self, view: BoardView) -> None:
         board = self.board
         self._saw_store_time(view.now_us)
         board.heads = {head.lane_id: head for head in view.heads}

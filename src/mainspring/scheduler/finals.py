@@ -66,7 +66,8 @@ class Finals:
         """Look for ends that happened elsewhere; runs until cancelled."""
         while True:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._stale.wait(), RECHECK_S)
+                async with asyncio.timeout(RECHECK_S):
+                    await self._stale.wait()
             self._stale.clear()
             if self._waiting:
                 records = await self._store.get(list(self._waiting))

@@ -283,7 +283,7 @@ class Scheduler:
 
     async def _after_move(self) -> None:
         """By-hand verbs are rare: reading the board anew is simpler than their telling what changed."""
-        self._claiming.replace(await self.store.board())
+        await self._claiming.read_board()
         self.on_hint()
 
     # --- controls -------------------------------------------------------------------------------

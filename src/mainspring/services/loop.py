@@ -49,7 +49,8 @@ class ServiceLoop:
             # Nodes started together must not ask the store in step for ever.
             delay_s *= 1.0 + self._clock.random.random() / 10
             try:
-                await asyncio.wait_for(self._woken.wait(), delay_s)
+                async with asyncio.timeout(delay_s):
+                    await self._woken.wait()
             except TimeoutError:
                 continue
 
