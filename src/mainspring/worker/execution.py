@@ -1,0 +1,152 @@
+"""One run in the engine of one process: its handler, its limits, and what its context needs."""
+
+import asyncio
+import types
+from collections.abc import Coroutine, Generator
+from math import inf
+from typing import Any, Protocol
+
+from mainspring.core.lifecycle import Report
+from mainspring.core.model import SECOND_US, decode_policy
+from mainspring.ports import Append
+from mainspring.sdk.context import Cancellation, Context
+from mainspring.sdk.handlers import Handler
+from mainspring.sdk.signals import SoftTimeout
+from mainspring.worker import outcomes
+from mainspring.worker.runs import Reason, Run
+
+
+class Surroundings(Protocol):
+    """What an execution needs of its engine."""
+
+    def now_s(self) -> float: ...
+
+    def append(self, line: Append) -> None:
+        """May be called from any thread."""
+        ...
+
+
+class Execution:
+    """A run and its handler. Bears the run's `Context`, made when first asked for."""
+
+    # Defaults on the class: an empty task pays only for the attributes it uses.
+    slot: "asyncio.Task[None] | None" = None
+    soft_s = hard_s = due_s = inf
+    limit_s: float | None = None
+    hard_reason = Reason.TIMEOUT
+    soft_pending = False
+    abandoned = False
+    _cancelled: Cancellation | None = None
+    _context: Context | None = None
+
+    def __init__(self, run: Run, handler: Handler, around: Surroundings) -> None:
+        self.run = run
+        self.handler = handler
+        self._around = around
+
+    # --- limits ---------------------------------------------------------------------------------
+
+    def start(self, now_s: float) -> bool:
+        """The run begins. Whether it has a limit in time."""
+        run, lease = self.run, self.run.lease
+        run.started_s = now_s
+        timeout_s = self.handler.timeout_s if lease.timeout_us is None else lease.timeout_us / SECOND_US
+        if timeout_s is None and lease.policy is None and lease.deadline_us is None:
+            return False
+        if timeout_s is not None:
+            self.limit_s, self.hard_s = timeout_s, now_s + timeout_s
+        soft_s = decode_policy(lease.policy).soft_timeout_s
+        if soft_s is not None:
+            self.soft_s = now_s + soft_s
+        if lease.deadline_us is not None and lease.started_at_us is not None:
+            # Both instants are the store's: this machine's own wall clock may be hours off.
+            due_s = run.asked_s + (lease.deadline_us - lease.started_at_us) / SECOND_US
+            if due_s < self.hard_s:
+                self.hard_s, self.hard_reason = due_s, Reason.DEADLINE
+        self.due_s = min(self.soft_s, self.hard_s)
+        return self.due_s < inf
+
+    def remaining_s(self) -> float | None:
+        return None if self.hard_s == inf else max(0.0, self.hard_s - self._around.now_s())
+
+    # --- what the handler sees ------------------------------------------------------------------
+
+    @property
+    def cancelled(self) -> Cancellation:
+        if self._cancelled is None:
+            self._cancelled = Cancellation()
+        return self._cancelled
+
+    def context(self) -> Context:
+        if self._context is None:
+            self._context = Context(self.run.lease, self.cancelled, self)
+        return self._context
+
+    def record(self, *, checkpoint: bytes | None = None, progress: bytes | None = None) -> None:
+        if not self.abandoned:
+            lease = self.run.lease
+            self._around.append(Append(lease.task, lease.token, checkpoint, progress))
+
+    def interrupt(self, reason: Reason) -> None:
+        """Name the reason, then tell the handler."""
+        if reason is Reason.SOFT_TIMEOUT:
+            self.soft_pending = self.slot is not None
+        else:
+            self.run.reason = reason
+        self.cancelled.set(reason)
+        if self.slot is not None:
+            self.slot.cancel()
+
+    def soft_timeout(self) -> SoftTimeout | None:
+        """What to raise instead of the cancel that just came in, if it announces the soft timeout."""
+        if not self.soft_pending or self.slot is None:
+            return None
+        self.soft_pending = False
+        self.slot.uncancel()
+        return SoftTimeout(self.soft_s - self.run.started_s)
+
+    # --- how it ended ---------------------------------------------------------------------------
+
+    def returned(self, value: Any, now_s: float) -> Report | None:
+        """A handler that returns well in spite of a cancel or a drain has succeeded; one that ran over its
+        time has not."""
+        run = self.run
+        if run.reason is not None and run.reason not in (Reason.CANCEL, Reason.DRAIN):
+            return self.stopped(now_s)
+        return outcomes.succeeded(run.lease, value, int((now_s - run.started_s) * SECOND_US))
+
+    def raised(self, error: BaseException, now_s: float) -> Report | None:
+        """What a handler raises after it was interrupted is the interruption's fault."""
+        if self.run.reason is not None:
+            return self.stopped(now_s)
+        took_us = int((now_s - self.run.started_s) * SECOND_US)
+        return outcomes.raised(self.run.lease, error, took_us, self.handler.max_retries)
+
+    def stopped(self, now_s: float) -> Report | None:
+        run = self.run
+        assert run.reason is not None
+        took_us = int((now_s - run.started_s) * SECOND_US) if run.started_s else 0
+        return outcomes.interrupted(run.lease, run.reason, took_us, self.limit_s)
+
+
+@types.coroutine
+def softly(handler: Coroutine[Any, Any, Any], execution: Execution) -> Generator[Any, Any, Any]:
+    """Await a handler that has a soft timeout: the cancel that announces it is turned into `SoftTimeout`
+    on its way in, so that the handler can tell it from being cancelled."""
+    value: Any = None
+    error: BaseException | None = None
+    while True:
+        try:
+            waits_for = handler.send(value) if error is None else handler.throw(error)
+        except StopIteration as done:
+            return done.value
+        value = error = None
+        try:
+            value = yield waits_for
+        except GeneratorExit:
+            handler.close()
+            raise
+        except asyncio.CancelledError as arrived:
+            error = execution.soft_timeout() or arrived
+        except BaseException as arrived:
+            error = arrived

@@ -1,0 +1,133 @@
+"""What a worker has to tell its source: how runs ended, and what running tasks recorded."""
+
+import logging
+from collections.abc import Sequence
+
+from mainspring.core.lifecycle import Report
+from mainspring.errors import InvalidInput, MainspringError
+from mainspring.ports import Answer, Append, Clock, TaskSource
+from mainspring.worker import outcomes
+from mainspring.worker.backoff import Backoff
+from mainspring.worker.held import HeldLeases
+from mainspring.worker.runs import Run
+
+BURST_MOST = 1_000
+_log = logging.getLogger("mainspring.worker")
+
+
+class Outbox:
+    """Collects, and hands over in bursts. What a source does not take is offered again while the lease
+    stands."""
+
+    def __init__(self, source: TaskSource, held: HeldLeases, clock: Clock) -> None:
+        self._source = source
+        self._held = held
+        self._clock = clock
+        self._backoff = Backoff(clock)
+        self._ended: list[Run] = []
+        self._lines: dict[tuple[str, int], Append] = {}
+
+    @property
+    def waiting(self) -> bool:
+        return bool(self._ended or self._lines)
+
+    def add(self, runs: Sequence[Run]) -> None:
+        """Runs that have ended. Those that nobody wants to hear of are dropped here."""
+        held = self._held
+        for run in runs:
+            if run.report is None or not held.holds(run):
+                held.drop(run)
+            else:
+                self._ended.append(run)
+
+    def append(self, line: Append) -> None:
+        """Only the latest of each field is sent."""
+        key = line.task, line.token
+        earlier = self._lines.get(key)
+        if earlier is not None:
+            line.checkpoint = earlier.checkpoint if line.checkpoint is None else line.checkpoint
+            line.progress = earlier.progress if line.progress is None else line.progress
+        self._lines[key] = line
+
+    async def hand_over(self) -> None:
+        """Send what waits now, recordings before outcomes: a checkpoint given last must be there for the
+        next run. Returns when the source has it, or nobody holds it any more."""
+        runs, self._ended = self._ended[:BURST_MOST], self._ended[BURST_MOST:]
+        if self._lines:
+            await self._record()
+        if runs:
+            await self._settle(runs)
+
+    async def _record(self) -> None:
+        lines, self._lines = list(self._lines.values()), {}
+        tokens = {run.lease.task: run for run in self._held.runs()}
+        while lines := [line for line in lines if self._stands(tokens.get(line.task), line.token)]:
+            try:
+                answers = await self._source.append(lines)
+            except InvalidInput as error:
+                _log.error("what running tasks recorded is refused: %s", error)
+                return
+            except MainspringError as error:
+                _log.warning("recording failed: %s", error)
+                await self._backoff.wait()
+                continue
+            self._backoff.reset()
+            for line, answer in zip(lines, answers, strict=True):
+                run = tokens[line.task]
+                self._held.hear(run, answer, run.renewed_s)
+            return
+
+    def _stands(self, run: Run | None, token: int) -> bool:
+        if run is None or run.lease.token != token or not self._held.holds(run):
+            return False
+        return not self._held.lapsed(run)
+
+    async def _settle(self, runs: list[Run]) -> None:
+        """A run that ended while its lease stood is offered at least once, however late it is: the token
+        decides."""
+        while runs:
+            try:
+                answers = await self._source.settle([_report(run) for run in runs])
+            except InvalidInput as error:
+                await self._settle_apart(runs, error)
+                return
+            except MainspringError as error:
+                _log.warning("reporting %d runs failed: %s", len(runs), error)
+                await self._backoff.wait()
+                runs = [run for run in runs if self._still_wanted(run)]
+                continue
+            self._backoff.reset()
+            for run, answer in zip(runs, answers, strict=True):
+                if answer is Answer.LOST:
+                    _log.warning("the report on task %s came too late", run.lease.task)
+                self._held.drop(run)
+            return
+
+    async def _settle_apart(self, runs: list[Run], error: InvalidInput) -> None:
+        """The source refuses the burst for what it carries: find the culprit, and fail it with the reason."""
+        if len(runs) > 1:
+            half = len(runs) // 2
+            await self._settle(runs[:half])
+            await self._settle(runs[half:])
+            return
+        (run,) = runs
+        report = _report(run)
+        if report.error_type == error.code:
+            _log.error("the report on task %s is refused: %s", run.lease.task, error)
+            self._held.drop(run)
+            return
+        run.report = outcomes.refused(report, error.code, str(error))
+        await self._settle(runs)
+
+    def _still_wanted(self, run: Run) -> bool:
+        if not self._held.holds(run):
+            return False
+        if self._held.lapsed(run):
+            self._held.drop(run)
+            return False
+        return True
+
+
+def _report(run: Run) -> Report:
+    assert run.report is not None
+    return run.report

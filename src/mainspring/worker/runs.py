@@ -1,0 +1,100 @@
+"""One claimed task on its way through a worker, and the seam between the pump and what runs tasks."""
+
+from collections.abc import Callable, Sequence
+from enum import IntEnum, StrEnum
+from typing import Protocol
+
+from mainspring.core.lifecycle import Report
+from mainspring.core.model import Lease
+from mainspring.ports import Append
+
+
+class Reason(StrEnum):
+    """Why a run is ended early. It is named before anything is interrupted, so that whoever sees the
+    interruption can tell whose it is."""
+
+    SOFT_TIMEOUT = "soft_timeout"
+    TIMEOUT = "timeout"
+    DEADLINE = "deadline"
+    CANCEL = "cancel"
+    DRAIN = "drain"
+    LOST = "lost"
+
+
+class Phase(IntEnum):
+    QUEUED = 0
+    STARTED = 1
+    ENDED = 2
+
+
+class Run:
+    """A lease in a worker's hands.
+
+    `asked_s` and `renewed_s` are this process's monotonic clock when the claim, and the last renewal that was
+    granted, were *asked* for. `report` is `None` for a run that ended without anything to say.
+    """
+
+    __slots__ = ("asked_s", "lease", "phase", "reason", "renewed_s", "report", "started_s", "work")
+
+    def __init__(self, lease: Lease, asked_s: float) -> None:
+        self.lease = lease
+        self.asked_s = self.renewed_s = asked_s
+        self.started_s = 0.0
+        self.phase = Phase.QUEUED
+        self.reason: Reason | None = None
+        self.report: Report | None = None
+        self.work: object = None  # the engine's own
+
+
+class Hooks(Protocol):
+    """What an engine tells its pump. Called in the event loop only."""
+
+    def ended(self) -> None:
+        """`Engine.finished` is no longer empty."""
+        ...
+
+    def append(self, line: Append) -> None:
+        """A running task recorded something."""
+        ...
+
+
+class Engine(Protocol):
+    """What runs tasks. The pump takes ended runs off `finished`: a list, because a call or a future for each
+    would cost more than an empty task."""
+
+    finished: list[Run]
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The kinds there is a handler for."""
+        ...
+
+    @property
+    def load(self) -> int:
+        """Runs taken on and not ended, those that are winding down included."""
+        ...
+
+    async def open(self, hooks: Hooks, slots: int) -> None: ...
+
+    def start(self, runs: Sequence[Run]) -> None:
+        """Take on runs; at most `slots` of them run at a time, the rest wait in order."""
+        ...
+
+    def stop(self, run: Run, reason: Reason) -> None:
+        """End the run early: at once if it waits, else by asking it, and by force after the grace."""
+        ...
+
+    def kill(self) -> None:
+        """End every run now, by force, as drained."""
+        ...
+
+    def look(self) -> None:
+        """Bring `phase` and `started_s` of the runs up to date, before a heartbeat names them."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of everything; runs that have not ended never will."""
+        ...
+
+
+Deliver = Callable[[Run], None]

@@ -1,0 +1,51 @@
+"""One timer for all deadlines of an engine.
+
+A timer for every run would cost more than an empty run, and almost none would ever ring. So the runs that
+have a limit stand in one set, and one timer rings at the earliest of their limits as it was when it was set.
+"""
+
+import asyncio
+from collections.abc import Callable
+from math import inf
+
+from mainspring.worker.execution import Execution
+
+
+class Sweep:
+    """Calls `overdue(execution, now_s)` for each execution whose `due_s` has come; the callee moves it."""
+
+    def __init__(self, overdue: Callable[[Execution, float], None], monotonic: Callable[[], float]) -> None:
+        self._overdue = overdue
+        self._monotonic = monotonic
+        self._watched: set[Execution] = set()
+        self._timer: asyncio.TimerHandle | None = None
+        self._rings_s = inf
+
+    def watch(self, execution: Execution) -> None:
+        """Watch an execution, or notice that its `due_s` has moved nearer."""
+        self._watched.add(execution)
+        if execution.due_s < self._rings_s:
+            self._set(execution.due_s)
+
+    def forget(self, execution: Execution) -> None:
+        self._watched.discard(execution)
+
+    def close(self) -> None:
+        self._watched.clear()
+        self._set(inf)
+
+    def _set(self, rings_s: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._rings_s = rings_s
+        if rings_s < inf:
+            delay_s = max(0.0, rings_s - self._monotonic())
+            self._timer = asyncio.get_running_loop().call_later(delay_s, self._ring)
+
+    def _ring(self) -> None:
+        self._timer, self._rings_s = None, inf
+        now_s = self._monotonic()
+        for execution in [execution for execution in self._watched if execution.due_s <= now_s]:
+            self._overdue(execution, now_s)
+        self._set(min((execution.due_s for execution in self._watched), default=inf))
