@@ -25,6 +25,7 @@ from mainspring.ports import (
     Ask,
     Charge,
     Claimed,
+    Clock,
     Exchange,
     Exchanged,
     Existing,
@@ -33,6 +34,7 @@ from mainspring.ports import (
     Settlement,
     Store,
 )
+from mainspring.telemetry import SILENT, Sink
 
 ROWS_A_FLIGHT = 2_000
 ROWS_PENDING = 50_000
@@ -56,9 +58,11 @@ class Passengers(Protocol):
 class Batcher:
     """One flight at a time between this process and its store."""
 
-    def __init__(self, store: Store, passengers: Passengers) -> None:
+    def __init__(self, store: Store, passengers: Passengers, clock: Clock, sink: Sink = SILENT) -> None:
         self._store = store
         self._passengers = passengers
+        self._clock = clock
+        self._sink = sink
         self._submits: deque[tuple[Group, asyncio.Future[Submitted], int]] = deque()
         self._settles: deque[tuple[Sequence[Settlement], asyncio.Future[Sequence[Answer]]]] = deque()
         self._rows = 0
@@ -134,13 +138,16 @@ class Batcher:
         if not (submits or settles or asks):
             return False
         batch = Exchange(submits, settles, asks, charges)
+        started_s = self._clock.monotonic()
         try:
             answers = await self._exchange(batch)
         except BaseException as error:
+            self._sink.count("store_errors", getattr(error, "code", "internal_error"))
             self._crash(error, asks, submit_landings, settle_landings)
             if not isinstance(error, Exception):
                 raise
             return True
+        self._measure(batch, answers, started_s)
         self._passengers.landed(asks, answers)
         for landing, submitted in zip(submit_landings, answers.submits, strict=True):
             _resolve(landing, submitted)
@@ -149,6 +156,16 @@ class Batcher:
             _resolve(settled, answers.settles[start : start + count])
             start += count
         return True
+
+    def _measure(self, batch: Exchange, answers: Exchanged, started_s: float) -> None:
+        sink, claimed = self._sink, sum(len(claim.leases) for claim in answers.claims)
+        submitted = sum(len(group.tasks) for group in batch.submits)
+        sink.observe("store_call_seconds", self._clock.monotonic() - started_s, "exchange")
+        sink.observe("commit_rows", len(batch.settles) + submitted + claimed)
+        if claimed:
+            sink.count("tasks_claimed", by=claimed)
+        for group, submitted_answer in zip(batch.submits, answers.submits, strict=True):
+            sink.count("tasks_submitted", type(submitted_answer).__name__.lower(), by=len(group.tasks))
 
     def _take_settles(self) -> tuple[list[Settlement], list[tuple[int, asyncio.Future[Sequence[Answer]]]]]:
         lines: list[Settlement] = []

@@ -128,7 +128,8 @@ async def test_a_submit_stands_when_its_caller_vanishes():
         call.cancel()
         store.gate.set()
         record = await scheduler.wait(new.id, 0) if await landed(store) else None
-        assert record is not None and record.state is State.READY
+        assert record is not None
+        assert record.state is State.READY
 
 
 async def landed(store: CountingStore) -> bool:
@@ -145,7 +146,8 @@ async def test_a_line_that_cannot_be_stored_fails_alone():
         good, bad = task(), task(b'"poison"')
         answers = await scheduler.submit([Group([good]), Group([bad])])
         assert isinstance(answers[0], Accepted)
-        assert isinstance(answers[1], Refused) and answers[1].code == "invalid_input"
+        assert isinstance(answers[1], Refused)
+        assert answers[1].code == "invalid_input"
         assert (await scheduler.get(good.id)).state is State.READY
         with pytest.raises(NotFound):
             await scheduler.get(bad.id)
@@ -201,7 +203,8 @@ async def test_a_result_over_the_cap_fails_the_task_for_good():
         (lease,) = await scheduler.claim(request(wait_s=5))
         await scheduler.settle([Report(lease.task, lease.token, Outcome.SUCCEEDED, result=b"1" * 11)])
         record = await scheduler.get(lease.task)
-        assert record.state is State.FAILED and b"ResultTooLarge" in (record.error or b"")
+        assert record.state is State.FAILED
+        assert b"ResultTooLarge" in (record.error or b"")
 
 
 async def test_waiting_for_a_task_ends_with_it():

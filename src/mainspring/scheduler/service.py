@@ -36,6 +36,7 @@ from mainspring.scheduler.claiming import Claiming
 from mainspring.scheduler.editing import Patch, edited
 from mainspring.scheduler.finals import Finals
 from mainspring.scheduler.settling import Settling
+from mainspring.telemetry import SILENT, Sink
 
 EDIT_TRIES = 10
 BULK_PAGE = 500
@@ -72,7 +73,12 @@ class Scheduler:
     """
 
     def __init__(
-        self, store: Store, clock: Clock, settings: SchedulerSettings, elector: Elector | None = None
+        self,
+        store: Store,
+        clock: Clock,
+        settings: SchedulerSettings,
+        elector: Elector | None = None,
+        sink: Sink = SILENT,
     ) -> None:
         self.store = store
         self.elector = elector
@@ -80,10 +86,10 @@ class Scheduler:
         self.settings = settings
         self._lease_us = int(settings.lease_s * SECOND_US)
         self._claiming = Claiming(store, clock, self._lease_us)
-        self._batcher = Batcher(store, self._claiming)
+        self._batcher = Batcher(store, self._claiming, clock, sink)
         self._finals = Finals(store)
         self._settling = Settling(
-            store, self._batcher, self._claiming, self._finals, clock, settings.result_bytes
+            store, self._batcher, self._claiming, self._finals, clock, settings.result_bytes, sink
         )
         self._claiming.on_granted = self._settling.granted
         self._claiming.on_unwanted = self._release

@@ -4,19 +4,22 @@ The node that granted a lease keeps it, so that a report can be judged without a
 lease that another node granted (or that this one forgot) costs one batched read.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 
 import msgspec
 
 from mainspring.batching import Batcher
 from mainspring.core.lifecycle import Cause, Change, Outcome, Report, digest, settle
-from mainspring.core.model import Lease, State
+from mainspring.core.model import SECOND_US, Lease, State
 from mainspring.ports import Answer, Clock, Held, Settlement, Store
 from mainspring.scheduler.claiming import Claiming
 from mainspring.scheduler.finals import Finals
+from mainspring.telemetry import Sink
 
 LEASES_KEPT = 100_000
 _WRITTEN = (Answer.OK, Answer.CANCEL)
+_LABELS = {outcome: outcome.name.lower() for outcome in Outcome}
 _NOT_HELD = Change(State.CANCELLED, Cause.CANCEL, 0)
 
 
@@ -31,6 +34,7 @@ class Settling:
         finals: Finals,
         clock: Clock,
         result_bytes: int,
+        sink: Sink,
     ) -> None:
         self._store = store
         self._batcher = batcher
@@ -38,6 +42,7 @@ class Settling:
         self._finals = finals
         self._clock = clock
         self._result_bytes = result_bytes
+        self._sink = sink
         self._granted: dict[str, Lease] = {}
 
     def granted(self, leases: Sequence[Lease]) -> None:
@@ -89,6 +94,7 @@ class Settling:
         for lease, line, answer in zip(leases, lines, answers, strict=True):
             if answer in _WRITTEN:
                 self._granted.pop(lease.task, None)
+                self._sink.count("tasks_settled", line.change.cause.name.lower())
                 self._finals.finished_by(line, answer)
         return answers
 
@@ -124,13 +130,19 @@ class Settling:
         answers: Sequence[Answer],
     ) -> None:
         forget, correct, finished_by = self._granted.pop, self._claiming.correct, self._finals.finished_by
-        anybody_waits = self._finals.anybody_waits
+        anybody_waits, measure = self._finals.anybody_waits, self._sink.observe
         for report, lease, line, answer in zip(reports, leases, lines, answers, strict=True):
             forget(report.task, None)
             if lease is not None and answer in _WRITTEN:
                 correct(lease, report.duration_us)
+                measure("task_run_seconds", report.duration_us / SECOND_US, _LABELS[report.outcome])
                 if anybody_waits:
                     finished_by(line, answer)
+        for answer, count in Counter(answers).items():
+            if answer not in _WRITTEN:
+                self._sink.count("reports_refused", answer.name.lower(), by=count)
+        for outcome, count in Counter(report.outcome for report in reports).items():
+            self._sink.count("tasks_settled", _LABELS[outcome], by=count)
 
     def _unit(self) -> float:
         return self._clock.random.random()
