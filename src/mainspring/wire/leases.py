@@ -1,6 +1,6 @@
 """The worker protocol in JSON, both ways: the server reads what the HTTP worker writes, and back.
 
-    claim    {"worker", "incarnation", "claim_seq", "kinds", ...}      -> {"lease": 15, "leases": [...]}
+    claim    {"worker", "incarnation", "claim_seq", "kinds", ...}      -> {"leases": [{"task", "token", ...}]}
     renew    {"incarnation", "claim_seq", "held": [{"task", "token"}]} -> {"answers": ["ok", ...]}
     settle   {"reports": [{"task", "token", "outcome", ...}]}          -> {"answers": ["ok", "already", ...]}
     append   {"lines": [{"task", "token", "progress", ...}]}           -> {"answers": ["ok", ...]}
@@ -22,7 +22,8 @@ from mainspring.wire import fields
 from mainspring.wire.bounds import BOUNDS, Bounds
 from mainspring.wire.strict import Shape
 
-OUTCOMES = {outcome.name.lower(): outcome for outcome in Outcome if outcome is not Outcome.LOST}
+# `lost` is a supervisor's word: the process that ran the task died under it, while the lease still stands.
+OUTCOMES = {outcome.name.lower(): outcome for outcome in Outcome}
 ANSWERS = {answer: answer.name.lower() for answer in Answer}
 _ANSWERS_READ = {name: answer for answer, name in ANSWERS.items()}
 _LONGEST_S = 100 * 365 * 86400.0
@@ -44,7 +45,11 @@ class ClaimIn(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class LeaseOut(msgspec.Struct, omit_defaults=True):
-    """One claimed task. `token` goes on every later line about it."""
+    """One claimed task. `token` goes on every later line about it.
+
+    `started_at_us` and `lease_until_us` are the server's clock: their difference is how long the lease lasts, and
+    a deadline less `started_at_us` is the time that is left, whatever the worker's own clock says.
+    """
 
     task: str
     token: int
@@ -54,6 +59,7 @@ class LeaseOut(msgspec.Struct, omit_defaults=True):
     priority: int
     payload: msgspec.Raw
     attempt: int
+    started_at_us: int | None = None
     lease_until_us: int = 0
     key: str = ""
     retries: int = 0
@@ -190,6 +196,7 @@ def _lease_out(lease: Lease) -> LeaseOut:
         lane.priority,
         msgspec.Raw(lease.payload),
         lease.attempt,
+        lease.started_at_us,
         lease.lease_until_us,
         lane.key,
         lease.retries,
@@ -226,7 +233,7 @@ def read_leases(body: bytes, worker: str) -> list[Lease]:
             _bytes(out.checkpoint),
             None,
             _bytes(out.labels),
-            None,
+            out.started_at_us,
             out.lease_until_us,
             worker,
         )
