@@ -157,9 +157,8 @@ class Bench(ABC):
         """A claim. Without `lanes`: every known one, the highest priority first. Without `seq`: a new one."""
         if lanes is None:
             lanes = sorted(self.lane_ids, key=lambda lane: -lane.priority)
-        if seq is None:
-            self._claims[worker] += 1
-            seq = self._claims[worker]
+        seq = self._claims[worker] + 1 if seq is None else seq
+        self._claims[worker] = max(seq, self._claims[worker])
         quotas = [at if isinstance(at, Quota) else Quota(self.lane_ids[at], limit) for at in lanes]
         return Ask(worker, f"{worker}-incarnation", seq, quotas, limit, self.us(lease), term)
 
