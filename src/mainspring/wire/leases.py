@@ -47,8 +47,8 @@ class ClaimIn(msgspec.Struct, forbid_unknown_fields=True):
 class LeaseOut(msgspec.Struct, omit_defaults=True):
     """One claimed task. `token` goes on every later line about it.
 
-    `started_at_us` and `lease_until_us` are the server's clock: their difference is how long the lease lasts, and
-    a deadline less `started_at_us` is the time that is left, whatever the worker's own clock says.
+    `started_at_us` and `lease_until_us` are the server's clock: their difference is how long the lease lasts,
+    and a deadline less `started_at_us` is the time that is left, whatever the worker's own clock says.
     """
 
     task: str
