@@ -1,4 +1,4 @@
-"""What the probes of Mainspring share: an application of no-op tasks, a scheduler on a file, server processes."""
+"""What the probes of Mainspring share: an application of no-op tasks, schedulers, processes."""
 
 import asyncio
 import contextlib
@@ -170,7 +170,6 @@ def finished_over_http(url: str, count: int) -> None:
     """Until `count` tasks have succeeded."""
     with httpx.Client(base_url=url) as client:
         while True:
-            states = client.get("/api/v1/cluster/stats").json()["states"]
-            if states.get("succeeded", 0) >= count:
+            if client.get("/api/v1/cluster/stats").json()["tasks"]["succeeded"] >= count:
                 return
             time.sleep(0.01)

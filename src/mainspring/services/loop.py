@@ -24,6 +24,7 @@ class ServiceLoop:
     """Runs one service until it is stopped."""
 
     def __init__(self, service: Service, clock: Clock) -> None:
+        self.name = service.name
         self._service = service
         self._clock = clock
         self._woken = asyncio.Event()

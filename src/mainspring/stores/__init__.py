@@ -16,8 +16,10 @@ from mainspring.ports import Clock, Store
 ACCEPTED = "memory:, sqlite:///relative/file, sqlite:////absolute/file"
 
 
-def open_store(url: str, clock: Clock) -> Store:
+def open_store(url: str, clock: Clock, *, history: bool = False) -> Store:
     """The store behind `url`, not yet opened: the caller awaits its `open`.
+
+    With `history` every transition of every task is kept (the memory store always does).
 
     Raises `InvalidInput` for a URL that names no store.
     """
@@ -28,7 +30,7 @@ def open_store(url: str, clock: Clock) -> Store:
         path = unquote(rest.removeprefix("///"))
         if not rest.startswith("///") or not path:
             raise InvalidInput("store", f"{url!r} names no file", ACCEPTED)
-        return _driver("sqlite", "SqliteStore")(path, clock)
+        return _driver("sqlite", "SqliteStore")(path, clock, history=history)
     raise InvalidInput("store", f"no driver for {url!r}", ACCEPTED)
 
 

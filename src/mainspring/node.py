@@ -1,0 +1,230 @@
+"""The composition root: settings in, a running node out.
+
+    Node ─┬─ store       what the settings name
+          ├─ scheduler   over the store
+          ├─ services    promoter, reaper, resolver, campaigner, pruner
+          ├─ worker      in this process, if the node works
+          └─ http        the doors, if the node serves
+
+Parts are started from the bottom up and stopped from the top down, so that nobody calls what is gone.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import socket
+from collections.abc import Iterator, Sequence
+
+import uvicorn
+
+from mainspring import __version__
+from mainspring.api import ApiOptions, create_app
+from mainspring.clock import SystemClock
+from mainspring.config import Settings
+from mainspring.core.model import SECOND_US
+from mainspring.election.store import StoreElector
+from mainspring.errors import InvalidInput
+from mainspring.ports import Clock, Retention, Store
+from mainspring.scheduler import Scheduler, SchedulerSettings
+from mainspring.sdk import Registry
+from mainspring.services import Campaigner, Promoter, Pruner, Reaper, Resolver, Service, ServiceLoop
+from mainspring.stores import open_store
+from mainspring.telemetry import Metrics
+from mainspring.worker import InProcessEngine, Worker, WorkerSettings
+
+_log = logging.getLogger("mainspring.node")
+
+
+class Node:
+    """One process of a deployment, as an async context manager.
+
+    `serve` opens the HTTP door on `settings.listen`; `handlers` gives it a worker that runs them.
+    Entering raises what the store raises, and `InvalidInput` for settings that cannot hold.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        serve: bool = True,
+        handlers: Registry | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        self.settings = settings
+        self.clock = clock or SystemClock()
+        self.node_id = settings.node_id or f"{socket.gethostname()}-{os.getpid()}"
+        self.metrics = Metrics()
+        self.store: Store = open_store(settings.store_url, self.clock, history=settings.history)
+        self.elector = StoreElector(self.store, self.clock, self.node_id)
+        self.scheduler = Scheduler(
+            self.store,
+            self.clock,
+            SchedulerSettings(node_id=self.node_id, lease_s=settings.lease_s),
+            self.elector,
+            self.metrics,
+        )
+        self.worker = self._make_worker(handlers) if handlers is not None else None
+        self._serves = serve
+        self._door: Door | None = None
+        self._services: list[ServiceLoop] = []
+        self._exit = contextlib.AsyncExitStack()
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Where the HTTP door really listens: the port is known even if the settings left it open."""
+        if self._door is None:
+            raise RuntimeError("this node does not serve")
+        return self._door.address
+
+    async def __aenter__(self) -> "Node":
+        async with contextlib.AsyncExitStack() as starting:
+            await self.store.open()
+            starting.push_async_callback(self.store.close)
+            await self.scheduler.start()
+            starting.push_async_callback(self.scheduler.close)
+            self._start_services()
+            starting.push_async_callback(self._stop_services)
+            if self._serves:
+                self._door = Door(self)
+                await self._door.open()
+                starting.push_async_callback(self._door.close)
+            if self.worker is not None:
+                work = asyncio.create_task(self.worker.run(), name="worker")
+                starting.push_async_callback(self._stop_worker, work)
+            self._exit = starting.pop_all()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._exit.aclose()
+
+    # --- parts ----------------------------------------------------------------------------------
+
+    def _make_worker(self, handlers: Registry) -> Worker:
+        settings = self.settings
+        return Worker(
+            self.scheduler,
+            InProcessEngine(handlers, self.clock),
+            self.clock,
+            WorkerSettings(
+                worker=settings.worker_id or f"{self.node_id}-worker",
+                node=self.node_id,
+                queues=settings.queues,
+                slots=settings.concurrency,
+                drain_grace_s=settings.grace_s,
+                version=__version__,
+            ),
+        )
+
+    async def _stop_worker(self, work: asyncio.Task[None]) -> None:
+        """Let running tasks finish within the grace; what is left goes back uncounted."""
+        if self.worker is not None:
+            self.worker.drain()
+        await asyncio.gather(work, return_exceptions=True)
+
+    def _start_services(self) -> None:
+        keep = self.settings
+        retention = Retention(
+            succeeded_us=int(keep.keep_succeeded_s * SECOND_US),
+            failed_us=int(keep.keep_failed_s * SECOND_US),
+            cancelled_us=int(keep.keep_cancelled_s * SECOND_US),
+        )
+        services: Sequence[Service] = (
+            Campaigner(self.elector),
+            Promoter(self.store, self.scheduler),
+            Reaper(self.store, self.scheduler),
+            Resolver(self.store, self.scheduler),
+            Pruner(self.store, self.elector, retention),
+        )
+        self._services = [ServiceLoop(service, self.clock) for service in services]
+        for loop in self._services:
+            loop.start()
+        self.scheduler.on_hint = self._wake_services
+
+    async def _stop_services(self) -> None:
+        await asyncio.gather(*(loop.stop() for loop in self._services))
+        await self.elector.resign()
+
+    def _wake_services(self) -> None:
+        """Something changed elsewhere or by hand: there may be tasks to promote or children to resolve."""
+        for loop in self._services:
+            if loop.name in ("promoter", "resolver"):
+                loop.wake()
+
+
+class Door:
+    """The HTTP server of a node."""
+
+    def __init__(self, node: Node) -> None:
+        settings = node.settings
+        host, port = settings.listen_address
+        if not settings.token and not settings.insecure and not _is_loopback(host):
+            raise InvalidInput(
+                settings.origin("listen") if settings.origin("listen") != "default" else "listen",
+                f"{host} can be reached from outside, and no token is set",
+                "a loopback address, or a token, or --insecure",
+            )
+        self._socket = _bind(host, port)
+        self.address: tuple[str, int] = self._socket.getsockname()[:2]
+        options = ApiOptions(
+            token=settings.token,
+            loopback=_is_loopback(host),
+            role="standalone" if node.worker is not None else "server",
+        )
+        app = create_app(node.scheduler, node.clock, options, node.metrics)
+        config = uvicorn.Config(
+            app,
+            lifespan="off",
+            access_log=False,
+            log_config=None,
+            server_header=False,
+            timeout_graceful_shutdown=5,
+        )
+        self._server = _Server(config)
+        self._serving: asyncio.Task[None] | None = None
+
+    async def open(self) -> None:
+        self._serving = asyncio.create_task(self._server.serve(sockets=[self._socket]), name="http")
+        await self._server.ready.wait()
+        _log.info("listening on http://%s:%d", *self.address)
+
+    async def close(self) -> None:
+        self._server.should_exit = True
+        if self._serving is not None:
+            await self._serving
+        self._socket.close()
+
+
+class _Server(uvicorn.Server):
+    """Signals belong to whoever runs the node: uvicorn must not take them over."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.ready = asyncio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.ready.set()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    """Bind here, so that a taken port is an error of the start and port 0 can be asked back."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    bound = socket.socket(family, socket.SOCK_STREAM)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        bound.bind((host, port))
+    except OSError as error:
+        bound.close()
+        raise InvalidInput(
+            "listen", f"cannot listen on {host}:{port}: {error.strerror}", "a free address"
+        ) from None
+    return bound
+
+
+def _is_loopback(host: str) -> bool:
+    return host == "localhost" or host == "::1" or host.startswith("127.")
