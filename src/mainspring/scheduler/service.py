@@ -138,6 +138,11 @@ class Scheduler:
         (answers,) = await self.store.renew([renewal])
         return answers
 
+    async def hold(self, renewal: Renewal) -> Sequence[Answer]:
+        """As `renew`, for a claimer that will never renew: its leases last `renewal.lease_us` from now."""
+        (answers,) = await self.store.renew([renewal])
+        return answers
+
     async def append(self, lines: Sequence[Append]) -> Sequence[Answer]:
         return await self.store.append(lines)
 
