@@ -68,19 +68,17 @@ class WorkerView(msgspec.Struct):
     age: float
 
 
-class ClusterInfo(msgspec.Struct, frozen=True):
-    """Who leads, in which term, and which nodes there are, as this node sees it."""
+class ClusterView(msgspec.Struct):
+    """This node, and who leads as far as it knows; no leader while nobody has been elected."""
 
     node_id: str
-    role: str
+    is_leader: bool
     leader_id: str | None
     term: int
-    nodes: tuple[str, ...]
     version: str
-
-    @property
-    def is_leader(self) -> bool:
-        return self.node_id == self.leader_id
+    role: str
+    store: str
+    durability: str
 
 
 class StatsView(msgspec.Struct):

@@ -62,7 +62,6 @@ class TaskView(msgspec.Struct):
     retry: msgspec.Raw
     max_losses: int
     depends_on: tuple[str, ...]
-    open_parents: int
     on_parent_failure: str
     attempt: int
     retries: int
@@ -122,7 +121,6 @@ def task_view(task: Task) -> TaskView:
         retry,
         max_losses,
         task.depends_on,
-        task.open_parents,
         on_parent_failure,
         task.attempt,
         task.retries,
@@ -159,7 +157,6 @@ def new_task_view(task: NewTask, state: State, version: int, created_at_us: int)
             task.deadline_us,
             task.labels,
             task.name,
-            open_parents=len(task.depends_on) if state is State.BLOCKED else 0,
             depends_on=task.depends_on,
         )
     )

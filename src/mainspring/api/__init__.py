@@ -1,0 +1,17 @@
+"""The HTTP doors: they parse, ask who is there, call the scheduler, render, and decide nothing.
+
+    request ─► app ─► guard ─► routes ─┬─ submitting, leasing         hot
+                                       ├─ tasks, dead, queues         the calm ones
+                                       ├─ cluster                     probes, metrics, workers
+                                       └─ jobs ── dialects.s4         another system's way to say it
+                          │
+                          └─► openapi                                 the same table, as a document
+
+Plain ASGI, without a framework: one look-up finds a hot route, and no object is made that it does not need.
+Every error, the router's own included, leaves as a problem document (RFC 9457).
+"""
+
+from mainspring.api.app import Api, create_app
+from mainspring.api.door import ApiOptions
+
+__all__ = ["Api", "ApiOptions", "create_app"]

@@ -1,0 +1,203 @@
+"""Every route of the native interface and of its dialects, once: what is registered is what is documented."""
+
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, NamedTuple
+
+from mainspring.api import cluster, dead, jobs, leasing, queues, submitting, tasks
+from mainspring.api.dialects import s4
+from mainspring.api.door import Door
+from mainspring.api.http import Answer, Call
+from mainspring.wire import leases
+from mainspring.wire.batches import BatchIn
+from mainspring.wire.controls import (
+    ClusterView,
+    LimitIn,
+    LimitView,
+    PauseIn,
+    QueueView,
+    StatsView,
+    WeightIn,
+    WorkerView,
+)
+from mainspring.wire.patches import PatchIn
+from mainspring.wire.queries import FilterIn
+from mainspring.wire.tasks import TaskIn
+from mainspring.wire.views import PageView, TaskView
+
+Handler = Callable[[Door, Call], Awaitable[Answer]]
+TEXT = "text/plain"
+
+
+class Route(NamedTuple):
+    """One operation. `takes` is the body's shape, `gives` the shape of each answer that is no problem.
+
+    `is_open`: no token is asked for. `head`: HEAD is answered as GET is.
+    """
+
+    method: str
+    path: str
+    handler: Handler
+    summary: str
+    gives: Mapping[int, Any]
+    takes: Any = None
+    query: Mapping[str, str] = {}
+    headers: tuple[str, ...] = ()
+    is_open: bool = False
+    head: bool = True
+
+
+_KEY = ("Idempotency-Key",)
+_READ, _WRITE = ("If-None-Match",), ("If-Match",)
+_ONE = {200: TaskView, 304: None}
+_COUNT = {200: tasks.CountView}
+API = "/api/v1"
+
+# fmt: off
+_TASKS = (
+    Route("POST", f"{API}/tasks", submitting.submit_one,
+          "Submit a task", {201: TaskView, 200: TaskView}, TaskIn, {}, _KEY),
+    Route("POST", f"{API}/tasks/batch", submitting.submit_batch,
+          "Submit many tasks, all or nothing", {201: submitting.BatchView}, BatchIn, {}, _KEY),
+    Route("GET", f"{API}/tasks", tasks.read_many,
+          "List tasks, newest first", {200: PageView}, None, tasks.LIST_QUERY),
+    Route("GET", f"{API}/tasks/status/{{status}}", tasks.read_by_status,
+          "List tasks of one state", {200: PageView}, None, tasks.STATUS_QUERY),
+    Route("POST", f"{API}/tasks/cancel", tasks.cancel_many,
+          "Cancel every unfinished task that matches", _COUNT, FilterIn),
+    Route("GET", f"{API}/tasks/{{id}}", tasks.read_one,
+          "Read a task, or wait for its end", _ONE, None, tasks.GET_QUERY, _READ),
+    Route("PATCH", f"{API}/tasks/{{id}}", tasks.edit,
+          "Change a waiting task", {200: TaskView}, PatchIn, {}, _WRITE),
+    Route("DELETE", f"{API}/tasks/{{id}}", tasks.delete,
+          "Delete a task, or ask a running one to stop", {204: None, 202: TaskView}, None, {}, _WRITE),
+    Route("POST", f"{API}/tasks/{{id}}/cancel", tasks.cancel,
+          "Cancel a task", {200: TaskView, 202: TaskView}, tasks.CancelIn, {}, _WRITE),
+    Route("POST", f"{API}/tasks/{{id}}/retry", tasks.retry,
+          "Run a failed or cancelled task again", {200: TaskView}, None, {}, _WRITE),
+    Route("POST", f"{API}/tasks/{{id}}/run", tasks.run_now,
+          "Run a scheduled task now", {200: TaskView}, None, {}, _WRITE),
+)
+
+_DEAD = (
+    Route("GET", f"{API}/dead", dead.read_many,
+          "List dead letters, newest first", {200: PageView}, None, tasks.STATUS_QUERY),
+    Route("POST", f"{API}/dead/replay", dead.replay_many,
+          "Replay every dead letter that matches", _COUNT, FilterIn),
+    Route("POST", f"{API}/dead/purge", dead.purge_many,
+          "Forget every dead letter that matches", _COUNT, FilterIn),
+    Route("GET", f"{API}/dead/{{id}}", dead.read_one,
+          "Read a dead letter, with every attempt's error", _ONE, None, {}, _READ),
+    Route("POST", f"{API}/dead/{{id}}/replay", dead.replay,
+          "Replay a dead letter", {200: TaskView}, None, {}, _WRITE),
+    Route("DELETE", f"{API}/dead/{{id}}", dead.purge, "Forget a dead letter", {204: None}, None, {}, _WRITE),
+)
+
+_QUEUES = (
+    Route("GET", f"{API}/queues", queues.read_queues,
+          "List queues with their counts", {200: queues.QueuesView}),
+    Route("GET", f"{API}/queues/{{queue}}", queues.read_queue, "Read one queue", {200: QueueView}),
+    Route("POST", f"{API}/queues/{{queue}}/pause", queues.pause,
+          "Stop claims from a queue", {200: QueueView}, PauseIn),
+    Route("POST", f"{API}/queues/{{queue}}/resume", queues.resume,
+          "Allow claims from a queue again", {200: QueueView}),
+    Route("GET", f"{API}/limits", queues.read_limits, "List limits", {200: queues.LimitsView}),
+    Route("GET", f"{API}/limits/{{name:path}}", queues.read_limit, "Read a limit", {200: LimitView}),
+    Route("PUT", f"{API}/limits/{{name:path}}", queues.put_limit, "Set a limit", {200: LimitView}, LimitIn),
+    Route("DELETE", f"{API}/limits/{{name:path}}", queues.delete_limit, "Remove a limit", {204: None}),
+    Route("PUT", f"{API}/tenants/{{tenant}}/weight", queues.put_weight,
+          "Set a tenant's share", {204: None}, WeightIn),
+)
+
+_WORKERS = (
+    Route("POST", f"{API}/leases/claim", leasing.claim,
+          "Claim tasks; waits for the first", {200: leases.ClaimOut}, leases.ClaimIn),
+    Route("POST", f"{API}/leases/renew", leasing.renew,
+          "Renew leases", {200: leases.AnswersOut}, leases.RenewIn),
+    Route("POST", f"{API}/leases/settle", leasing.settle,
+          "Report finished runs", {200: leases.AnswersOut}, leases.SettleIn),
+    Route("POST", f"{API}/leases/append", leasing.append,
+          "Record checkpoints and progress", {200: leases.AnswersOut}, leases.AppendIn),
+    Route("GET", f"{API}/workers", cluster.read_workers, "List workers", {200: cluster.WorkersView}),
+    Route("GET", f"{API}/workers/{{worker}}", cluster.read_worker, "Read a worker", {200: WorkerView}),
+    Route("PUT", f"{API}/workers/{{worker}}", leasing.beat,
+          "Register, or say that one is alive", {204: None}, leases.WorkerIn),
+    Route("DELETE", f"{API}/workers/{{worker}}", leasing.leave,
+          "Leave for good", {204: None}, None, leasing.LEAVE_QUERY),
+    Route("GET", f"{API}/cluster/info", cluster.read_cluster,
+          "This node, and who leads", {200: ClusterView}),
+    Route("GET", f"{API}/cluster/stats", cluster.read_stats,
+          "How many tasks are in each state", {200: StatsView}),
+)
+
+_JOBS = (
+    Route("POST", "/jobs", jobs.submit, "Submit a job", {201: s4.JobView}, s4.JobIn, {}, _KEY),
+    Route("GET", "/jobs/{id}", jobs.read, "Read a job", {200: s4.JobView, 304: None}, None, {}, _READ),
+    Route("GET", "/next-job", jobs.fetch,
+          "Fetch a worker's next job", {200: s4.JobView, 204: None}, None, jobs.NEXT_QUERY, head=False),
+    Route("POST", "/jobs/{id}/complete", jobs.complete,
+          "Report a job's end", {200: s4.JobView}, s4.CompletionIn),
+)
+# fmt: on
+
+_PROBES = tuple(
+    Route("GET", path, handler, summary, gives, is_open=True)
+    for paths, handler, summary, gives in (
+        (("/health",), cluster.health, "How this node is", {200: cluster.Health, 503: cluster.Health}),
+        (("/livez", "/healthz", "/health/live"), cluster.live, "Liveness", {200: cluster.Probe}),
+        (
+            ("/readyz", "/startupz", "/health/ready"),
+            cluster.ready,
+            "Readiness: the store answers",
+            {200: cluster.Probe, 503: cluster.Probe},
+        ),
+    )
+    for path in paths
+)
+
+_OTHERS = (
+    Route("GET", "/metrics", cluster.read_metrics, "Metrics for Prometheus", {200: TEXT}),
+    Route(
+        "GET",
+        "/problems/{code}",
+        cluster.read_problem,
+        "What a problem type means",
+        {200: TEXT},
+        is_open=True,
+    ),
+)
+
+ROUTES: tuple[Route, ...] = (*_TASKS, *_DEAD, *_QUEUES, *_WORKERS, *_JOBS, *_PROBES, *_OTHERS)
+
+
+class Router:
+    """Finds the operations of a path. Fixed paths, the hot ones among them, cost one look-up."""
+
+    def __init__(self, routes: tuple[Route, ...]) -> None:
+        self.fixed: dict[str, dict[str, Route]] = {}
+        self._patterns: list[tuple[re.Pattern[str], dict[str, Route]]] = []
+        patterns: dict[str, dict[str, Route]] = {}
+        for route in routes:
+            group = patterns if "{" in route.path else self.fixed
+            methods = group.setdefault(route.path, {})
+            methods[route.method] = route
+            if route.method == "GET" and route.head:
+                methods["HEAD"] = route
+        for path, methods in patterns.items():
+            self._patterns.append((_pattern(path), methods))
+
+    def find(self, path: str) -> tuple[dict[str, Route], dict[str, str]] | None:
+        """The operations by method, and what the pattern captured; `None` if there is no such path."""
+        methods = self.fixed.get(path)
+        if methods is not None:
+            return methods, {}
+        for pattern, methods in self._patterns:
+            match = pattern.fullmatch(path)
+            if match is not None:
+                return methods, match.groupdict()
+        return None
+
+
+def _pattern(path: str) -> re.Pattern[str]:
+    text = re.sub(r"\{(\w+):path\}", r"(?P<\1>.+)", path)
+    return re.compile(re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", text))
