@@ -18,7 +18,7 @@ from zlib import crc32
 
 import msgspec
 
-from mainspring.core.model import Attempt, Lease, State, decode_policy
+from mainspring.core.model import NO_ERROR, Attempt, Lease, State, decode_policy
 from mainspring.core.retry import LOSS_BACKOFF, backoff_us, wants_retry
 
 
@@ -229,7 +229,7 @@ def _kept(report: Report, lease: Lease) -> bytes:
             outcome=report.outcome.name.lower(),
             started_at_us=lease.started_at_us,
             worker=lease.worker or None,
-            error=msgspec.Raw(report.error) if report.error else None,
+            error=msgspec.Raw(report.error) if report.error else NO_ERROR,
         )
     )
     if len(kept) > 2 * ATTEMPTS_KEPT_AT_EACH_END:

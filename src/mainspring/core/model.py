@@ -141,15 +141,18 @@ class NewTask(msgspec.Struct, gc=False):
     name: str | None = None
 
 
+NO_ERROR = msgspec.Raw(b"null")
+
+
 class Attempt(msgspec.Struct, omit_defaults=True):
-    """One run that did not end the task well; kept for analysis."""
+    """One run that did not end the task well; kept for analysis. `error` is JSON text."""
 
     attempt: int
     outcome: str
     started_at_us: int | None = None
     finished_at_us: int | None = None
     worker: str | None = None
-    error: msgspec.Raw | None = None
+    error: msgspec.Raw = NO_ERROR  # not `Raw | None`: that decodes nothing but null
 
 
 class Task(msgspec.Struct):

@@ -172,7 +172,7 @@ def _raw(text: bytes | None) -> msgspec.Raw:
 
 def _attempt(run: Attempt) -> AttemptView:
     started_at, finished_at = _moment(run.started_at_us), _moment(run.finished_at_us)
-    return AttemptView(run.attempt, run.outcome, started_at, finished_at, run.worker, run.error or _NULL)
+    return AttemptView(run.attempt, run.outcome, started_at, finished_at, run.worker, run.error)
 
 
 @lru_cache(1024)
