@@ -1,0 +1,25 @@
+"""The embedded store: one SQLite file, durable at every answer, shared by the processes of a machine.
+
+    SqliteStore (store.py) ── one job per verb
+        │
+        ├─ thread.py ─► Writer (transaction.py) ── the one connection that writes; BEGIN IMMEDIATE ... COMMIT
+        │     exchanging ─┬─ settling       successes of one claim by one statement, the rest line by line
+        │                 ├─ submitting ── planning    plain rows together; keys, parents, caps one by one
+        │                 └─ claiming ── limits        heads of lanes
+        │     holding        renewals, checkpoints, lapsed leases
+        │     editing        cancel, kill, replay, run now, edit, delete
+        │     tending        promote, deadlines, resolve, prune
+        │     controls       pauses, limits, weights, workers, terms
+        │     moves          the one door for a single task's change of state; dependents
+        │
+        └─ thread.py ─► Reader (reading.py)     board, get, find, stats: waits for nobody who writes
+
+    rows.py, lanes.py          what statements bring
+    connection.py, schema.py   opening, waiting for other processes, what errors mean, migrations/*.sql
+
+Durability class A: WAL with `synchronous=FULL`; an answer comes after its commit is on the disk.
+"""
+
+from mainspring.stores.sqlite.store import SqliteStore
+
+__all__ = ["SqliteStore"]

@@ -1,0 +1,141 @@
+"""Settling: how leases end. Every line is fenced by the token that the claim minted.
+
+Most lines report a success. Those that came from one claim share a token and are written together, by one
+statement that counts the rows it found. Only if a line is missing are the lines looked at singly, and every
+other kind of report is.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+
+from mainspring.core.lifecycle import Cause
+from mainspring.core.model import State
+from mainspring.ports import Answer, Settlement
+from mainspring.stores.sqlite.moves import move
+from mainspring.stores.sqlite.rows import rows_by_id, texts
+from mainspring.stores.sqlite.transaction import Transaction
+
+SHARED_RESULT_BYTES = 64
+
+SUCCEED = (
+    "UPDATE tasks INDEXED BY tasks_id SET state = 5, end_us = ?2, version = ?3, settled_token = ?4,"
+    " settled_digest = ?6, attempt = ?7, retries = ?8, losses = ?9, snoozes = ?10, result = ?11,"
+    " attempts = ?12, error = NULL, timeout_at_us = NULL"
+    " WHERE id {which} AND token = ?4 AND lane = ?5 AND state = 4"
+)
+SUCCEED_MANY = SUCCEED.format(which="IN carray(?1)")
+SUCCEED_ONE = SUCCEED.format(which="= ?1")
+WRITTEN_NOW = "SELECT id FROM tasks INDEXED BY tasks_id WHERE id IN carray(?) AND version = ?"
+
+# What the lines of one statement share: token, lane, digest, attempt, retries, losses, snoozes, result.
+Shared: TypeAlias = tuple[int, int, int, int, int, int, int, bytes | None]
+Parting: TypeAlias = tuple[dict[Shared, list[Settlement]], list[Settlement], list[int]]
+
+
+def settle(tx: Transaction, lines: Sequence[Settlement]) -> list[Answer]:
+    """One answer per line. Of two lines for one task the second finds what the first has written."""
+    answers = [Answer.OK] * len(lines)
+    if len({line.task for line in lines}) == len(lines):
+        groups, singles, rest = _parted(lines)
+        written = _succeed(tx, groups, singles)
+        if written is not None:
+            rest = [place for place, line in enumerate(lines) if line.task not in written]
+    else:
+        rest = list(range(len(lines)))
+    for place in rest:
+        answers[place] = _settle_one(tx, lines[place])
+    return answers
+
+
+def _parted(lines: Sequence[Settlement]) -> Parting:
+    """Successes that can share a statement, other successes, and the places of all other lines."""
+    groups: dict[Shared, list[Settlement]] = {}
+    singles, rest = [], []
+    for place, line in enumerate(lines):
+        change = line.change
+        if change.cause is not Cause.SUCCEED or change is not line.if_cancelled or line.only_if_lapsed:
+            rest.append(place)
+            continue
+        result = change.result
+        if change.attempts is not None or (result is not None and len(result) > SHARED_RESULT_BYTES):
+            singles.append(line)
+            continue
+        shared = (
+            line.token, line.lane_id, line.digest, change.attempt, change.retries, change.losses,
+            change.snoozes, result,
+        )  # fmt: skip
+        group = groups.get(shared)
+        if group is None:
+            groups[shared] = [line]
+        else:
+            group.append(line)
+    return groups, singles, rest
+
+
+def _succeed(
+    tx: Transaction, groups: dict[Shared, list[Settlement]], singles: list[Settlement]
+) -> set[str] | None:
+    """Write the successes. `None` if every row was as its line says, else the tasks that were written."""
+    db, now_us, stamp = tx.db, tx.now_us, tx.mint()
+    before = db.total_changes()
+    lines: list[Settlement] = []
+    for shared, group in groups.items():
+        if len(group) == 1:
+            singles += group
+        else:
+            tasks = texts([line.task for line in group])
+            db.execute(SUCCEED_MANY, (tasks, now_us, stamp, *shared, None))
+            lines += group
+    if singles:
+        db.executemany(SUCCEED_ONE, [_values(line, now_us, stamp) for line in singles])
+        lines += singles
+    if db.total_changes() - before == len(lines):
+        _book(tx, lines)
+        return None
+    written = {task for (task,) in db.execute(WRITTEN_NOW, (texts([line.task for line in lines]), stamp))}
+    _book(tx, [line for line in lines if line.task in written])
+    return written
+
+
+def _values(line: Settlement, now_us: int, stamp: int) -> tuple[Any, ...]:
+    change = line.change
+    return (
+        line.task, now_us, stamp, line.token, line.lane_id, line.digest, change.attempt, change.retries,
+        change.losses, change.snoozes, change.result, change.attempts,
+    )  # fmt: skip
+
+
+def _book(tx: Transaction, lines: Sequence[Settlement]) -> None:
+    """What follows from successes that were written."""
+    for lane_id, count in Counter([line.lane_id for line in lines]).items():
+        queue = tx.lanes.by_id(lane_id).queue
+        tx.count(queue, State.RUNNING, -count)
+        tx.count(queue, State.SUCCEEDED, count)
+        tx.freed.add(lane_id)
+    tx.finished += [line.task for line in lines]
+    if tx.steps is not None:
+        for line in lines:
+            attempt = line.change.attempt
+            tx.record(line.task, State.RUNNING, Cause.SUCCEED, State.SUCCEEDED, attempt, line.token)
+
+
+def _settle_one(tx: Transaction, line: Settlement) -> Answer:
+    row = rows_by_id(tx.db, (line.task,)).get(line.task)
+    if row is None:
+        return Answer.LOST
+    if row.state is not State.RUNNING or row.token != line.token:
+        repeated = row.settled_token == line.token and row.settled_digest == line.digest
+        return Answer.ALREADY if repeated else Answer.LOST
+    if line.only_if_lapsed and row.end_us > tx.now_us:
+        return Answer.LOST
+    cancelled = row.cancel_requested_at_us is not None
+    change = line.if_cancelled if cancelled else line.change
+    columns = {} if change.state is not State.SCHEDULED else {"run_at_us": tx.now_us + change.delay_us}
+    move(
+        tx, row, change.cause, change.state,
+        settled_token=line.token, settled_digest=line.digest,
+        attempt=change.attempt, retries=change.retries, losses=change.losses, snoozes=change.snoozes,
+        result=change.result, error=change.error, attempts=change.attempts, **columns,
+    )  # fmt: skip
+    return Answer.CANCEL if cancelled and change.state is State.CANCELLED else Answer.OK

@@ -1,0 +1,190 @@
+"""The store's verbs: each is one job of the writing or of the reading thread."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import partial
+from typing import TypeVar
+
+from mainspring.core.limits import LimitRule
+from mainspring.core.model import Lease, Task
+from mainspring.ports import (
+    Answer,
+    Append,
+    BoardView,
+    Clock,
+    Edit,
+    Exchange,
+    Exchanged,
+    Features,
+    Force,
+    Held,
+    Moved,
+    Overdue,
+    Page,
+    Pruned,
+    Query,
+    Refused,
+    Renewal,
+    Retention,
+    Stats,
+    Store,
+    Term,
+    Transition,
+    WorkerInfo,
+)
+from mainspring.stores.sqlite import controls, editing, exchanging, holding, reading, tending
+from mainspring.stores.sqlite.moves import release_children
+from mainspring.stores.sqlite.reading import Reader
+from mainspring.stores.sqlite.rows import tasks_by_id
+from mainspring.stores.sqlite.thread import DatabaseThread
+from mainspring.stores.sqlite.transaction import Transaction, Writer
+
+ResultT = TypeVar("ResultT")
+
+OTHERS_ASKED_AFTER_S = 0.02
+
+
+class SqliteStore(Store):
+    """One file, shared by the processes of one machine. What was answered survives a crash of the machine.
+
+    Verbs raise `StoreUnavailable` when the store is closed, or when another process keeps the file locked
+    for half a minute; `StoreFull` when the disk is full; `StoreCorrupt` when the file is damaged.
+    """
+
+    def __init__(self, path: str, clock: Clock, *, history: bool = False) -> None:
+        self.features = Features("sqlite", durability="A", several_processes=True, full_history=history)
+        self._writer = DatabaseThread("sqlite-writer", partial(Writer, path, clock, keeps_history=history))
+        self._reader = DatabaseThread("sqlite-reader", partial(Reader, path, clock))
+        self._listeners: list[tuple[asyncio.AbstractEventLoop, Callable[[], None]]] = []
+
+    async def _write(self, work: Callable[[Transaction], ResultT]) -> ResultT:
+        return await self._writer.call(lambda writer: writer.write(work))
+
+    async def _read(self, work: Callable[[Reader], ResultT]) -> ResultT:
+        return await self._reader.call(lambda reader: reader.read(work))
+
+    async def open(self) -> None:
+        await self._writer.start()
+        try:
+            await self._reader.start()
+        except BaseException:
+            await self._writer.stop()
+            raise
+
+    async def close(self) -> None:
+        await self._reader.stop()
+        await self._writer.stop()
+
+    # --- the hot verbs --------------------------------------------------------------------------
+
+    async def exchange(self, batch: Exchange) -> Exchanged:
+        return await self._write(lambda tx: exchanging.exchange(tx, batch))
+
+    async def renew(self, renewals: Sequence[Renewal]) -> Sequence[Sequence[Answer]]:
+        def work(tx: Transaction) -> list[list[Answer]]:
+            answers = [holding.renew(tx, renewal) for renewal in renewals]
+            release_children(tx)
+            return answers
+
+        return await self._write(work)
+
+    async def append(self, lines: Sequence[Append]) -> Sequence[Answer]:
+        return await self._write(lambda tx: [holding.append(tx, line) for line in lines])
+
+    # --- by hand --------------------------------------------------------------------------------
+
+    async def amend(self, task: str, version: int, edit: Edit) -> Task | Refused:
+        return await self._write(lambda tx: editing.amend(tx, task, version, edit))
+
+    async def force(self, lines: Sequence[Force]) -> Sequence[Task | Refused]:
+        def work(tx: Transaction) -> list[Task | Refused]:
+            answers = [editing.force(tx, line) for line in lines]
+            release_children(tx)
+            return answers
+
+        return await self._write(work)
+
+    async def delete(self, tasks: Sequence[str]) -> Sequence[Refused | None]:
+        return await self._write(lambda tx: [editing.delete(tx, task) for task in tasks])
+
+    # --- services -------------------------------------------------------------------------------
+
+    async def promote(self, limit: int) -> Moved:
+        return await self._write(lambda tx: tending.promote(tx, limit))
+
+    async def expired(self, limit: int) -> Sequence[Lease]:
+        return await self._read(lambda reader: holding.expired(reader.db, reader.lanes, reader.now_us, limit))
+
+    async def overdue(self, limit: int, grace_us: int) -> Overdue:
+        def work(tx: Transaction) -> Overdue:
+            leases = holding.overrun(tx.db, tx.lanes, tx.now_us, limit, grace_us)
+            return Overdue(leases, tending.expire(tx, limit))
+
+        return await self._write(work)
+
+    async def resolve(self, limit: int) -> Moved:
+        return await self._write(lambda tx: tending.resolve(tx, limit))
+
+    async def prune(self, limit: int, retention: Retention, cursor: str | None) -> Pruned:
+        return await self._write(lambda tx: tending.prune(tx, limit, retention, cursor))
+
+    # --- reading --------------------------------------------------------------------------------
+
+    async def board(self) -> BoardView:
+        return await self._read(reading.board)
+
+    async def get(self, tasks: Sequence[str]) -> Sequence[Task | None]:
+        found = await self._read(lambda reader: tasks_by_id(reader.db, reader.lanes, tasks))
+        return [found.get(task) for task in tasks]
+
+    async def leases(self, held: Sequence[Held]) -> Sequence[Lease | None]:
+        return await self._read(lambda reader: holding.leases(reader.db, reader.lanes, held))
+
+    async def find(self, query: Query) -> Page:
+        return await self._read(lambda reader: reading.find(reader, query))
+
+    async def stats(self) -> Stats:
+        return await self._read(reading.stats)
+
+    async def history(self, task: str) -> Sequence[Transition]:
+        return await self._read(lambda reader: reading.history(reader, task))
+
+    # --- controls, membership, leadership -------------------------------------------------------
+
+    async def set_queue(self, queue: str, paused_by: str | None) -> None:
+        await self._write(lambda tx: controls.set_queue(tx, queue, paused_by))
+
+    async def set_limit(self, name: str, rule: LimitRule | None) -> None:
+        await self._write(lambda tx: controls.set_limit(tx, name, rule))
+
+    async def set_weight(self, tenant: str, weight: float) -> None:
+        await self._write(lambda tx: controls.set_weight(tx, tenant, weight))
+
+    async def beat(self, worker: WorkerInfo) -> None:
+        await self._write(lambda tx: controls.beat(tx, worker))
+
+    async def leave(self, worker: str, incarnation: str) -> None:
+        await self._write(lambda tx: controls.leave(tx, worker, incarnation))
+
+    async def workers(self) -> Sequence[WorkerInfo]:
+        return await self._read(reading.workers)
+
+    async def take_term(self, candidate: str, ttl_us: int) -> Term:
+        return await self._write(lambda tx: controls.take_term(tx, candidate, ttl_us))
+
+    async def resign(self, candidate: str, number: int) -> None:
+        await self._write(lambda tx: controls.resign(tx, candidate, number))
+
+    def listen(self, wake: Callable[[], None]) -> None:
+        """Look every 20 ms whether another process has written, from the first listener on."""
+        loop = asyncio.get_running_loop()
+        self._listeners.append((loop, wake))
+        if len(self._listeners) == 1:
+            self._writer.watch(OTHERS_ASKED_AFTER_S, self._wake_if_others_wrote)
+
+    def _wake_if_others_wrote(self, writer: Writer) -> None:
+        if writer.noticed_others():
+            for loop, wake in self._listeners:
+                with suppress(RuntimeError):  # the loop is closed: nobody listens there any more
+                    loop.call_soon_threadsafe(wake)

@@ -1,0 +1,189 @@
+"""Submitting: most groups are plain tasks, and all of those that stand together in a call are stored by a
+few statements. A group that names keys, parents, unique rules or a capped queue is planned whole first
+(planning.py)."""
+
+from collections.abc import Iterable, Sequence
+from functools import cache, partial
+from itertools import chain, groupby
+from typing import Any, TypeAlias
+
+import apsw
+import msgspec
+
+from mainspring.core.lifecycle import Cause
+from mainspring.core.model import NewTask, State
+from mainspring.ports import Accepted, Existing, Group, Idempotency, Refused
+from mainspring.stores.sqlite.moves import PUT_UNRESOLVED, due_state
+from mainspring.stores.sqlite.planning import Plan
+from mainspring.stores.sqlite.rows import NOBODY, RESERVED, RESERVED_DIGEST, tasks_by_id, texts
+from mainspring.stores.sqlite.transaction import Transaction
+
+# What a value that cannot be stored makes Python or SQLite raise; a door should have refused it before.
+DATA_ERRORS = (UnicodeError, OverflowError, TypeError, ValueError, apsw.ConstraintError, apsw.TooBigError)
+
+ROWS_A_STATEMENT = 20
+COLUMNS = (
+    "id, state, lane, seq, run_at_us, timeout_us, deadline_us, unique_digest, name, policy, labels, payload,"
+    " end_us, token, version, created_at_us, started_at_us, settled_token, settled_digest, claimant,"
+    " claim_seq"
+)
+FIND_KEY = "SELECT digest, tasks FROM idempotency WHERE principal = ? AND key = ? AND expires_us > ?"
+PUT_KEY = (
+    "INSERT OR REPLACE INTO idempotency (principal, key, digest, expires_us, tasks) VALUES (?, ?, ?, ?, ?)"
+)
+NUMBERS_OF = "SELECT id, n FROM tasks INDEXED BY tasks_id WHERE id IN carray(?)"
+ADD_EDGE = "INSERT INTO edges (parent, child, open) VALUES (?, ?, ?)"
+ADD_DEPENDENCIES = "INSERT INTO dependencies (task, parents) VALUES (?, ?)"
+
+Stored: TypeAlias = tuple[Any, ...]
+_READY = (State.READY,)
+_ids = msgspec.json.Decoder(tuple[str, ...])
+
+
+def submit(tx: Transaction, groups: Sequence[Group]) -> list[Accepted | Existing | Refused]:
+    answers: list[Accepted | Existing | Refused] = []
+    for is_plain, run in groupby(groups, partial(_is_plain, tx)):
+        if is_plain:
+            answers += _submit_plain(tx, list(run))
+        else:
+            answers += [_submit_whole(tx, group) for group in run]
+    return answers
+
+
+def _is_plain(tx: Transaction, group: Group) -> bool:
+    if group.idempotency is not None:
+        return False
+    return not tx.caps_backlogs and not any(task.depends_on or task.unique for task in group.tasks)
+
+
+def _submit_plain(tx: Transaction, groups: list[Group]) -> list[Accepted | Existing | Refused]:
+    tasks = groups[0].tasks if len(groups) == 1 else [task for group in groups for task in group.tasks]
+    stamp = tx.mint()
+    try:
+        with tx.db:
+            states = _store(tx, stamp, tasks, [due_state(tx, _due_us(tx, task)) for task in tasks])
+    except DATA_ERRORS:
+        # One row was not acceptable: find out which, and let the other groups pass.
+        tx.lanes.forget()
+        return [_submit_whole(tx, group) for group in groups]
+    answers: list[Accepted | Existing | Refused] = []
+    start, versions = 0, (stamp,)
+    for group in groups:
+        count = len(group.tasks)
+        of_group = states[start : start + count]
+        start += count
+        answers.append(Accepted(tx.now_us, of_group, versions if count == 1 else versions * count))
+    return answers
+
+
+def _submit_whole(tx: Transaction, group: Group) -> Accepted | Existing | Refused:
+    try:
+        with tx.db:
+            answer = _earlier_use(tx, group.idempotency) or _submit_planned(tx, group)
+    except DATA_ERRORS as error:
+        tx.lanes.forget()
+        return Refused("invalid_input", f"a value cannot be stored: {error}")
+    return answer
+
+
+def _submit_planned(tx: Transaction, group: Group) -> Accepted | Refused:
+    plan = Plan(tx, group.tasks)
+    refused = plan.refusal()
+    if refused is not None:
+        return refused
+    stamp = tx.mint()
+    states = [
+        State.BLOCKED if plan.is_blocked(task) else due_state(tx, _due_us(tx, task)) for task in plan.new
+    ]
+    _store(tx, stamp, plan.new, states)
+    _add_edges(tx, plan)
+    ids = [plan.ids[task.id] for task in group.tasks]
+    if group.idempotency is not None:
+        key = group.idempotency
+        expires_us = tx.now_us + key.ttl_us
+        tx.db.execute(PUT_KEY, (key.principal, key.key, key.digest, expires_us, msgspec.json.encode(ids)))
+    if len(plan.new) == len(ids):
+        return Accepted(tx.now_us, states, (stamp,) * len(ids))
+    found = tasks_by_id(tx.db, tx.lanes, ids)
+    existing = {
+        place: found[id_]
+        for place, (task, id_) in enumerate(zip(group.tasks, ids, strict=True))
+        if task.id != id_
+    }
+    return Accepted(
+        tx.now_us, [found[id_].state for id_ in ids], [found[id_].version for id_ in ids], existing
+    )
+
+
+# --- rows -------------------------------------------------------------------------------------------
+
+
+def _due_us(tx: Transaction, task: NewTask) -> int | None:
+    return tx.now_us + task.delay_us if task.delay_us > 0 else task.run_at_us
+
+
+def _store(tx: Transaction, stamp: int, tasks: Sequence[NewTask], states: Sequence[State]) -> Sequence[State]:
+    """Insert new tasks. What the transaction counts changes only when all of them are in."""
+    places = tx.mint_many(len(tasks))
+    id_of, ready = tx.lanes.id_of, State.READY
+    rows: list[Stored] = []
+    for task, state, place in zip(tasks, states, places, strict=True):
+        rows.append((
+            task.id, state, id_of(task.lane), place if state is ready else RESERVED, _due_us(tx, task),
+            task.timeout_us, task.deadline_us, task.unique.digest if task.unique else None, task.name,
+            task.policy, task.labels, task.payload,
+        ))  # fmt: skip
+    head = (tx.now_us, stamp)
+    for start in range(0, len(rows), ROWS_A_STATEMENT):
+        chunk = rows[start : start + ROWS_A_STATEMENT]
+        tx.db.execute(_insert(len(chunk)), (*head, *chain.from_iterable(chunk)))
+    for task, state, row in zip(tasks, states, rows, strict=True):
+        tx.count(task.lane.queue, state, 1)
+        if state is ready:
+            tx.gained[row[2]] = None
+        tx.record(task.id, None, Cause.SUBMIT, state, 0, 0)
+    return states
+
+
+@cache
+def _insert(rows: int) -> str:
+    """One statement for several rows saves most of a statement's fixed cost per row."""
+    fixed = f"{RESERVED}, {RESERVED}, ?2, ?1, {RESERVED}, {RESERVED}, {RESERVED_DIGEST}, {NOBODY}, {NOBODY}"
+    values = [
+        "(" + ", ".join(f"?{12 * row + column}" for column in range(3, 15)) + f", {fixed})"
+        for row in range(rows)
+    ]
+    return f"INSERT INTO tasks ({COLUMNS}) VALUES {', '.join(values)}"
+
+
+def _add_edges(tx: Transaction, plan: Plan) -> None:
+    children = [task for task in plan.new if task.depends_on]
+    if not children:
+        return
+    wanted: Iterable[str] = chain((task.id for task in children), *(plan.parents(task) for task in children))
+    n_of = dict(tx.db.execute(NUMBERS_OF, (texts(set(wanted)),)))
+    edges, records = [], []
+    for task in children:
+        parents, child = plan.parents(task), n_of[task.id]
+        edges += [(n_of[parent], child, plan.is_open(parent, task)) for parent in parents]
+        records.append((child, msgspec.json.encode(parents)))
+    tx.db.executemany(ADD_EDGE, edges)
+    tx.db.executemany(ADD_DEPENDENCIES, records)
+    tx.db.executemany(PUT_UNRESOLVED, [(n_of[parent],) for parent in plan.ended_badly()])
+
+
+# --- idempotency keys -------------------------------------------------------------------------------
+
+
+def _earlier_use(tx: Transaction, key: Idempotency | None) -> Existing | Refused | None:
+    if key is None:
+        return None
+    found = tx.db.execute(FIND_KEY, (key.principal, key.key, tx.now_us)).fetchone()
+    if found is None:
+        return None
+    digest, tasks = found
+    if digest != key.digest:
+        return Refused("idempotency_key_reused", f"the key {key.key} came with another body before")
+    ids = _ids.decode(tasks)
+    stored = tasks_by_id(tx.db, tx.lanes, ids)
+    return Existing([stored[id_] for id_ in ids if id_ in stored])

@@ -1,0 +1,171 @@
+"""One write transaction: its moment, what it mints, and what it must still write before it commits."""
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import msgspec
+
+from mainspring.core.lifecycle import Cause
+from mainspring.core.limits import LimitRule
+from mainspring.core.model import State
+from mainspring.core.order import LaneHead
+from mainspring.ports import Clock
+from mainspring.stores.sqlite.connection import connect, named_errors
+from mainspring.stores.sqlite.lanes import Lanes
+from mainspring.stores.sqlite.schema import prepare
+
+ResultT = TypeVar("ResultT")
+
+CHILDREN_RELEASED_AT_ONCE = 500
+
+READ_META = "SELECT clock_us, generation FROM meta"
+WRITE_CLOCK = "UPDATE meta SET clock_us = ?"
+BUMP_GENERATION = "UPDATE meta SET generation = generation + 1"
+ADD_COUNT = (
+    "INSERT INTO counts (queue, state, n) VALUES (?, ?, ?)"
+    " ON CONFLICT (queue, state) DO UPDATE SET n = n + excluded.n"
+)
+READ_COUNT = "SELECT n FROM counts WHERE queue = ? AND state = ?"
+ADD_STEP = "INSERT INTO history (task, at_us, old, cause, new, attempt, token) VALUES (?, ?, ?, ?, ?, ?, ?)"
+LANE_HEAD = "SELECT min(seq) FROM tasks INDEXED BY tasks_ready WHERE lane = ? AND state = 3"
+
+_rule = msgspec.json.Decoder(LimitRule)
+
+
+class Transaction:
+    """Everything between BEGIN and COMMIT. `now_us` is the store's time, later than any it gave before."""
+
+    def __init__(self, writer: "Writer", now_us: int) -> None:
+        self.db = writer.db
+        self.lanes = writer.lanes
+        self.paused = writer.paused
+        self.rules = writer.rules
+        self.caps_backlogs = writer.caps_backlogs
+        self.now_us = now_us
+        self.last_minted_us = now_us - 1
+        self.counts: dict[tuple[str, int], int] = {}
+        self.gained: dict[int, None] = {}
+        self.freed: set[int] = set()
+        self.finished: list[str] = []
+        self.children_left = CHILDREN_RELEASED_AT_ONCE
+        self.steps: list[tuple[str, int, int | None, int, int, int, int]] | None = (
+            [] if writer.keeps_history else None
+        )
+
+    def mint(self) -> int:
+        """A number that rises over every other that this store ever gave: a token, version or place."""
+        self.last_minted_us += 1
+        return self.last_minted_us
+
+    def mint_many(self, count: int) -> range:
+        first = self.last_minted_us + 1
+        self.last_minted_us += count
+        return range(first, first + count)
+
+    def count(self, queue: str, state: int, change: int) -> None:
+        place = (queue, state)
+        self.counts[place] = self.counts.get(place, 0) + change
+
+    def counted(self, queue: str, state: int) -> int:
+        """How many tasks of the queue are in the state, as of now."""
+        stored = self.db.execute(READ_COUNT, (queue, state)).get
+        return int(stored or 0) + self.counts.get((queue, state), 0)
+
+    def record(
+        self, task: str, old: State | None, cause: Cause, new: State, attempt: int, token: int
+    ) -> None:
+        """Keep one step of a task's life, if the store keeps them."""
+        if self.steps is not None:
+            self.steps.append((task, self.now_us, old, cause, new, attempt, max(token, 0)))
+
+    def heads(self) -> list[LaneHead]:
+        """The lanes that this transaction gave ready tasks, where any are left."""
+        found = []
+        for lane_id in self.gained:
+            seq = self.db.execute(LANE_HEAD, (lane_id,)).get
+            if seq is not None:
+                found.append(LaneHead(lane_id, self.lanes.by_id(lane_id), seq))
+        return found
+
+    def finish(self) -> None:
+        changes = [(queue, state, n) for (queue, state), n in self.counts.items() if n]
+        if changes:
+            self.db.executemany(ADD_COUNT, changes)
+        if self.steps:
+            self.db.executemany(ADD_STEP, self.steps)
+        self.db.execute(WRITE_CLOCK, (self.last_minted_us,))
+
+
+class Writer:
+    """The one connection of this process that writes, with what it knows by heart: lanes, which never
+    change, and limits and pauses, which are read again when their generation has risen."""
+
+    def __init__(self, path: str, clock: Clock, *, keeps_history: bool) -> None:
+        self._path = path
+        self._clock = clock
+        self.keeps_history = keeps_history
+        self.paused: dict[str, str] = {}
+        self.rules: dict[str, LimitRule] = {}
+        self.caps_backlogs = False
+        self._generation = 0
+        self._own_clock_us = 0
+        self._data_version = 0
+        self.others_wrote = False
+        with named_errors(path):
+            self.db = connect(path)
+            try:
+                prepare(self.db, path)
+            except BaseException:
+                self.db.close()
+                raise
+        self.lanes = Lanes(self.db)
+
+    def close(self) -> None:
+        self.db.close()
+
+    def write(self, work: Callable[[Transaction], ResultT]) -> ResultT:
+        """Run `work` in one durable transaction; if it raises, nothing of it was stored."""
+        with named_errors(self._path):
+            db = self.db
+            db.execute("BEGIN IMMEDIATE")
+            try:
+                before = db.total_changes()
+                transaction = self._begin()
+                result = work(transaction)
+                if db.total_changes() != before:
+                    transaction.finish()
+                    db.execute("COMMIT")
+                    self._own_clock_us = transaction.last_minted_us
+                else:
+                    db.execute("ROLLBACK")
+            except BaseException:
+                self._roll_back()
+                raise
+        return result
+
+    def _begin(self) -> Transaction:
+        clock_us, generation = self.db.execute(READ_META).fetchone()
+        if clock_us != self._own_clock_us:
+            self.others_wrote = self._own_clock_us != 0
+            self._own_clock_us = clock_us
+        if generation != self._generation:
+            self.paused = dict(self.db.execute("SELECT queue, by FROM paused"))
+            rules = self.db.execute("SELECT name, rule FROM limits")
+            self.rules = {name: _rule.decode(rule) for name, rule in rules}
+            self.caps_backlogs = any(rule.max_waiting is not None for rule in self.rules.values())
+            self._generation = generation
+        return Transaction(self, max(clock_us + 1, self._clock.now_us()))
+
+    def _roll_back(self) -> None:
+        """A full disk makes SQLite roll back by itself. What was cached may be gone from the file."""
+        if self.db.in_transaction:
+            self.db.execute("ROLLBACK")
+        self.lanes.forget()
+        self._generation = 0
+
+    def noticed_others(self) -> bool:
+        """Whether another process has written since this was asked last."""
+        version = int(self.db.execute("PRAGMA data_version").get)
+        noticed = self.others_wrote or version != self._data_version != 0
+        self._data_version, self.others_wrote = version, False
+        return noticed
