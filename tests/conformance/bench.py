@@ -162,6 +162,10 @@ class Bench(ABC):
         quotas = [at if isinstance(at, Quota) else Quota(self.lane_ids[at], limit) for at in lanes]
         return Ask(worker, f"{worker}-incarnation", seq, quotas, limit, self.us(lease), term)
 
+    def claims_made(self, worker: str) -> int:
+        """The number of the worker's last claim."""
+        return self._claims[worker]
+
     async def ask_for(self, *args: Any, **options: Any) -> Claimed:
         """One claim; the answer as it is."""
         return (await self.exchange(claims=[self.ask(*args, **options)])).claims[0]

@@ -5,7 +5,6 @@ that need no more than those.
 """
 
 import functools
-import importlib
 import os
 from collections.abc import Callable, Generator
 from pathlib import Path
@@ -15,9 +14,7 @@ import pytest
 
 from tests.conformance.bench import VERBS, Bench, MemoryBench, SqliteBench
 
-BENCHES: dict[str, type[Bench]] = {"memory": MemoryBench}
-if hasattr(importlib.import_module("mainspring.stores.sqlite"), "SqliteStore"):
-    BENCHES["sqlite"] = SqliteBench
+BENCHES: dict[str, type[Bench]] = {"memory": MemoryBench, "sqlite": SqliteBench}
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -1,11 +1,13 @@
 """Claiming: the heads of lanes in the order asked, each task to one holder."""
 
+import asyncio
+
 import pytest
 
 from mainspring.core.lifecycle import Outcome
 from mainspring.core.model import Lane
 from mainspring.core.order import Quota
-from mainspring.verbs import Group
+from mainspring.verbs import Answer, Group
 from tests.conformance.bench import LANE
 
 pytestmark = pytest.mark.verbs("submit", "claim")
@@ -204,3 +206,29 @@ async def test_an_exchange_settles_before_it_claims(bench):
     (again,) = answers.claims[0].leases
     assert again.task == lease.task
     assert again.token > lease.token
+
+
+# --- many at once ------------------------------------------------------------------------------------
+
+
+async def test_calls_in_flight_together_share_no_task(bench):
+    """S1-06: many workers claim at once; each task goes to one of them, none is left out."""
+    tasks = await bench.submit_many(60)
+    answers = await asyncio.gather(*[bench.claim(5, worker=f"w{n}") for n in range(16)])
+    granted = [lease.task for leases in answers for lease in leases]
+    assert sorted(granted) == sorted(tasks)
+
+
+async def test_submits_in_flight_together_are_all_stored(bench):
+    tasks = [bench.task() for _ in range(40)]
+    await asyncio.gather(*[bench.submit(task) for task in tasks])
+    assert sorted(await bench.claimed_ids(100)) == sorted(task.id for task in tasks)
+
+
+@pytest.mark.verbs("settle")
+async def test_settlements_in_flight_together_write_once(bench):
+    await bench.submit_many(1)
+    lease = await bench.claim_one()
+    lines = [bench.line(lease, Outcome.SUCCEEDED, result=str(n).encode()) for n in range(8)]
+    answers = await asyncio.gather(*[bench.settle_lines(line) for line in lines])
+    assert sorted(answer for (answer,) in answers) == [Answer.OK, *[Answer.LOST] * 7]
