@@ -1,0 +1,19 @@
+"""The command line: `mainspring <noun> <verb>`.
+
+    root       the command tree; loads a command's module only when that command runs
+    exits      what a failure becomes: one line on standard error, and an exit code
+    options    options that many commands share
+    serving    standalone, server, worker: the processes
+    client     one HTTP client for the commands below, which reach a server and nothing else
+    submitting submit             running     run
+    batchfile  files of tasks     following   progress of many tasks, and the summary
+    tasks      tasks, dead        control     queues, workers, stats
+    show       tables for people, JSON for programs
+    demo       a tour in a temporary directory
+
+Start-up is part of the interface: a client command never loads a server library.
+"""
+
+from mainspring.cli.root import main
+
+__all__ = ["main"]

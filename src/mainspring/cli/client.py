@@ -1,0 +1,110 @@
+"""The commands' way to a server: HTTP, and errors of the tree instead of status codes."""
+
+import ipaddress
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any, TypeVar
+from urllib.parse import quote, urlsplit
+
+import httpx
+import msgspec
+
+from mainspring import __version__
+from mainspring.cli.exits import Unreachable
+from mainspring.errors import InvalidInput
+from mainspring.wire.problems import error_of
+
+T = TypeVar("T")
+
+CONNECT_S = 5.0
+ANSWER_S = 90.0  # longer than the longest wait that a server grants
+API = "/api/v1"
+
+
+class Server:
+    """One server. Every call raises what `wire.problems` reads from a refusal, or `Unreachable`."""
+
+    def __init__(self, api_url: str, token: str = "") -> None:
+        url = _checked(api_url)
+        self.api_url = api_url
+        self._http = httpx.AsyncClient(
+            base_url=url,
+            headers={
+                "User-Agent": f"mainspring-cli/{__version__}",
+                **({"Authorization": f"Bearer {token}"} if token else {}),
+            },
+            timeout=httpx.Timeout(ANSWER_S, connect=CONNECT_S),
+            # A proxy knows the way to the world, not to this machine.
+            trust_env=not _is_here(url.host),
+        )
+
+    async def __aenter__(self) -> "Server":
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self._http.aclose()
+
+    async def send(
+        self,
+        method: str,
+        path: str,
+        body: bytes | None = None,
+        *,
+        query: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> bytes:
+        """The answer's body, as the server wrote it."""
+        sent = dict(headers or {})
+        if body is not None:
+            sent["Content-Type"] = "application/json"
+        try:
+            reply = await self._http.request(
+                method,
+                API + path,
+                content=body,
+                params={name: value for name, value in (query or {}).items() if value is not None},
+                headers=sent,
+            )
+        except httpx.TransportError as error:
+            reason = str(error) or type(error).__name__
+            raise Unreachable(f"no server answers at {self.api_url}: {reason}") from None
+        if not reply.is_success:
+            raise error_of(reply.content, reply.status_code)
+        return reply.content
+
+    async def get(self, path: str, kind: type[T], /, **query: Any) -> T:
+        return decode(await self.send("GET", path, query=query), kind)
+
+
+def decode(body: bytes, kind: type[T]) -> T:
+    try:
+        return msgspec.json.decode(body, type=kind)
+    except msgspec.MsgspecError as error:
+        raise Unreachable(f"what answers is not a Mainspring server: {error}") from None
+
+
+def step(name: str) -> str:
+    """A name as one step of a path, whatever it holds."""
+    return quote(name, safe="", errors="surrogateescape")
+
+
+def _checked(api_url: str) -> httpx.URL:
+    try:
+        url = httpx.URL(api_url)
+    except httpx.InvalidURL:
+        url = httpx.URL("")
+    if url.scheme not in ("http", "https") or not url.host or urlsplit(api_url).query:
+        raise InvalidInput("--api-url", f"not a server's URL: {api_url!r}", "http://HOST:PORT")
+    return url
+
+
+def _is_here(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

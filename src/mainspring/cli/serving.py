@@ -1,0 +1,142 @@
+"""`mainspring standalone`, `server` and `worker`: processes that run until they are told to stop.
+
+The first SIGTERM or SIGINT drains: running tasks may finish within the grace, the rest is handed back,
+uncounted. A second one stops at once.
+"""
+
+import asyncio
+import signal
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+import click
+
+from mainspring.cli.exits import Exit
+from mainspring.cli.options import CONFIG, load_settings
+from mainspring.clock import SystemClock
+from mainspring.config import Settings
+from mainspring.errors import InvalidInput
+from mainspring.sdk import Registry
+
+_Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+
+def _flags(*options: _Decorator) -> _Decorator:
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+_SERVER_FLAGS = _flags(
+    click.option("--listen", metavar="HOST:PORT", help="Default 127.0.0.1:8080; port 0 takes a free one."),
+    click.option("--db", metavar="FILE", help="SQLite file; default scheduler.db."),
+    click.option("--store", metavar="URL", help="Instead of --db: sqlite:///FILE or memory:."),
+    click.option("--token", help="Callers must show this token (better: MAINSPRING_TOKEN)."),
+    click.option("--insecure", is_flag=True, default=None, help="Listen beyond loopback without a token."),
+    click.option("--node-id", metavar="NAME"),
+    click.option("--lease", "lease_s", metavar="DURATION", help="How long a silent worker keeps its tasks."),
+    click.option("--history", is_flag=True, default=None, help="Record every transition of every task."),
+)
+_WORKER_FLAGS = _flags(
+    click.option("-A", "--app", metavar="MODULE:APP", help="Python functions to run as tasks."),
+    click.option("--concurrency", type=int, metavar="N", help="Tasks at a time; default 10."),
+    click.option("--queues", metavar="NAMES", help="Only these, by commas; default all."),
+    click.option("--allow-commands", "commands", is_flag=True, default=None, help="Run shell commands."),
+    click.option("--worker-id", metavar="NAME"),
+    click.option(
+        "--grace", "grace_s", metavar="DURATION", help="How long running tasks may go on at the end."
+    ),
+)
+_LOG_LEVEL = click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]))
+
+
+@click.command()
+@_SERVER_FLAGS
+@_WORKER_FLAGS
+@_LOG_LEVEL
+@CONFIG
+def standalone(config: Path | None, **flags: Any) -> int:
+    """Scheduler, API and worker in one process, on one SQLite file."""
+    settings = _node_settings(flags, config)
+    return _run(settings, _serve(settings, "standalone", _handlers(settings)))
+
+
+@click.command()
+@_SERVER_FLAGS
+@_LOG_LEVEL
+@CONFIG
+def server(config: Path | None, **flags: Any) -> int:
+    """Scheduler and API; workers connect over HTTP. Several may share one SQLite file."""
+    settings = _node_settings(flags, config)
+    return _run(settings, _serve(settings, "server", None))
+
+
+def _node_settings(flags: dict[str, Any], config: Path | None) -> Settings:
+    if flags["db"] is not None and flags["store"] is not None:
+        raise click.UsageError("give --db or --store, not both")
+    return load_settings(flags, config)
+
+
+def _handlers(settings: Settings) -> Registry:
+    from mainspring.worker.command import Commands
+    from mainspring.worker.kinds import handlers_of
+    from mainspring.worker.loading import load_app
+
+    app = load_app(settings.app) if settings.app else None
+    return handlers_of(app, Commands(SystemClock()) if settings.commands else None)
+
+
+# --- running ----------------------------------------------------------------------------------------
+
+
+def _run(settings: Settings, work: Coroutine[Any, Any, int]) -> int:
+    import uvloop
+
+    from mainspring.telemetry import configure_logging
+
+    try:
+        configure_logging(settings.log_level)
+    except ValueError:
+        work.close()
+        raise InvalidInput(
+            settings.origin("log_level"),
+            f"no such level: {settings.log_level!r}",
+            "debug, info, warning, error",
+        ) from None
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(work)
+
+
+class Stop:
+    """The first signal asks to drain, the second to stop at once."""
+
+    def __init__(self) -> None:
+        self.asked = asyncio.Event()
+        self.on_second: Callable[[], None] = lambda: None
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._told)
+
+    def _told(self) -> None:
+        if self.asked.is_set():
+            self.on_second()
+        self.asked.set()
+
+
+async def _serve(settings: Settings, role: str, handlers: Registry | None) -> int:
+    from mainspring.node import Node
+
+    stop = Stop()
+    node = Node(settings, handlers=handlers)
+    if node.worker is not None:
+        stop.on_second = node.worker.halt
+    async with node:
+        host, port = node.address
+        shown = f"[{host}]" if ":" in host else host
+        click.echo(f"mainspring {role} listens on http://{shown}:{port}")
+        await stop.asked.wait()
+    return Exit.OK
