@@ -2,7 +2,7 @@
 
 Durations in tests are seconds of the store's clock, stretched by `Bench.scale`. A store on a virtual clock
 takes them as they are; a real server gets a small scale and really waits, so that no test knows the
-difference. A test marked `exact_time` asks for borders to the microsecond and needs a virtual clock.
+difference. A test marked `exact_time` asks for borders to the millisecond and needs a virtual clock.
 """
 
 from abc import ABC, abstractmethod
@@ -40,18 +40,22 @@ VERBS = frozenset(EXCHANGED) | {
     for name, verb in vars(Store).items()
     if getattr(verb, "__isabstractmethod__", False) and name not in {"open", "close", "exchange"}
 }
+# How near to a border an `exact_time` test goes: minted numbers may run a little ahead of the clock.
+MS = 1_000
 LANE = Lane("default", "echo", "default", 5)
 
 
 class Bench(ABC):
     """One store under test. A driver joins the suite by one subclass, listed in conftest.
 
-    `verbs` are those it has: tests that need another are not collected for it.
+    `verbs` are those it has: tests that need another are not collected for it. `can_lose_writes`: it can be
+    brought back to an earlier state; `loses_live_writes`: that happens while nodes go on using it.
     """
 
     verbs = VERBS
     exact_time = True
     can_lose_writes = False
+    loses_live_writes = False
     scale = 1.0
 
     def __init__(self, folder: Path) -> None:
@@ -238,6 +242,7 @@ class Bench(ABC):
 
 class MemoryBench(Bench):
     can_lose_writes = True
+    loses_live_writes = True
 
     def new_store(self) -> Store:
         return open_store("memory:", self.clock)

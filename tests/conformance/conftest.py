@@ -22,6 +22,7 @@ def pytest_configure(config: pytest.Config) -> None:
         "verbs(*names): the store's verbs that the test uses",
         "exact_time: the test needs a store whose clock stands still between calls",
         "loses_writes: the test needs a store that can be brought back to an earlier state",
+        "loses_live_writes: it needs one that loses its last writes while nodes go on using it",
     ):
         config.addinivalue_line("markers", marker)
 
@@ -32,19 +33,24 @@ def needed(definition: Any) -> frozenset[str]:
     return frozenset(verb for mark in marks for verb in mark.args) if marks else VERBS
 
 
+ABILITIES = {
+    "exact_time": "exact_time",
+    "loses_writes": "can_lose_writes",
+    "loses_live_writes": "loses_live_writes",
+}
+
+
+def able(bench: type[Bench], metafunc: pytest.Metafunc) -> bool:
+    """Whether the bench can do what the test's other marks ask for."""
+    marks = (mark.name for mark in metafunc.definition.iter_markers())
+    return all(getattr(bench, ABILITIES[name]) for name in marks if name in ABILITIES)
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "new_bench" in metafunc.fixturenames:
         wanted = needed(metafunc.definition)
         assert wanted <= VERBS, f"no such verbs: {set(wanted - VERBS)}"
-        exact = metafunc.definition.get_closest_marker("exact_time")
-        loses = metafunc.definition.get_closest_marker("loses_writes")
-        names = [
-            name
-            for name, bench in BENCHES.items()
-            if wanted <= bench.verbs
-            and (bench.exact_time or not exact)
-            and (bench.can_lose_writes or not loses)
-        ]
+        names = [name for name, bench in BENCHES.items() if wanted <= bench.verbs and able(bench, metafunc)]
         metafunc.parametrize("new_bench", names, indirect=True, scope="function")
 
 

