@@ -27,8 +27,12 @@ def word(text: int, place: int) -> str:
     return f"w{(place * place + 37 * text * place + 11 * text) % VOCABULARY}"
 
 
+def task(ref: str, shell: str, *parents: str) -> Task:
+    return {"ref": ref, "name": ref, "command": shell, "depends_on": list(parents), "queue": "words"}
+
+
 def command(ref: str, shell: str, *parents: str) -> Task:
-    return {"ref": ref, "command": f"cd {FOLDER} && {shell}", "depends_on": list(parents), "queue": "words"}
+    return task(ref, f"cd {FOLDER} && {shell}", *parents)
 
 
 def texts() -> list[Task]:
@@ -98,15 +102,15 @@ def workflow() -> list[Task]:
     merge_tasks, table = merges()
     lines = " ".join(f"'{line}'" for line in expected().splitlines())
     return [
-        {"ref": "prepare", "command": f"mkdir -p {FOLDER}", "queue": "words"},
+        task("prepare", f"mkdir -p {FOLDER}"),
         *texts(),
         *merge_tasks,
         *statistics(table),
         command("verify", f"printf '%s\\n' {lines} | cmp - report.txt", "report"),
-        {"ref": "clean", "command": f"rm -rf {FOLDER}", "depends_on": ["verify"], "queue": "words"},
+        task("clean", f"rm -rf {FOLDER}", "verify"),
     ]
 
 
 if __name__ == "__main__":
-    tasks = ",\n".join(json.dumps(task) for task in workflow())
-    sys.stdout.write(f"[\n{tasks}\n]\n")
+    lines = ",\n".join(json.dumps(entry) for entry in workflow())
+    sys.stdout.write(f"[\n{lines}\n]\n")

@@ -155,6 +155,8 @@ def task(task: TaskView) -> None:
             continue
         if name == "attempts":
             rows += [(f"run {run.attempt}", text(_attempt_line(run), 300)) for run in task.attempts]
+        elif name == "error":
+            rows.append((name, text(error_line(task.error), 300)))
         elif isinstance(value, datetime):
             rows.append((name, value.isoformat(timespec="milliseconds")))
         elif isinstance(value, bytes):
@@ -162,6 +164,39 @@ def task(task: TaskView) -> None:
         else:
             rows.append((name, text(value, 300)))
     table(("", ""), rows)
+    details = failure_text(task)
+    if details:
+        console().print(indented(details))
+
+
+class _Failure(msgspec.Struct):
+    traceback: str = ""
+    stdout: str = ""
+    stderr: str = ""
+
+
+def failure_text(task: TaskView) -> str:
+    """What a failed run left for its reader: a traceback, or a command's output."""
+    try:
+        left = msgspec.json.decode(task.error, type=_Failure | None)
+    except msgspec.MsgspecError:
+        return ""
+    return "" if left is None else left.traceback + left.stdout + left.stderr
+
+
+def output_of(task: TaskView) -> str:
+    """What a command that succeeded wrote to its standard output."""
+    try:
+        left = msgspec.json.decode(task.result, type=_Failure | None)
+    except msgspec.MsgspecError:
+        return ""
+    return "" if left is None else left.stdout
+
+
+def indented(block: str) -> str:
+    """Several lines of a user's text, made harmless."""
+    lines = ("".join(c if c.isprintable() else "?" for c in line.expandtabs()) for line in block.splitlines())
+    return "\n".join("  " + escape(line) for line in lines)
 
 
 def _attempt_line(run: AttemptView) -> str:
