@@ -261,7 +261,7 @@ class SqliteBench(Bench):
     can_lose_writes = True
 
     def new_store(self) -> Store:
-        return open_store(f"sqlite:///{self.folder / 'store.db'}", self.clock)
+        return open_store(f"sqlite:///{self.folder / 'store.db'}", self.clock, history=True)
 
     async def mark(self) -> None:
         await self._store.close()
