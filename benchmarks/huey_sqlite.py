@@ -5,6 +5,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from pathlib import Path
 
 FILE = "huey.db"
 SETTINGS = f"SqliteHuey('bench', filename={FILE!r}, fsync=True, results=False)"
@@ -76,7 +77,7 @@ def drain(count: int) -> float:
 def latency(rate: float, count: int) -> dict[str, float]:
     """Seconds from before the submit to the start of the handler, at `rate` tasks a second."""
     application = _application()
-    open("stamps", "w").close()
+    Path("stamps").write_text("")
     consumer = _consumer()
     try:
         application.noop()
@@ -87,7 +88,7 @@ def latency(rate: float, count: int) -> dict[str, float]:
             application.stamp(time.time())
             due += 1 / rate
             time.sleep(max(0.0, due - time.perf_counter()))
-        while len(stamps := open("stamps").read().split()) < count:
+        while len(stamps := Path("stamps").read_text().split()) < count:
             time.sleep(0.01)
     finally:
         consumer.terminate()

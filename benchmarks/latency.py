@@ -21,8 +21,18 @@ STAMPS = "MAINSPRING_BENCHMARK_STAMPS"
 async def stamp(sent: float) -> None:
     """Writes how long ago it was submitted; both clocks are this machine's."""
     waited = time.time() - sent
+    _write(waited)
+
+
+def _write(waited: float) -> None:
     with open(os.environ[STAMPS], "a") as file:
         file.write(f"{waited}\n")
+
+
+def _stamps() -> str:
+    """A file for the waits, in the probe's directory; worker processes inherit its name."""
+    os.environ[STAMPS] = path = os.path.abspath("stamps")
+    return path
 
 
 def _percentiles(path: str) -> dict[str, float]:
@@ -43,7 +53,7 @@ async def _paced(submit, count: int, rate: float) -> None:  # type: ignore[no-un
 
 
 async def in_process(rate: float, count: int) -> dict[str, float]:
-    os.environ[STAMPS] = path = os.path.abspath("stamps")
+    path = _stamps()
     async with ours.scheduler() as running, ours.worker(running, slots=10):
 
         async def submit() -> None:
@@ -62,7 +72,7 @@ async def in_process(rate: float, count: int) -> dict[str, float]:
 
 async def over_http(rate: float, count: int) -> dict[str, float]:
     """Through a server process and a worker process (supervisor and runner)."""
-    os.environ[STAMPS] = path = os.path.abspath("stamps")
+    path = _stamps()
     with (
         ours.server() as server,
         ours.command("worker", "--api-url", server.url, "-A", "benchmarks.latency:app"),

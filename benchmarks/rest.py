@@ -10,8 +10,8 @@ from mainspring.config import Settings
 from mainspring.node import Node
 
 _VERBS = (
-    "exchange", "renew", "append", "promote", "expired", "overdue", "resolve", "prune", "board", "get", "find",
-    "stats", "beat", "workers", "take_term", "leases",
+    "exchange", "renew", "append", "promote", "expired", "overdue", "resolve", "prune", "board", "get",
+    "find", "stats", "beat", "workers", "take_term", "leases",
 )  # fmt: skip
 
 
