@@ -8,29 +8,29 @@ from mainspring.core.model import Lane, Lease, State
 from mainspring.errors import StoreError
 from mainspring.ports import Ask, Claimed
 from mainspring.stores.sqlite.limits import Usage
-from mainspring.stores.sqlite.rows import LEASE, fetch_leases
+from mainspring.stores.sqlite.rows import LEASE, RESERVED, fetch_leases, numbers
 from mainspring.stores.sqlite.transaction import Transaction
 
 # The line's first tasks that may still start: exactly at its deadline a task may, after it `overdue`
-# fails it. No two tasks of the store share a place, so the last place taken bounds the update exactly.
+# fails it.
 IN_LINE = (
     " FROM tasks INDEXED BY tasks_ready"
     " WHERE lane = ?1 AND state = 3 AND (deadline_us IS NULL OR deadline_us >= ?2)"
 )
 HEADS = (
-    "SELECT id, max(token + 1, ?3), payload, attempt + 1, retries, losses, snoozes, policy, timeout_us,"
-    f" deadline_us, checkpoint, attempts, labels, seq{IN_LINE} ORDER BY seq LIMIT ?4"
+    "SELECT n, id, payload, attempt + 1, retries, losses, snoozes, policy, timeout_us, deadline_us,"
+    f" checkpoint, attempts, labels, seq{IN_LINE} ORDER BY seq LIMIT ?3"
 )
 MORE = f"SELECT EXISTS (SELECT 1{IN_LINE} AND seq > ?3)"
 TIMEOUT_AT = (
     "CASE WHEN timeout_us IS NULL THEN deadline_us WHEN deadline_us IS NULL THEN ?2 + timeout_us"
     " ELSE min(?2 + timeout_us, deadline_us) END"
 )
+# The array's rowid counts from 1: each lease gets a token of its own.
 GRANT = (
-    "UPDATE tasks INDEXED BY tasks_ready SET state = 4, token = max(token + 1, ?3), version = ?3,"
+    "UPDATE tasks SET state = 4, token = ?3 + heads.rowid, version = ?3 + heads.rowid,"
     " attempt = attempt + 1, started_at_us = ?2, end_us = ?4, claimant = ?5, claim_seq = ?6,"
-    f" timeout_at_us = {TIMEOUT_AT}"
-    " WHERE lane = ?1 AND state = 3 AND seq <= ?7 AND (deadline_us IS NULL OR deadline_us >= ?2)"
+    f" timeout_at_us = {TIMEOUT_AT} FROM carray(?1) heads WHERE tasks.n = heads.value"
 )
 FIND_CLAIMANT = "SELECT n, claim_seq FROM claimants WHERE incarnation = ?"
 PUT_CLAIMANT = (
@@ -53,26 +53,15 @@ def claim(tx: Transaction, ask: Ask, usage: Usage | None) -> Claimed:
         return Claimed(fetch_leases(tx.db, tx.lanes, STILL_HELD, (known[0], ask.claim_seq)))
     if ask.term is not None and not tx.db.execute(LEADS, (ask.term, tx.now_us)).get:
         return Claimed([])
-    claimed = Claimed([], [])
-    claimant: int | None = None
+    grant = _Grant(tx, ask)
+    empty = []
     for lane_id, limit in ask.lanes:
-        wanted = min(limit, ask.limit - len(claimed.leases))
+        wanted = min(limit, ask.limit - len(grant.leases))
         lane = tx.lanes.get(lane_id)
-        if lane is None:
-            claimed.empty.append(lane_id)
-        elif wanted > 0:
-            wanted = min(wanted, _room(tx, lane, usage))
-            heads = tx.db.execute(HEADS, (lane_id, tx.now_us, tx.last_minted_us + 1, wanted)).fetchall()
-            if heads:
-                if claimant is None:
-                    claimant = _put_claimant(tx, ask)
-                claimed.leases += _grant(tx, ask, claimant, lane_id, lane, heads)
-                if usage is not None:
-                    usage.start(lane, len(heads))
-            last = heads[-1][-1] if heads else -1
-            if len(heads) < wanted or not tx.db.execute(MORE, (lane_id, tx.now_us, last)).get:
-                claimed.empty.append(lane_id)
-    return claimed
+        if lane is None or (wanted > 0 and not grant.take(lane_id, lane, min(wanted, _room(tx, lane, usage)), usage)):
+            empty.append(lane_id)
+    grant.write()
+    return Claimed(grant.leases, empty)
 
 
 def _room(tx: Transaction, lane: Lane, usage: Usage | None) -> int:
@@ -81,31 +70,61 @@ def _room(tx: Transaction, lane: Lane, usage: Usage | None) -> int:
     return UNLIMITED if usage is None else usage.room(lane)
 
 
-def _put_claimant(tx: Transaction, ask: Ask) -> int:
-    return int(tx.db.execute(PUT_CLAIMANT, (ask.incarnation, ask.worker, ask.claim_seq, tx.now_us)).get)
+class _Grant:
+    """The leases of one ask: taken lane by lane, written by one statement."""
 
+    def __init__(self, tx: Transaction, ask: Ask) -> None:
+        self._tx = tx
+        self._ask = ask
+        self._taken: list[int] = []
+        self._lanes: set[int] = set()
+        self.leases: list[Lease] = []
 
-def _grant(
-    tx: Transaction, ask: Ask, claimant: int, lane_id: int, lane: Lane, heads: list[Any]
-) -> list[Lease]:
-    """Lease the heads of one lane, in one statement."""
-    now_us, until_us, worker = tx.now_us, tx.now_us + ask.lease_us, ask.worker
-    before = tx.db.total_changes()
-    stamp, last = tx.mint(), heads[-1][-1]
-    tx.db.execute(GRANT, (lane_id, now_us, stamp, until_us, claimant, ask.claim_seq, last))
-    if tx.db.total_changes() - before != len(heads):
-        raise StoreError(f"lane {lane_id} changed under a claim; nothing was granted")
-    tx.count(lane.queue, State.READY, -len(heads))
-    tx.count(lane.queue, State.RUNNING, len(heads))
-    leases = [
-        Lease(
-            task, token, lane_id, lane, payload, attempt, retries, losses, snoozes, policy, timeout_us,
-            deadline_us, checkpoint, attempts, labels, now_us, until_us, worker,
-        )
-        for task, token, payload, attempt, retries, losses, snoozes, policy, timeout_us, deadline_us,
-        checkpoint, attempts, labels, _ in heads
-    ]  # fmt: skip
-    if tx.steps is not None:
-        for lease in leases:
-            tx.record(lease.task, State.READY, Cause.CLAIM, State.RUNNING, lease.attempt, lease.token)
-    return leases
+    def take(self, lane_id: int, lane: Lane, wanted: int, usage: Usage | None) -> bool:
+        """Take up to `wanted` from the head of the lane. Says whether more could be claimed there."""
+        tx = self._tx
+        if lane_id in self._lanes:
+            # An ask may name a lane twice, first for its oldest task alone.
+            self.write()
+        self._lanes.add(lane_id)
+        heads = tx.db.execute(HEADS, (lane_id, tx.now_us, wanted)).fetchall()
+        if heads:
+            self._lease(lane_id, lane, heads)
+            if usage is not None:
+                usage.start(lane, len(heads))
+        last = heads[-1][-1] if heads else RESERVED
+        return len(heads) == wanted and bool(tx.db.execute(MORE, (lane_id, tx.now_us, last)).get)
+
+    def _lease(self, lane_id: int, lane: Lane, heads: list[Any]) -> None:
+        tx, now_us, worker = self._tx, self._tx.now_us, self._ask.worker
+        until_us = now_us + self._ask.lease_us
+        tx.count(lane.queue, State.READY, -len(heads))
+        tx.count(lane.queue, State.RUNNING, len(heads))
+        self._taken += [head[0] for head in heads]
+        self.leases += [
+            Lease(
+                task, token, lane_id, lane, payload, attempt, retries, losses, snoozes, policy, timeout_us,
+                deadline_us, checkpoint, attempts, labels, now_us, until_us, worker,
+            )
+            for token, (
+                _, task, payload, attempt, retries, losses, snoozes, policy, timeout_us, deadline_us,
+                checkpoint, attempts, labels, _,
+            ) in zip(tx.mint_many(len(heads)), heads, strict=True)
+        ]  # fmt: skip
+
+    def write(self) -> None:
+        """Write what was taken since the last time."""
+        taken, tx, ask = self._taken, self._tx, self._ask
+        if not taken:
+            return
+        granted = self.leases[-len(taken) :]
+        claimant = tx.db.execute(PUT_CLAIMANT, (ask.incarnation, ask.worker, ask.claim_seq, tx.now_us)).get
+        until_us, first = tx.now_us + ask.lease_us, granted[0].token
+        before = tx.db.total_changes()
+        tx.db.execute(GRANT, (numbers(taken), tx.now_us, first - 1, until_us, claimant, ask.claim_seq))
+        if tx.db.total_changes() - before != len(taken):
+            raise StoreError("a lane changed under a claim; nothing was granted")
+        if tx.steps is not None:
+            for lease in granted:
+                tx.record(lease.task, State.READY, Cause.CLAIM, State.RUNNING, lease.attempt, lease.token)
+        self._taken = []

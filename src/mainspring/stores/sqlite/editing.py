@@ -107,7 +107,7 @@ def amend(tx: Transaction, task: str, version: int, edit: Edit) -> Task | Refuse
 
 def _change_lane(tx: Transaction, row: Row, edit: Edit) -> None:
     """A ready task keeps its place in line: it has waited as long as before."""
-    lane_id = tx.lanes.id_of(edit.lane)
+    lane_id = tx.lanes.id_of(edit.lane, tx.mint)
     if lane_id == row.lane_id:
         return
     tx.count(tx.lanes.by_id(row.lane_id).queue, row.state, -1)

@@ -1,5 +1,7 @@
 """Lanes by number. A lane's number never changes, so a process may know the lanes by heart."""
 
+from collections.abc import Callable
+
 from mainspring.core.model import Lane
 from mainspring.stores.sqlite.connection import Database
 
@@ -7,7 +9,7 @@ KNOWN_AT_ONCE = 100_000
 
 READ_LANE = "SELECT queue, kind, tenant, priority, key FROM lanes WHERE id = ?"
 FIND_LANE = "SELECT id FROM lanes WHERE (queue, kind, tenant, priority, key) = (?, ?, ?, ?, ?)"
-ADD_LANE = "INSERT INTO lanes (queue, kind, tenant, priority, key) VALUES (?, ?, ?, ?, ?) RETURNING id"
+ADD_LANE = "INSERT INTO lanes (id, queue, kind, tenant, priority, key) VALUES (?, ?, ?, ?, ?, ?)"
 
 
 class Lanes:
@@ -33,12 +35,15 @@ class Lanes:
                 self._know(lane_id, lane)
         return lane
 
-    def id_of(self, lane: Lane) -> int:
-        """The lane's number; a new lane is stored."""
+    def id_of(self, lane: Lane, mint: Callable[[], int]) -> int:
+        """The lane's number; a new lane is stored. Its number is minted, so that one which went back to
+        the past with a restored file never comes to mean another lane: a node may still claim by it."""
         lane_id = self._ids.get(lane)
         if lane_id is None:
-            found = self._db.execute(FIND_LANE, lane).get
-            lane_id = int(found if found is not None else self._db.execute(ADD_LANE, lane).get)
+            lane_id = self._db.execute(FIND_LANE, lane).get
+            if lane_id is None:
+                lane_id = mint()
+                self._db.execute(ADD_LANE, (lane_id, *lane))
             self._know(lane_id, lane)
         return lane_id
 

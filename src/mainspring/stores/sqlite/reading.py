@@ -21,7 +21,7 @@ ResultT = TypeVar("ResultT")
 
 ROWS_LOOKED_AT = 10_000
 
-READ_CLOCK = "SELECT clock_us FROM meta"
+READ_CLOCK = "SELECT now_us FROM meta"
 # A loose scan: from each lane the index is asked for the next one, so that the cost goes with the number
 # of lanes that have work, not with the work.
 HEADS = (

@@ -1,13 +1,15 @@
 """Settling: how leases end. Every line is fenced by the token that the claim minted.
 
-Most lines report a success. Those that came from one claim share a token and are written together, by one
-statement that counts the rows it found. Only if a line is missing are the lines looked at singly, and every
-other kind of report is.
+Most lines report a success, and most of those differ in nothing but the task and its token: they are
+written together, by one statement that counts the rows it found. Only if a line is missing are the lines
+looked at singly, and every other kind of report is.
 """
 
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any, TypeAlias
+
+from msgspec.json import encode
 
 from mainspring.core.lifecycle import Cause
 from mainspring.core.model import State
@@ -19,17 +21,17 @@ from mainspring.stores.sqlite.transaction import Transaction
 SHARED_RESULT_BYTES = 64
 
 SUCCEED = (
-    "UPDATE tasks INDEXED BY tasks_id SET state = 5, end_us = ?2, version = ?3, settled_token = ?4,"
-    " settled_digest = ?6, attempt = ?7, retries = ?8, losses = ?9, snoozes = ?10, result = ?11,"
-    " attempts = ?12, error = NULL, timeout_at_us = NULL"
-    " WHERE id {which} AND token = ?4 AND lane = ?5 AND state = 4"
+    "UPDATE tasks INDEXED BY tasks_id SET state = 5, end_us = ?2, version = ?3, settled_token = token,"
+    " settled_digest = ?5, attempt = ?6, retries = ?7, losses = ?8, snoozes = ?9, result = ?10,"
+    " attempts = ?11, error = NULL, timeout_at_us = NULL"
+    " WHERE {which} AND lane = ?4 AND state = 4"
 )
-SUCCEED_MANY = SUCCEED.format(which="IN carray(?1)")
-SUCCEED_ONE = SUCCEED.format(which="= ?1")
+SUCCEED_MANY = SUCCEED.format(which="(id, token) IN (SELECT key, value FROM json_each(?1))")
+SUCCEED_ONE = SUCCEED.format(which="id = ?1 AND token = ?12")
 WRITTEN_NOW = "SELECT id FROM tasks INDEXED BY tasks_id WHERE id IN carray(?) AND version = ?"
 
-# What the lines of one statement share: token, lane, digest, attempt, retries, losses, snoozes, result.
-Shared: TypeAlias = tuple[int, int, int, int, int, int, int, bytes | None]
+# What the lines of one statement share: lane, digest, attempt, retries, losses, snoozes, result.
+Shared: TypeAlias = tuple[int, int, int, int, int, int, bytes | None]
 Parting: TypeAlias = tuple[dict[Shared, list[Settlement]], list[Settlement], list[int]]
 
 
@@ -62,7 +64,7 @@ def _parted(lines: Sequence[Settlement]) -> Parting:
             singles.append(line)
             continue
         shared = (
-            line.token, line.lane_id, line.digest, change.attempt, change.retries, change.losses,
+            line.lane_id, line.digest, change.attempt, change.retries, change.losses,
             change.snoozes, result,
         )  # fmt: skip
         group = groups.get(shared)
@@ -84,8 +86,8 @@ def _succeed(
         if len(group) == 1:
             singles += group
         else:
-            tasks = texts([line.task for line in group])
-            db.execute(SUCCEED_MANY, (tasks, now_us, stamp, *shared, None))
+            leases = encode({line.task: line.token for line in group}).decode()
+            db.execute(SUCCEED_MANY, (leases, now_us, stamp, *shared, None))
             lines += group
     if singles:
         db.executemany(SUCCEED_ONE, [_values(line, now_us, stamp) for line in singles])
@@ -101,8 +103,8 @@ def _succeed(
 def _values(line: Settlement, now_us: int, stamp: int) -> tuple[Any, ...]:
     change = line.change
     return (
-        line.task, now_us, stamp, line.token, line.lane_id, line.digest, change.attempt, change.retries,
-        change.losses, change.snoozes, change.result, change.attempts,
+        line.task, now_us, stamp, line.lane_id, line.digest, change.attempt, change.retries, change.losses,
+        change.snoozes, change.result, change.attempts, line.token,
     )  # fmt: skip
 
 

@@ -11,7 +11,7 @@ import apsw
 import msgspec
 
 from mainspring.core.lifecycle import Cause
-from mainspring.core.model import NewTask, State
+from mainspring.core.model import Lane, NewTask, State
 from mainspring.ports import Accepted, Existing, Group, Idempotency, Refused
 from mainspring.stores.sqlite.moves import PUT_UNRESOLVED, due_state
 from mainspring.stores.sqlite.planning import Plan
@@ -22,9 +22,10 @@ from mainspring.stores.sqlite.transaction import Transaction
 DATA_ERRORS = (UnicodeError, OverflowError, TypeError, ValueError, apsw.ConstraintError, apsw.TooBigError)
 
 ROWS_A_STATEMENT = 20
+GIVEN = 13
 COLUMNS = (
-    "id, state, lane, seq, run_at_us, timeout_us, deadline_us, unique_digest, name, policy, labels, payload,"
-    " end_us, token, version, created_at_us, started_at_us, settled_token, settled_digest, claimant,"
+    "id, state, lane, seq, version, run_at_us, timeout_us, deadline_us, unique_digest, name, policy, labels,"
+    " payload, created_at_us, end_us, token, started_at_us, settled_token, settled_digest, claimant,"
     " claim_seq"
 )
 FIND_KEY = "SELECT digest, tasks FROM idempotency WHERE principal = ? AND key = ? AND expires_us > ?"
@@ -36,7 +37,6 @@ ADD_EDGE = "INSERT INTO edges (parent, child, open) VALUES (?, ?, ?)"
 ADD_DEPENDENCIES = "INSERT INTO dependencies (task, parents) VALUES (?, ?)"
 
 Stored: TypeAlias = tuple[Any, ...]
-_READY = (State.READY,)
 _ids = msgspec.json.Decoder(tuple[str, ...])
 
 
@@ -58,21 +58,20 @@ def _is_plain(tx: Transaction, group: Group) -> bool:
 
 def _submit_plain(tx: Transaction, groups: list[Group]) -> list[Accepted | Existing | Refused]:
     tasks = groups[0].tasks if len(groups) == 1 else [task for group in groups for task in group.tasks]
-    stamp = tx.mint()
     try:
         with tx.db:
-            states = _store(tx, stamp, tasks, [due_state(tx, _due_us(tx, task)) for task in tasks])
+            states = [due_state(tx, _due_us(tx, task)) for task in tasks]
+            versions = _store(tx, tasks, states)
     except DATA_ERRORS:
         # One row was not acceptable: find out which, and let the other groups pass.
         tx.lanes.forget()
         return [_submit_whole(tx, group) for group in groups]
     answers: list[Accepted | Existing | Refused] = []
-    start, versions = 0, (stamp,)
+    start = 0
     for group in groups:
-        count = len(group.tasks)
-        of_group = states[start : start + count]
-        start += count
-        answers.append(Accepted(tx.now_us, of_group, versions if count == 1 else versions * count))
+        end = start + len(group.tasks)
+        answers.append(Accepted(tx.now_us, states[start:end], versions[start:end]))
+        start = end
     return answers
 
 
@@ -91,11 +90,10 @@ def _submit_planned(tx: Transaction, group: Group) -> Accepted | Refused:
     refused = plan.refusal()
     if refused is not None:
         return refused
-    stamp = tx.mint()
     states = [
         State.BLOCKED if plan.is_blocked(task) else due_state(tx, _due_us(tx, task)) for task in plan.new
     ]
-    _store(tx, stamp, plan.new, states)
+    versions = _store(tx, plan.new, states)
     _add_edges(tx, plan)
     ids = [plan.ids[task.id] for task in group.tasks]
     if group.idempotency is not None:
@@ -103,7 +101,7 @@ def _submit_planned(tx: Transaction, group: Group) -> Accepted | Refused:
         expires_us = tx.now_us + key.ttl_us
         tx.db.execute(PUT_KEY, (key.principal, key.key, key.digest, expires_us, msgspec.json.encode(ids)))
     if len(plan.new) == len(ids):
-        return Accepted(tx.now_us, states, (stamp,) * len(ids))
+        return Accepted(tx.now_us, states, versions)
     found = tasks_by_id(tx.db, tx.lanes, ids)
     existing = {
         place: found[id_]
@@ -122,37 +120,42 @@ def _due_us(tx: Transaction, task: NewTask) -> int | None:
     return tx.now_us + task.delay_us if task.delay_us > 0 else task.run_at_us
 
 
-def _store(tx: Transaction, stamp: int, tasks: Sequence[NewTask], states: Sequence[State]) -> Sequence[State]:
-    """Insert new tasks. What the transaction counts changes only when all of them are in."""
-    places = tx.mint_many(len(tasks))
-    id_of, ready = tx.lanes.id_of, State.READY
+def _store(tx: Transaction, tasks: Sequence[NewTask], states: Sequence[State]) -> range:
+    """Insert new tasks; their first versions. What the transaction counts changes when all of them are in."""
+    versions = tx.mint_many(len(tasks))
+    id_of, mint, ready = tx.lanes.id_of, tx.mint, State.READY
     rows: list[Stored] = []
-    for task, state, place in zip(tasks, states, places, strict=True):
+    tally: dict[tuple[Lane, State], int] = {}
+    for task, state, version in zip(tasks, states, versions, strict=True):
+        lane, unique = task.lane, task.unique
+        place = (lane, state)
+        tally[place] = tally.get(place, 0) + 1
         rows.append((
-            task.id, state, id_of(task.lane), place if state is ready else RESERVED, _due_us(tx, task),
-            task.timeout_us, task.deadline_us, task.unique.digest if task.unique else None, task.name,
-            task.policy, task.labels, task.payload,
+            task.id, state, id_of(lane, mint), version if state is ready else RESERVED, version,
+            _due_us(tx, task), task.timeout_us, task.deadline_us, unique.digest if unique else None,
+            task.name, task.policy, task.labels, task.payload,
         ))  # fmt: skip
-    head = (tx.now_us, stamp)
     for start in range(0, len(rows), ROWS_A_STATEMENT):
         chunk = rows[start : start + ROWS_A_STATEMENT]
-        tx.db.execute(_insert(len(chunk)), (*head, *chain.from_iterable(chunk)))
-    for task, state, row in zip(tasks, states, rows, strict=True):
-        tx.count(task.lane.queue, state, 1)
+        tx.db.execute(_insert(len(chunk)), (tx.now_us, *chain.from_iterable(chunk)))
+    for (lane, state), count in tally.items():
+        tx.count(lane.queue, state, count)
         if state is ready:
-            tx.gained[row[2]] = None
-        tx.record(task.id, None, Cause.SUBMIT, state, 0, 0)
-    return states
+            tx.gained[id_of(lane, mint)] = None
+    if tx.steps is not None:
+        for task, state in zip(tasks, states, strict=True):
+            tx.record(task.id, None, Cause.SUBMIT, state, 0, 0)
+    return versions
 
 
 @cache
 def _insert(rows: int) -> str:
     """One statement for several rows saves most of a statement's fixed cost per row."""
-    fixed = f"{RESERVED}, {RESERVED}, ?2, ?1, {RESERVED}, {RESERVED}, {RESERVED_DIGEST}, {NOBODY}, {NOBODY}"
-    values = [
-        "(" + ", ".join(f"?{12 * row + column}" for column in range(3, 15)) + f", {fixed})"
-        for row in range(rows)
-    ]
+    fixed = f"?1, {RESERVED}, {RESERVED}, {RESERVED}, {RESERVED}, {RESERVED_DIGEST}, {NOBODY}, {NOBODY}"
+    values = []
+    for row in range(rows):
+        given = ", ".join([f"?{GIVEN * row + column + 2}" for column in range(GIVEN)])
+        values.append(f"({given}, {fixed})")
     return f"INSERT INTO tasks ({COLUMNS}) VALUES {', '.join(values)}"
 
 

@@ -18,8 +18,8 @@ ResultT = TypeVar("ResultT")
 
 CHILDREN_RELEASED_AT_ONCE = 500
 
-READ_META = "SELECT clock_us, generation FROM meta"
-WRITE_CLOCK = "UPDATE meta SET clock_us = ?"
+READ_META = "SELECT now_us, minted, generation FROM meta"
+WRITE_CLOCK = "UPDATE meta SET now_us = ?, minted = ?"
 BUMP_GENERATION = "UPDATE meta SET generation = generation + 1"
 ADD_COUNT = (
     "INSERT INTO counts (queue, state, n) VALUES (?, ?, ?)"
@@ -33,16 +33,19 @@ _rule = msgspec.json.Decoder(LimitRule)
 
 
 class Transaction:
-    """Everything between BEGIN and COMMIT. `now_us` is the store's time, later than any it gave before."""
+    """Everything between BEGIN and COMMIT. `now_us` is the store's time; it never goes back.
 
-    def __init__(self, writer: "Writer", now_us: int) -> None:
+    What is minted rises even while the time stands still, and may run ahead of it.
+    """
+
+    def __init__(self, writer: "Writer", now_us: int, minted: int) -> None:
         self.db = writer.db
         self.lanes = writer.lanes
         self.paused = writer.paused
         self.rules = writer.rules
         self.caps_backlogs = writer.caps_backlogs
         self.now_us = now_us
-        self.last_minted_us = now_us - 1
+        self.minted = max(minted, now_us - 1)
         self.counts: dict[tuple[str, int], int] = {}
         self.gained: dict[int, None] = {}
         self.freed: set[int] = set()
@@ -54,12 +57,12 @@ class Transaction:
 
     def mint(self) -> int:
         """A number that rises over every other that this store ever gave: a token, version or place."""
-        self.last_minted_us += 1
-        return self.last_minted_us
+        self.minted += 1
+        return self.minted
 
     def mint_many(self, count: int) -> range:
-        first = self.last_minted_us + 1
-        self.last_minted_us += count
+        first = self.minted + 1
+        self.minted += count
         return range(first, first + count)
 
     def count(self, queue: str, state: int, change: int) -> None:
@@ -93,7 +96,7 @@ class Transaction:
             self.db.executemany(ADD_COUNT, changes)
         if self.steps:
             self.db.executemany(ADD_STEP, self.steps)
-        self.db.execute(WRITE_CLOCK, (self.last_minted_us,))
+        self.db.execute(WRITE_CLOCK, (self.now_us, self.minted))
 
 
 class Writer:
@@ -108,7 +111,7 @@ class Writer:
         self.rules: dict[str, LimitRule] = {}
         self.caps_backlogs = False
         self._generation = 0
-        self._own_clock_us = 0
+        self._last_written = 0
         self._data_version = 0
         self.others_wrote = False
         with named_errors(path):
@@ -135,7 +138,7 @@ class Writer:
                 if db.total_changes() != before:
                     transaction.finish()
                     db.execute("COMMIT")
-                    self._own_clock_us = transaction.last_minted_us
+                    self._last_written = transaction.minted
                 else:
                     db.execute("ROLLBACK")
             except BaseException:
@@ -144,17 +147,17 @@ class Writer:
         return result
 
     def _begin(self) -> Transaction:
-        clock_us, generation = self.db.execute(READ_META).fetchone()
-        if clock_us != self._own_clock_us:
-            self.others_wrote = self._own_clock_us != 0
-            self._own_clock_us = clock_us
+        now_us, minted, generation = self.db.execute(READ_META).fetchone()
+        if minted != self._last_written:
+            self.others_wrote = self.others_wrote or self._last_written != 0
+            self._last_written = minted
         if generation != self._generation:
             self.paused = dict(self.db.execute("SELECT queue, by FROM paused"))
             rules = self.db.execute("SELECT name, rule FROM limits")
             self.rules = {name: _rule.decode(rule) for name, rule in rules}
             self.caps_backlogs = any(rule.max_waiting is not None for rule in self.rules.values())
             self._generation = generation
-        return Transaction(self, max(clock_us + 1, self._clock.now_us()))
+        return Transaction(self, max(now_us, self._clock.now_us()), minted)
 
     def _roll_back(self) -> None:
         """A full disk makes SQLite roll back by itself. What was cached may be gone from the file."""

@@ -9,10 +9,11 @@
 
 CREATE TABLE meta (
     id          INTEGER PRIMARY KEY CHECK (id = 1),
-    clock_us    INTEGER NOT NULL,  -- the last number minted: tokens, versions and places rise over it
+    now_us      INTEGER NOT NULL,  -- the store's time, which never goes back
+    minted      INTEGER NOT NULL,  -- the last number minted: tokens, versions, places, lanes rise over it
     generation  INTEGER NOT NULL   -- rises with every change of limits and pauses, which writers cache
 ) STRICT;
-INSERT INTO meta VALUES (1, 0, 1);
+INSERT INTO meta VALUES (1, 0, 0, 1);
 
 CREATE TABLE lanes (
     id        INTEGER PRIMARY KEY,
