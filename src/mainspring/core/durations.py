@@ -7,8 +7,8 @@ from mainspring.errors import InvalidInput
 
 ACCEPTED = "seconds as a number, or text such as 250ms, 10s, 1h30m"
 _UNITS_S = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_PART = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|ms|s|m|h|d)")
-_PLAIN = re.compile(r"\d+(?:\.\d*)?|\.\d+")
+_PART = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|ms|s|m|h|d)", re.ASCII)
+_PLAIN = re.compile(r"\d+(?:\.\d*)?|\.\d+", re.ASCII)
 LONGEST_S = 100 * 365 * 86400.0
 
 

@@ -228,6 +228,7 @@ def _kept(report: Report, lease: Lease) -> bytes:
             attempt=lease.attempt,
             outcome=report.outcome.name.lower(),
             started_at_us=lease.started_at_us,
+            finished_at_us=_finished_at_us(report, lease),
             worker=lease.worker or None,
             error=msgspec.Raw(report.error) if report.error else NO_ERROR,
         )
@@ -235,3 +236,10 @@ def _kept(report: Report, lease: Lease) -> bytes:
     if len(kept) > 2 * ATTEMPTS_KEPT_AT_EACH_END:
         del kept[ATTEMPTS_KEPT_AT_EACH_END]
     return msgspec.json.encode(kept)
+
+
+def _finished_at_us(report: Report, lease: Lease) -> int | None:
+    """The run's end by the store's clock; nobody knows when a lost run ended."""
+    if lease.started_at_us is None or report.outcome is Outcome.LOST:
+        return None
+    return lease.started_at_us + report.duration_us

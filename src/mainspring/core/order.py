@@ -102,6 +102,10 @@ class Board:
         share = self.shares.setdefault(tenant, Share())
         share.virtual_us = max(share.virtual_us, self.floor_us) + cost_us / share.weight
 
+    def virtual_us(self, tenant: str) -> float:
+        share = self.shares.get(tenant)
+        return share.virtual_us if share is not None else 0.0
+
     def estimate_us(self, kind: str) -> float:
         return self.estimates_us.get(kind, ESTIMATE_UNKNOWN_US)
 
@@ -115,6 +119,11 @@ def rank(board: Board, wanted: Wanted, slots: int, now_us: int) -> list[Quota]:
     ]
     if not open_lanes:
         return []
+    if board.shares:
+        # Here, not where tenants compete: a tenant that runs alone must lift the floor, too, or one that
+        # comes back later would be served alone until it had caught up.
+        lowest_us = min(board.virtual_us(head.lane.tenant) for head, _ in open_lanes)
+        board.floor_us = max(board.floor_us, lowest_us)
     if len(open_lanes) == 1:
         head, room = open_lanes[0]
         return [Quota(head.lane_id, min(slots, room))]
@@ -134,8 +143,14 @@ def _aged(board: Board, lanes: list[tuple[LaneHead, int]], slots: int, now_us: i
     turns = (board.claimed + slots) // AGEING_PERIOD - board.claimed // AGEING_PERIOD
     if not turns:
         return []
-    old = sorted((head.seq, head.lane_id) for head, _ in lanes if now_us - head.seq > AGEING_AFTER_US)
-    return [Quota(lane_id, 1) for _, lane_id in old[:turns]]
+    old = sorted(
+        (head.seq, head.lane_id, room) for head, room in lanes if now_us - head.seq > AGEING_AFTER_US
+    )[:turns]
+    if not old:
+        return []
+    # Fewer old lanes than turns: the tasks behind their heads have most likely waited as long.
+    share, rest = divmod(turns, len(old))
+    return [Quota(lane_id, min(room, share + (place < rest))) for place, (_, lane_id, room) in enumerate(old)]
 
 
 def _fair(board: Board, lanes: list[tuple[LaneHead, int]], slots: int) -> list[Quota]:
@@ -147,9 +162,7 @@ def _fair(board: Board, lanes: list[tuple[LaneHead, int]], slots: int) -> list[Q
     tenants: dict[str, deque[tuple[LaneHead, int]]] = defaultdict(deque)
     for entry in lanes:
         tenants[entry[0].lane.tenant].append(entry)
-    virtual = {name: board.shares[name].virtual_us if name in board.shares else 0.0 for name in tenants}
-    board.floor_us = max(board.floor_us, min(virtual.values()))
-    turns = [(max(virtual[name], board.floor_us), order, name) for order, name in enumerate(tenants)]
+    turns = [(max(board.virtual_us(name), board.floor_us), order, name) for order, name in enumerate(tenants)]
     heapify(turns)
     quantum = max(1, slots // len(lanes))
     quotas: dict[int, int] = {}
