@@ -58,7 +58,9 @@ def claim(tx: Transaction, ask: Ask, usage: Usage | None) -> Claimed:
     for lane_id, limit in ask.lanes:
         wanted = min(limit, ask.limit - len(grant.leases))
         lane = tx.lanes.get(lane_id)
-        if lane is None or (wanted > 0 and not grant.take(lane_id, lane, min(wanted, _room(tx, lane, usage)), usage)):
+        if lane is None or (
+            wanted > 0 and not grant.take(lane_id, lane, min(wanted, _room(tx, lane, usage)), usage)
+        ):
             empty.append(lane_id)
     grant.write()
     return Claimed(grant.leases, empty)

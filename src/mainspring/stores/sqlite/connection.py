@@ -17,6 +17,9 @@ WAL_PAGES_BEFORE_CHECKPOINT = 1_000
 WAL_BYTES_KEPT = 64 * 1024 * 1024
 STATEMENTS_KEPT = 300
 
+# What a value that cannot be stored makes Python or SQLite raise; a door should have refused it before.
+DATA_ERRORS = (UnicodeError, OverflowError, TypeError, ValueError, apsw.ConstraintError, apsw.TooBigError)
+
 
 class Cursor(Protocol):
     """The rows of a statement. `get` is the first row's value, or its values; `None` without a row."""

@@ -2,11 +2,12 @@
 
 from mainspring.ports import Ask, Claimed, Exchange, Exchanged
 from mainspring.stores.sqlite.claiming import claim
+from mainspring.stores.sqlite.connection import DATA_ERRORS
 from mainspring.stores.sqlite.controls import charge
 from mainspring.stores.sqlite.limits import Usage
 from mainspring.stores.sqlite.moves import release_children
 from mainspring.stores.sqlite.settling import settle
-from mainspring.stores.sqlite.submitting import DATA_ERRORS, submit
+from mainspring.stores.sqlite.submitting import submit
 from mainspring.stores.sqlite.transaction import Transaction
 
 

@@ -6,7 +6,7 @@ from mainspring.core.lifecycle import Cause
 from mainspring.core.model import Lease, State
 from mainspring.ports import Answer, Append, Held, Renewal
 from mainspring.stores.sqlite.claiming import TIMEOUT_AT
-from mainspring.stores.sqlite.connection import Database
+from mainspring.stores.sqlite.connection import DATA_ERRORS, Database
 from mainspring.stores.sqlite.lanes import Lanes
 from mainspring.stores.sqlite.moves import move
 from mainspring.stores.sqlite.rows import (
@@ -45,6 +45,15 @@ HELD = (
 
 
 def renew(tx: Transaction, renewal: Renewal) -> list[Answer]:
+    """One answer per line held. A renewal with a name that cannot be stored holds nothing, and the others
+    are not its victims."""
+    try:
+        return _renew(tx, renewal)
+    except DATA_ERRORS:
+        return [Answer.LOST] * len(renewal.held)
+
+
+def _renew(tx: Transaction, renewal: Renewal) -> list[Answer]:
     rows = rows_by_id(tx.db, [held.task for held in renewal.held])
     answers, kept, anew = [], [], []
     for held in renewal.held:
@@ -80,7 +89,10 @@ def _hand_back(tx: Transaction, row: Row) -> None:
 
 def append(tx: Transaction, line: Append) -> Answer:
     before = tx.db.total_changes()
-    tx.db.execute(APPEND, (line.checkpoint, line.progress, line.task, line.token))
+    try:
+        tx.db.execute(APPEND, (line.checkpoint, line.progress, line.task, line.token))
+    except DATA_ERRORS:
+        return Answer.LOST
     return Answer.OK if tx.db.total_changes() > before else Answer.LOST
 
 

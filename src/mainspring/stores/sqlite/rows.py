@@ -17,6 +17,10 @@ RESERVED = -(1 << 50)
 RESERVED_DIGEST = -(1 << 40)
 NOBODY = -0x7FFF
 
+# The usual result is `null`. No JSON text is empty, so an empty blob can stand for it, and the row keeps its
+# length.
+NULL, STORED_NULL = b"null", b""
+
 STATES = tuple(State(number) if number else None for number in range(8))
 
 ROW = (
@@ -71,8 +75,17 @@ class Row(msgspec.Struct):
 
 
 def texts(values: Iterable[str]) -> object:
-    """One parameter for many texts. Must not be empty."""
-    return apsw.carray(tuple(values))
+    """One parameter for many texts. Must not be empty. What cannot be a stored text is left out."""
+    wanted = tuple(values)
+    try:
+        return apsw.carray(wanted)
+    except ValueError:
+        # A lone surrogate or a NUL: nothing is stored under such a name, and the others are not its victims.
+        return apsw.carray(tuple(text for text in wanted if _can_be_stored(text)) or ("",))
+
+
+def _can_be_stored(text: str) -> bool:
+    return "\0" not in text and not any("\ud800" <= letter <= "\udfff" for letter in text)
 
 
 def numbers(values: Iterable[int]) -> object:
@@ -121,7 +134,7 @@ def task_of(values: Sequence[Any], lanes: Lanes) -> Task:
         end if state is State.RUNNING else None, timeout_at,
         None if started == RESERVED else started,
         end if state.is_final else None,
-        cancel_requested, result, error, attempts, checkpoint, progress,
+        cancel_requested, NULL if result == STORED_NULL else result, error, attempts, checkpoint, progress,
         None if seq == RESERVED else seq,
         open_parents, _parents.decode(parents) if parents is not None else (),
     )  # fmt: skip

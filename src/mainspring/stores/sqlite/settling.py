@@ -15,7 +15,7 @@ from mainspring.core.lifecycle import Cause
 from mainspring.core.model import State
 from mainspring.ports import Answer, Settlement
 from mainspring.stores.sqlite.moves import move
-from mainspring.stores.sqlite.rows import rows_by_id, texts
+from mainspring.stores.sqlite.rows import NULL, STORED_NULL, rows_by_id, texts
 from mainspring.stores.sqlite.transaction import Transaction
 
 SHARED_RESULT_BYTES = 64
@@ -59,7 +59,11 @@ def _parted(lines: Sequence[Settlement]) -> Parting:
         if change.cause is not Cause.SUCCEED or change is not line.if_cancelled or line.only_if_lapsed:
             rest.append(place)
             continue
-        result = change.result
+        if not line.task.isascii() or line.token >> 63:
+            # Hardly a lease of ours: looked at singly, where it cannot spoil a statement of others.
+            rest.append(place)
+            continue
+        result = _stored(change.result)
         if change.attempts is not None or (result is not None and len(result) > SHARED_RESULT_BYTES):
             singles.append(line)
             continue
@@ -73,6 +77,10 @@ def _parted(lines: Sequence[Settlement]) -> Parting:
         else:
             group.append(line)
     return groups, singles, rest
+
+
+def _stored(result: bytes | None) -> bytes | None:
+    return STORED_NULL if result == NULL else result
 
 
 def _succeed(
@@ -104,7 +112,7 @@ def _values(line: Settlement, now_us: int, stamp: int) -> tuple[Any, ...]:
     change = line.change
     return (
         line.task, now_us, stamp, line.lane_id, line.digest, change.attempt, change.retries, change.losses,
-        change.snoozes, change.result, change.attempts, line.token,
+        change.snoozes, _stored(change.result), change.attempts, line.token,
     )  # fmt: skip
 
 
@@ -138,6 +146,6 @@ def _settle_one(tx: Transaction, line: Settlement) -> Answer:
         tx, row, change.cause, change.state,
         settled_token=line.token, settled_digest=line.digest,
         attempt=change.attempt, retries=change.retries, losses=change.losses, snoozes=change.snoozes,
-        result=change.result, error=change.error, attempts=change.attempts, **columns,
+        result=_stored(change.result), error=change.error, attempts=change.attempts, **columns,
     )  # fmt: skip
     return Answer.CANCEL if cancelled and change.state is State.CANCELLED else Answer.OK

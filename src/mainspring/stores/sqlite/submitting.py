@@ -7,21 +7,18 @@ from functools import cache, partial
 from itertools import chain, groupby
 from typing import Any, TypeAlias
 
-import apsw
 import msgspec
 
 from mainspring.core.lifecycle import Cause
 from mainspring.core.model import Lane, NewTask, State
 from mainspring.ports import Accepted, Existing, Group, Idempotency, Refused
+from mainspring.stores.sqlite.connection import DATA_ERRORS
 from mainspring.stores.sqlite.moves import PUT_UNRESOLVED, due_state
 from mainspring.stores.sqlite.planning import Plan
 from mainspring.stores.sqlite.rows import NOBODY, RESERVED, RESERVED_DIGEST, tasks_by_id, texts
 from mainspring.stores.sqlite.transaction import Transaction
 
-# What a value that cannot be stored makes Python or SQLite raise; a door should have refused it before.
-DATA_ERRORS = (UnicodeError, OverflowError, TypeError, ValueError, apsw.ConstraintError, apsw.TooBigError)
-
-ROWS_A_STATEMENT = 20
+ROWS_A_STATEMENT = (64, 16, 4, 1)
 GIVEN = 13
 COLUMNS = (
     "id, state, lane, seq, version, run_at_us, timeout_us, deadline_us, unique_digest, name, policy, labels,"
@@ -135,9 +132,12 @@ def _store(tx: Transaction, tasks: Sequence[NewTask], states: Sequence[State]) -
             _due_us(tx, task), task.timeout_us, task.deadline_us, unique.digest if unique else None,
             task.name, task.policy, task.labels, task.payload,
         ))  # fmt: skip
-    for start in range(0, len(rows), ROWS_A_STATEMENT):
-        chunk = rows[start : start + ROWS_A_STATEMENT]
-        tx.db.execute(_insert(len(chunk)), (tx.now_us, *chain.from_iterable(chunk)))
+    start = 0
+    for size in ROWS_A_STATEMENT:
+        while len(rows) - start >= size:
+            values = chain.from_iterable(rows[start : start + size])
+            tx.db.execute(_insert(size), (tx.now_us, *values))
+            start += size
     for (lane, state), count in tally.items():
         tx.count(lane.queue, state, count)
         if state is ready:
