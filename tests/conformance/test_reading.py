@@ -2,6 +2,7 @@
 
 import contextlib
 from collections import Counter
+from itertools import combinations
 
 import pytest
 
@@ -87,6 +88,27 @@ async def test_filters_alone_and_together(bench):
     assert await found(bench, states=frozenset({State.READY}), queue="mail", limit=1) == mail[::-1]
     assert await found(bench, queue="nowhere") == []
     assert await found(bench, label=("team", "none")) == []
+
+
+async def test_every_set_of_states_is_found(bench):
+    """Alone and together, final states too: stores have ways of their own to find these."""
+    ended = {State.SUCCEEDED: Outcome.SUCCEEDED, State.FAILED: Outcome.FAILED, State.CANCELLED: None}
+    tasks: dict[State, list[str]] = {}
+    for state, outcome in ended.items():
+        tasks[state] = await bench.submit_many(2, policy=Policy(max_retries=0))
+        if outcome is None:
+            await bench.store.force([Force(task, Action.CANCEL) for task in tasks[state]])
+        else:
+            for lease in await bench.claim(limit=2):
+                await bench.settle(lease, outcome)
+    tasks[State.RUNNING] = await bench.submit_many(1)
+    await bench.claim_one()
+    tasks[State.READY] = await bench.submit_many(1)
+    for count in (1, 2, 3):
+        for states in combinations(tasks, count):
+            wanted = sorted((task for state in states for task in tasks[state]), reverse=True)
+            assert await found(bench, states=frozenset(states)) == wanted
+            assert await found(bench, states=frozenset(states), limit=1) == wanted
 
 
 async def test_a_label_matches_whole_and_exactly(bench):
