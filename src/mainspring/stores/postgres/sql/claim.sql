@@ -1,0 +1,65 @@
+-- The heads of lanes, each task to one holder.
+
+-- name: claimant
+-- Locked, so that a repeat of the same claim waits for the answer of the first.
+SELECT claim_seq FROM mainspring.claimants WHERE incarnation = $1 FOR UPDATE
+
+-- name: claimed
+-- $1 incarnation, $2 claim_seq. No row comes back if another call of this incarnation was first.
+INSERT INTO mainspring.claimants AS c (incarnation, claim_seq) VALUES ($1, $2)
+ON CONFLICT (incarnation) DO UPDATE SET claim_seq = EXCLUDED.claim_seq WHERE c.claim_seq < EXCLUDED.claim_seq
+RETURNING claim_seq
+
+-- name: held
+SELECT * FROM mainspring.tasks WHERE state = 4 AND incarnation = $1 AND claim_seq = $2 ORDER BY token
+
+-- name: leads
+SELECT 1 FROM mainspring.term WHERE number = $1 AND expires_us > mainspring.now_us()
+
+-- name: claim
+-- The heads of lanes, in the order asked. Rows that another claim holds are passed over, not waited for.
+-- $1 lane ids, $2 how many to leave out and $3 how many to take of each, $4 how many in all,
+-- $5 worker, $6 incarnation, $7 claim_seq, $8 lease_us.
+WITH picked AS MATERIALIZED (
+    SELECT row_number() OVER () AS place, head.id, wanted.n
+    FROM unnest($1::bigint[], $2::bigint[], $3::bigint[]) WITH ORDINALITY AS wanted (lane_id, leave, take, n)
+    CROSS JOIN LATERAL (
+        SELECT id FROM mainspring.tasks
+        WHERE lane_id = wanted.lane_id AND state = 3
+            AND (deadline_us IS NULL OR deadline_us >= mainspring.now_us())
+        ORDER BY seq OFFSET wanted.leave LIMIT wanted.take
+        FOR UPDATE SKIP LOCKED
+    ) AS head
+    LIMIT $4
+), moment AS MATERIALIZED (
+    SELECT mainspring.now_us() AS now_us
+)
+UPDATE mainspring.tasks t SET
+    state = 4,
+    token = greatest(t.token + 1, moment.now_us + picked.place),
+    version = greatest(t.version + 1, moment.now_us),
+    attempt = t.attempt + 1,
+    worker = $5,
+    incarnation = $6,
+    claim_seq = $7,
+    started_at_us = moment.now_us,
+    lease_until_us = moment.now_us + $8,
+    timeout_at_us = least(moment.now_us + t.timeout_us, t.deadline_us)
+FROM picked, moment
+WHERE t.id = picked.id
+RETURNING picked.place, picked.n, t.*
+
+-- name: lock_limits
+-- In the order of their names, before any task is touched: nobody else starts tasks under these rules now.
+SELECT name, rule FROM mainspring.limits WHERE name = ANY ($1::text[]) ORDER BY name FOR UPDATE
+
+-- name: running_by_lane
+SELECT lane_id, count(*) AS running FROM mainspring.tasks WHERE state = 4 GROUP BY lane_id
+
+-- name: arrivals
+SELECT name, arrival_us FROM mainspring.arrivals
+
+-- name: put_arrivals
+INSERT INTO mainspring.arrivals (name, arrival_us)
+SELECT * FROM unnest($1::text[], $2::double precision[])
+ON CONFLICT (name) DO UPDATE SET arrival_us = EXCLUDED.arrival_us
