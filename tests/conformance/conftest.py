@@ -6,15 +6,20 @@ that need no more than those.
 
 import functools
 import os
+from collections import Counter
 from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests import servers
 from tests.conformance.bench import VERBS, Bench, MemoryBench, SqliteBench
+from tests.conformance.server_benches import SERVER_BENCHES
 
-BENCHES: dict[str, type[Bench]] = {"memory": MemoryBench, "sqlite": SqliteBench}
+BENCHES: dict[str, type[Bench]] = {"memory": MemoryBench, "sqlite": SqliteBench, **SERVER_BENCHES}
+# Per bench the tests that it does not get, and why: told after the run, so that no gap is silent.
+LEFT_OUT: dict[str, dict[str, str]] = {}
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -52,6 +57,23 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         assert wanted <= VERBS, f"no such verbs: {set(wanted - VERBS)}"
         names = [name for name, bench in BENCHES.items() if wanted <= bench.verbs and able(bench, metafunc)]
         metafunc.parametrize("new_bench", names, indirect=True, scope="function")
+        for name in BENCHES.keys() - set(names):
+            lacking = sorted(wanted - BENCHES[name].verbs) or ["an ability of its bench"]
+            LEFT_OUT.setdefault(name, {})[metafunc.definition.nodeid] = ", ".join(lacking)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    for name, tests in sorted(LEFT_OUT.items()):
+        terminalreporter.section(f"{name}: {len(tests)} tests of the suite left out, for want of")
+        groups = Counter(
+            (test.rpartition("/")[2].partition("::")[0], lacking) for test, lacking in tests.items()
+        )
+        for (file, lacking), count in sorted(groups.items()):
+            terminalreporter.line(f"{file} ({count}): {lacking}")
+
+
+def pytest_sessionfinish() -> None:
+    servers.stop_all()
 
 
 @pytest.fixture
