@@ -15,6 +15,7 @@ neither hoard credit while away nor be punished for it.
 from collections import defaultdict, deque
 from collections.abc import Iterable
 from heapq import heapify, heapreplace
+from math import inf
 from typing import NamedTuple
 
 import msgspec
@@ -26,6 +27,12 @@ AGEING_PERIOD = 16
 AGEING_AFTER_US = 60 * SECOND_US
 ESTIMATE_UNKNOWN_US = 1 * SECOND_US
 LANES_RANKED = 64
+# A claim for many slots takes several tasks from each of so many lanes rather than one from each of all:
+# a look at a lane costs the store as much as several tasks of it. The turns even out.
+LANES_A_CLAIM = 50
+# Tenants whose virtual times are this close count as equal and take turns. Finer than the noise of short
+# runs, a ranking would hop between tenants at random, and with it the store between pages of its file.
+EVEN_US = SECOND_US // 10
 
 
 class LaneHead(NamedTuple):
@@ -162,17 +169,18 @@ def _fair(board: Board, lanes: list[tuple[LaneHead, int]], slots: int) -> list[Q
     tenants: dict[str, deque[tuple[LaneHead, int]]] = defaultdict(deque)
     for entry in lanes:
         tenants[entry[0].lane.tenant].append(entry)
-    turns = [(max(board.virtual_us(name), board.floor_us), order, name) for order, name in enumerate(tenants)]
+    used = {name: max(board.virtual_us(name), board.floor_us) for name in tenants}
+    turns = [(used[name] // EVEN_US, turn, used[name], name) for turn, name in enumerate(tenants)]
     heapify(turns)
-    quantum = max(1, slots // len(lanes))
+    quantum = max(1, slots // min(len(lanes), LANES_A_CLAIM))
     quotas: dict[int, int] = {}
     while slots > 0 and tenants:
-        used_us, order, name = turns[0]
+        _, turn, used_us, name = turns[0]
         queue = tenants[name]
         if not queue:
             # Every lane of this tenant has its full quota: leave it out of the race.
             del tenants[name]
-            heapreplace(turns, (float("inf"), order, name))
+            heapreplace(turns, (inf, turn, used_us, name))
             continue
         head, room = queue.popleft()
         take = min(quantum, room, slots)
@@ -181,5 +189,6 @@ def _fair(board: Board, lanes: list[tuple[LaneHead, int]], slots: int) -> list[Q
         if room > take:
             queue.append((head, room - take))
         weight = board.shares[name].weight if name in board.shares else 1.0
-        heapreplace(turns, (used_us + take * board.estimate_us(head.lane.kind) / weight, order, name))
+        used_us += take * board.estimate_us(head.lane.kind) / weight
+        heapreplace(turns, (used_us // EVEN_US, turn + len(turns), used_us, name))
     return [Quota(lane_id, limit) for lane_id, limit in quotas.items()]

@@ -17,6 +17,7 @@ from mainspring.ports import Ask, BoardView, Charge, Claimed, ClaimRequest, Cloc
 REFRESH_S = 1.0
 REFRESH_APART_S = 0.02
 REOPEN_AT_LEAST_S = 0.002
+CHARGE_EVERY_S = 1.0
 
 
 class Waiter:
@@ -45,6 +46,7 @@ class Claiming:
         self._sent: list[Waiter] = []
         self._lane_ids: dict[Lane, int] = {}
         self._charges: dict[str, float] = {}
+        self._charged_s = 0.0
         self._store_us = 0
         self._store_read_s = 0.0
         self._tenants: set[str] = set()
@@ -225,6 +227,8 @@ class Claiming:
         board.heads = {head.lane_id: head for head in view.heads}
         board.paused = frozenset(view.paused)
         board.rules, board.usage, board.shares = dict(view.rules), dict(view.usage), dict(view.shares)
+        for tenant, cost_us in self._charges.items():
+            board.charge(tenant, cost_us)  # what the store has not been told yet
         self._know(view.heads)
         if view.heads:
             self.call_flight()
@@ -283,8 +287,12 @@ class Claiming:
         return len(self._tenants) > 1
 
     def _take_charges(self) -> list[Charge]:
-        if not self._charges:
+        """What to book in the store: about once a second, since it is a row a tenant. This node ranks by
+        its own board, which is charged at once; others may learn a second late."""
+        now_s = self._clock.monotonic()
+        if not self._charges or now_s - self._charged_s < CHARGE_EVERY_S:
             return []
+        self._charged_s = now_s
         floor_us = self.board.floor_us
         taken = [Charge(tenant, cost_us, floor_us) for tenant, cost_us in self._charges.items()]
         self._charges.clear()
