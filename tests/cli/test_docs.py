@@ -4,6 +4,10 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from mainspring.api.routes import ROUTES
+from mainspring.cli.exits import Exit
+from mainspring.cli.serving import server, standalone, worker
+from mainspring.config import Settings, load
 from mainspring.core.lifecycle import TRANSITIONS, Cause
 from mainspring.core.model import State
 
@@ -31,3 +35,38 @@ def test_every_transition_is_documented():
 
 def test_every_state_is_documented():
     assert [row[0] for row in rows("life-of-a-task.md", "state")] == [state.label for state in State]
+
+
+def test_every_setting_is_documented_as_it_is():
+    flags = {
+        name: option
+        for command in (standalone, server, worker)
+        for parameter in command.params
+        for option, name in [(parameter.opts[-1], parameter.name)]
+    }
+    documented = []
+    for name, flag, variable, default, _ in rows("operations.md", "setting"):
+        field = name if name in Settings.__struct_fields__ else f"{name}_s"
+        documented.append(field)
+        assert variable == f"MAINSPRING_{name.upper()}"
+        assert flag == flags.get(field, "")
+        settings = load({}, {variable: default} if default else {})
+        assert getattr(settings, field) == getattr(load({}, {}), field)
+        assert bool(default) == (getattr(settings, field) not in ("", ()))
+    assert sorted(documented) == sorted(set(Settings.__struct_fields__) - {"origins"})
+
+
+def test_exit_codes_are_documented():
+    documented = {int(code) for code, _ in rows("operations.md", "code")}
+    assert documented == {int(code) for code in Exit}
+
+
+def test_paths_that_probes_use_are_documented():
+    for path, _ in rows("operations.md", "path"):
+        assert path.strip("`") in {route.path for route in ROUTES}
+
+
+def test_links_between_the_documents_lead_somewhere():
+    for document in [DOCS.parent / "README.md", *DOCS.glob("*.md")]:
+        for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", document.read_text()):
+            assert (document.parent / target).exists(), f"{document.name}: {target}"

@@ -31,7 +31,7 @@ class BatchFile:
         try:
             parse_json(content, _DEPTH)
         except InvalidInput as error:
-            raise type(error)(self.name, _where(error), error.accepted) from None
+            raise type(error)(self.name, where(error), error.accepted) from None
         return content
 
     def _joined(self, content: bytes) -> bytes:
@@ -43,23 +43,24 @@ class BatchFile:
                 if not isinstance(parse_json(line, _DEPTH), dict):
                     raise InvalidInput("", "not an object", ACCEPTED)
             except InvalidInput as error:
-                raise type(error)(f"{self.name}, line {number}", _where(error), error.accepted) from None
+                raise type(error)(f"{self.name}, line {number}", where(error), error.accepted) from None
             objects.append(line)
             self._lines.append(number)
         return b"[" + b",".join(objects) + b"]"
 
     def located(self, error: InvalidInput) -> InvalidInput:
         """The server's complaint about the n-th task, as one about this file."""
-        place = _PLACE.match(error.field)
-        if place is None:
-            return type(error)(self.name, _where(error), error.accepted)
-        at, rest = int(place[1]), error.field[place.end() :]
-        where = f"line {self._lines[at]}" if self._lines else f"task {at + 1}"
+        found = _PLACE.match(error.field)
+        if found is None:
+            return type(error)(self.name, where(error), error.accepted)
+        at, rest = int(found[1]), error.field[found.end() :]
+        place = f"line {self._lines[at]}" if self._lines else f"task {at + 1}"
         problem = f"{rest}: {error.problem}" if rest else error.problem
-        return type(error)(f"{self.name}, {where}", problem, error.accepted)
+        return type(error)(f"{self.name}, {place}", problem, error.accepted)
 
 
-def _where(error: InvalidInput) -> str:
+def where(error: InvalidInput) -> str:
+    """The problem, with the place inside of the JSON where there is one."""
     return error.problem if error.field in ("", "body", "tasks") else f"{error.field}: {error.problem}"
 
 

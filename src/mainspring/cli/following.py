@@ -119,7 +119,7 @@ def label(task: TaskView) -> str:
 async def follow(server: Server, tasks: Sequence[str]) -> Summary:
     """Follow with a progress bar on standard error, if that is a terminal."""
     summary = Summary()
-    console = show.console(stderr=True)
+    console = show.console(stderr=True, width=None)
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),

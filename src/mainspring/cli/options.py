@@ -10,6 +10,7 @@ import click
 import msgspec
 
 from mainspring import config
+from mainspring.cli.batchfile import where
 from mainspring.cli.client import Server
 from mainspring.cli.exits import Exit
 from mainspring.errors import InvalidInput
@@ -59,7 +60,7 @@ def json_option(text: str | None, option: str) -> msgspec.Raw | None:
     try:
         parse_json(body)
     except InvalidInput as error:
-        raise type(error)(option, error.problem, error.accepted) from None
+        raise type(error)(option, where(error), error.accepted) from None
     return msgspec.Raw(body)
 
 

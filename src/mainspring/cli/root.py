@@ -69,7 +69,7 @@ class Root(click.Group):
         sys.exit(int(code or 0))
 
 
-@click.group(cls=Root)
+@click.group(cls=Root, name="mainspring")
 def root() -> None:
     """A distributed task scheduler: durable, fair, fast; one process or many.
 

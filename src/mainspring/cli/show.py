@@ -14,7 +14,7 @@ from rich.table import Table
 from mainspring.clock import SystemClock
 from mainspring.wire.views import AttemptView, TaskView
 
-PIPE_WIDTH = 1000
+WIDTH = 1000  # lines are not cut to the terminal's width: half an id helps nobody
 COLOURS = {
     "blocked": "magenta",
     "scheduled": "blue",
@@ -26,10 +26,9 @@ COLOURS = {
 }
 
 
-def console(stderr: bool = False) -> Console:
+def console(stderr: bool = False, width: int | None = WIDTH) -> Console:
     stream = sys.stderr if stderr else sys.stdout
-    width = None if stream.isatty() else PIPE_WIDTH
-    return Console(file=stream, width=width, highlight=False, soft_wrap=not stream.isatty())
+    return Console(file=stream, width=width, highlight=False, soft_wrap=True)
 
 
 def echo_json(document: bytes) -> None:

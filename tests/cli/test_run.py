@@ -1,0 +1,51 @@
+"""`mainspring run`: as if the command ran here."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from tests.e2e.processes import until
+
+
+@pytest.mark.parametrize(
+    ("command", "code", "stdout", "stderr"),
+    [
+        (["echo hello; echo trouble >&2"], 0, "hello\n", "trouble\n"),
+        (["echo $((6 * 7)); exit 42"], 42, "42\n", ""),
+        (["printf", "%s|", "a b", "$HOME", "--no-option"], 0, "a b|$HOME|--no-option|", ""),
+        (["kill -TERM $$"], 143, "", ""),
+    ],
+)
+def test_output_and_exit_code_are_the_commands(cli, command, code, stdout, stderr):
+    result = cli("run", *command)
+    assert (result.exit_code, result.stdout, result.stderr) == (code, stdout, stderr)
+
+
+def test_a_command_runs_once_unless_told_otherwise(cli, queue):
+    cli("run", "--queue", queue, "exit 1")
+    (task,) = cli.json("tasks", "list", "--queue", queue)["tasks"]
+    assert (task["state"], task["attempt"]) == ("failed", 1)
+
+
+def test_a_command_that_did_not_run_is_told(cli):
+    assert "FileNotFoundError" in cli.fails(1, "run", "no-such-program", "argument")
+    assert "Timeout: timed out after 0.1 s" in cli.fails(1, "run", "--timeout", "100ms", "sleep 60")
+    assert "priority: not a priority" in cli.fails(2, "run", "--priority", "99", "true")
+
+
+def test_interrupted_it_cancels(cli, queue):
+    command = [sys.executable, "-m", "mainspring", "run", "--queue", queue, "sleep 60"]
+    environment = {**os.environ, **cli.environment}
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE) as running:
+        try:
+            listed = ("tasks", "list", "--queue", queue, "--state", "running", "-o", "id")
+            task = until(lambda: cli.ok(*listed).strip())
+            running.send_signal(signal.SIGINT)
+            assert b"mainspring: interrupted" in running.communicate()[1]
+        finally:
+            running.kill()
+    assert running.returncode == 130
+    assert "cancelled" in cli("tasks", "wait", task).stdout
