@@ -8,8 +8,10 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+ROOT = Path(__file__).parents[1]
 PROBE_LIMIT_S = 600
 
 
@@ -28,7 +30,8 @@ class Probe:
                 stdout=subprocess.PIPE,
                 text=True,
                 timeout=PROBE_LIMIT_S,
-                env={**os.environ, "PYTHONUNBUFFERED": "1"},
+                # Absolute, because a probe works in its own directory and starts processes from there.
+                env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"},
             )
         if done.returncode:
             raise RuntimeError(f"{self.target} {dict(self.params)} exited with {done.returncode}")
