@@ -24,6 +24,14 @@ def test_output_and_exit_code_are_the_commands(cli, command, code, stdout, stder
     assert (result.exit_code, result.stdout, result.stderr) == (code, stdout, stderr)
 
 
+def test_long_output_is_cut_and_that_is_told(cli):
+    result = cli("run", "seq 1 100000")
+    assert result.exit_code == 0
+    assert result.stdout.startswith("1\n2\n3\n")
+    assert result.stdout.endswith("\n99999\n100000\n")
+    assert result.stderr == "mainspring: the output was long; only its beginning and end were kept\n"
+
+
 def test_a_command_runs_once_unless_told_otherwise(cli, queue):
     cli("run", "--queue", queue, "exit 1")
     (task,) = cli.json("tasks", "list", "--queue", queue)["tasks"]

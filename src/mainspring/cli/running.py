@@ -22,6 +22,7 @@ class Outcome(msgspec.Struct):
     exit_code: int | None = None
     stdout: str = ""
     stderr: str = ""
+    truncated: bool = False
 
 
 @click.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
@@ -29,7 +30,7 @@ class Outcome(msgspec.Struct):
 @task_fields
 @asks_server
 async def run(server: Server, command: tuple[str, ...], labels: tuple[str, ...], **fields: Any) -> int:
-    """Run one command on a worker, show its output, and end with its exit code.
+    """Run one command on a worker, show its output when it has ended, and end with its exit code.
 
     One argument goes to the shell; several are a program and its arguments. Options go before the command.
     Failed, it is not run again unless --max-retries says so. Interrupted, the task is cancelled.
@@ -52,6 +53,8 @@ def _show_end(task: TaskView) -> int:
     outcome = _outcome(task)
     sys.stdout.write(outcome.stdout)
     sys.stderr.write(outcome.stderr)
+    if outcome.truncated:
+        click.echo("mainspring: the output was long; only its beginning and end were kept", err=True)
     if outcome.exit_code is None or (outcome.exit_code == 0 and task.state != "succeeded"):
         told = show.error_line(task.error) or "no reason given"
         click.echo(f"mainspring: task {task.id} {task.state}: {told}", err=True)

@@ -5,6 +5,7 @@ uncounted. A second one stops at once.
 """
 
 import asyncio
+import logging
 import signal
 from collections.abc import Callable, Coroutine
 from pathlib import Path
@@ -19,6 +20,7 @@ from mainspring.config import Settings
 from mainspring.errors import InvalidInput
 from mainspring.sdk import Registry
 
+_log = logging.getLogger("mainspring.cli")
 _Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
@@ -123,8 +125,11 @@ class Stop:
 
     def _told(self) -> None:
         if self.asked.is_set():
+            _log.warning("told again: stopping at once")
             self.on_second()
-        self.asked.set()
+        else:
+            _log.info("told to stop: draining")
+            self.asked.set()
 
 
 async def _serve(settings: Settings, role: str, handlers: Registry | None) -> int:

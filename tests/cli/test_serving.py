@@ -1,0 +1,75 @@
+"""`mainspring standalone` and `server`: how they start, refuse, drain and stop."""
+
+import json
+import signal
+
+from tests.cli.conftest import Cli
+from tests.e2e.processes import Process, running, until
+
+ANYWHERE = ("--listen", "127.0.0.1:0")
+
+
+def test_a_signal_ends_it_well_and_the_log_is_json(tmp_path):
+    """S4-38: structured logs when standard error is no terminal; the address is on standard output."""
+    with running(tmp_path, "server", "server", *ANYWHERE, "--store", "memory:") as process:
+        url = process.url()
+        process.signal(signal.SIGINT)
+        assert process.popen.wait() == 0
+    greeting, *log = sorted(process.printed().splitlines(), key=lambda line: line.startswith("{"))
+    assert greeting == f"mainspring server listens on {url}"
+    assert {"time", "level", "logger", "event"} <= json.loads(log[0]).keys()
+
+
+def test_a_token_is_asked_for(tmp_path):
+    """S4-36: with a token set, nobody gets in without it."""
+    environment = {"MAINSPRING_TOKEN": "s3cret"}
+    with running(tmp_path, "server", "server", *ANYWHERE, "--store", "memory:", env=environment) as process:
+        url = process.url()
+        for wrong in (Cli(url), Cli(url, MAINSPRING_TOKEN="guess")):
+            assert "Authorization: Bearer TOKEN" in wrong.fails(1, "stats")
+        assert Cli(url, **environment).json("stats")["total"] == 0
+        assert Cli(url).json("stats", "--token", "s3cret")["total"] == 0
+
+
+def test_a_file_of_settings(tmp_path):
+    (tmp_path / "node.toml").write_text('listen = "127.0.0.1:0"\ndb = "from-file.db"\nlease = "7s"\n')
+    with running(tmp_path, "server", "server", "--config", "node.toml", "--db", "from-flag.db") as process:
+        process.url()
+    assert {path.name for path in tmp_path.glob("*.db")} == {"from-flag.db"}
+
+
+def test_two_servers_share_one_file(tmp_path):
+    """S4-14: what one takes the other runs, and both show."""
+    arguments = (*ANYWHERE, "--db", "shared.db")
+    with (
+        running(tmp_path, "one", "server", *arguments) as one,
+        running(tmp_path, "two", "standalone", *arguments) as two,
+    ):
+        submitting, reading = Cli(one.url()), Cli(two.url())
+        task = submitting.json("submit", "echo", "--payload", "1", "--wait")
+        assert task["state"] == "succeeded"
+        assert reading.json("tasks", "get", task["id"]) == task
+
+
+def test_a_drained_task_is_handed_back_and_a_second_signal_does_not_wait(tmp_path):
+    arguments = (*ANYWHERE, "--db", "drain.db", "--grace", "1h")
+    with running(tmp_path, "first", "standalone", *arguments) as process:
+        cli = Cli(process.url())
+        task = cli.json("submit", "sleep", "--payload", '{"duration": 3600}')["id"]
+        until(lambda: cli.json("tasks", "get", task)["state"] == "running")
+        process.signal(signal.SIGTERM)
+        until(lambda: "drain" in process.printed())
+        assert process.popen.poll() is None
+        process.signal(signal.SIGTERM)
+        assert process.popen.wait() == 0
+    with running(tmp_path, "second", "server", *arguments[:-2]) as process:
+        record = Cli(process.url()).json("tasks", "get", task)
+    assert (record["state"], record["attempt"], record["losses"]) == ("ready", 0, 0)
+
+
+def test_killed_it_leaves_nothing_that_a_restart_cannot_read(tmp_path):
+    first = Process(tmp_path, "first", "server", *ANYWHERE, "--db", "killed.db")
+    task = Cli(first.url()).json("submit", "echo", "--delay", "1h")["id"]
+    first.kill()
+    with running(tmp_path, "second", "server", *ANYWHERE, "--db", "killed.db") as process:
+        assert Cli(process.url()).json("tasks", "get", task)["state"] == "scheduled"
