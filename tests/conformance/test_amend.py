@@ -129,6 +129,16 @@ async def test_a_new_deadline_counts(bench):
     assert list((await bench.store.overdue(10, 0)).expired) == [one]
 
 
+async def test_a_task_that_was_passed_over_runs_once_its_deadline_is_lifted(bench):
+    """In its place in line: claims that skipped it did not lose it."""
+    created = (await bench.put_one(bench.task(delay=900))).created_at_us
+    tasks = await bench.submit(bench.task(deadline_us=created + bench.us(5)), bench.task(), bench.task())
+    await bench.advance(6)
+    assert await bench.claimed_ids(1) == tasks[1:2]
+    await amend(bench, tasks[0], deadline_us=None)
+    assert await bench.claimed_ids(10) == [tasks[0], tasks[2]]
+
+
 async def test_an_old_version_changes_nothing(bench):
     (task,) = await bench.submit_many(1)
     before = await bench.get(task)

@@ -170,6 +170,13 @@ async def test_a_repeated_claim_returns_the_same_leases(bench):
     assert len(await bench.claim(5, seq=2)) == 3
 
 
+async def test_a_repeat_returns_no_other_claims_leases(bench):
+    tasks = await bench.submit_many(3)
+    assert await bench.claimed_ids(1, seq=1) == tasks[:1]
+    assert await bench.claimed_ids(2, seq=2) == tasks[1:]
+    assert await bench.claimed_ids(2, seq=2) == tasks[1:]
+
+
 async def test_a_repeat_within_one_batch(bench):
     await bench.submit_many(5)
     asks = [bench.ask(2, seq=1), bench.ask(2, seq=1)]

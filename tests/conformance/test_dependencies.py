@@ -157,6 +157,20 @@ async def test_mixed_rules_of_several_parents(bench):
     assert (await bench.get(child)).state is State.READY
 
 
+async def test_a_parent_is_applied_to_a_child_once(bench):
+    """Passes for its other children must not count it again, and release the child too early."""
+    (failing, other) = await bench.submit_many(2)
+    (patient, doomed) = await bench.submit(
+        bench.task(depends_on=(failing, other), policy=RUN), bench.task(depends_on=(failing,))
+    )
+    await fail(bench, await bench.claim_one())
+    assert (await bench.get(patient)).open_parents == 1
+    await bench.resolve_all()
+    assert (await bench.get(doomed)).state is State.CANCELLED
+    record = await bench.get(patient)
+    assert (record.state, record.open_parents) == (State.BLOCKED, 1)
+
+
 async def test_a_parent_that_failed_before_the_submit(bench):
     (parent,) = await bench.submit_many(1)
     await fail(bench, await bench.claim_one())

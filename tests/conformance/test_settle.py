@@ -19,7 +19,7 @@ async def claimed(bench, **fields):
 
 @pytest.mark.verbs("get")
 async def test_success_is_recorded(bench):
-    lease = await claimed(bench)
+    lease = await claimed(bench, timeout_us=bench.us(60))
     await bench.advance(2)
     assert await bench.settle(lease, result=b'{"sum":18014398509481985}') is Answer.OK
     record = await bench.get(lease.task)
@@ -28,7 +28,7 @@ async def test_success_is_recorded(bench):
     assert record.error is None
     assert record.attempt == 1
     assert record.finished_at_us >= record.started_at_us + bench.us(1)
-    assert record.lease_until_us is None
+    assert (record.lease_until_us, record.timeout_at_us) == (None, None)
     assert record.worker == lease.worker
 
 

@@ -283,6 +283,7 @@ class Walk:
         self.versions[task.id] = task
         assert (task.finished_at_us is not None) == (task.state in FINAL)
         assert (task.lease_until_us is not None) == (task.state is State.RUNNING)
+        assert task.timeout_at_us is None or task.state is State.RUNNING
         assert (task.open_parents > 0) == (task.state is State.BLOCKED)
         if self.bench.store.features.full_history:
             steps = await self.bench.store.history(task.id)
