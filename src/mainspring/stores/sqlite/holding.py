@@ -32,8 +32,10 @@ APPEND = (
     " progress = coalesce(?, progress)"
     " WHERE id = ? AND token = ? AND state = 4"
 )
-FROM_RUNNING = f"SELECT {LEASE} FROM tasks t INDEXED BY tasks_running JOIN claimants c ON c.n = t.claimant"
-LAPSED = f"{FROM_RUNNING} WHERE t.state = 4 AND t.end_us <= ? ORDER BY t.end_us, t.n LIMIT ?"
+LAPSED = (
+    f"SELECT {LEASE} FROM tasks t INDEXED BY tasks_running JOIN claimants c ON c.n = t.claimant"
+    " WHERE t.state = 4 AND t.end_us <= ? ORDER BY t.end_us, t.n LIMIT ?"
+)
 OVERRUN = (
     f"SELECT {LEASE} FROM tasks t INDEXED BY tasks_timeout JOIN claimants c ON c.n = t.claimant"
     " WHERE t.timeout_at_us <= ? AND t.state = 4 ORDER BY t.timeout_at_us, t.n LIMIT ?"

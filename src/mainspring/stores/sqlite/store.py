@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from functools import partial
 from typing import TypeVar
 
@@ -34,6 +33,7 @@ from mainspring.ports import (
     WorkerInfo,
 )
 from mainspring.stores.sqlite import controls, editing, exchanging, holding, reading, tending
+from mainspring.stores.sqlite.listening import QUIET_S, Listener
 from mainspring.stores.sqlite.moves import release_children
 from mainspring.stores.sqlite.reading import Reader
 from mainspring.stores.sqlite.rows import tasks_by_id
@@ -41,8 +41,6 @@ from mainspring.stores.sqlite.thread import DatabaseThread
 from mainspring.stores.sqlite.transaction import Transaction, Writer
 
 ResultT = TypeVar("ResultT")
-
-OTHERS_ASKED_AFTER_S = 0.02
 
 
 class SqliteStore(Store):
@@ -54,9 +52,10 @@ class SqliteStore(Store):
 
     def __init__(self, path: str, clock: Clock, *, history: bool = False) -> None:
         self.features = Features("sqlite", durability="A", several_processes=True, full_history=history)
-        self._writer = DatabaseThread("sqlite-writer", partial(Writer, path, clock, keeps_history=history))
+        make_writer = partial(Writer, path, clock, self._others_wrote, keeps_history=history)
+        self._writer = DatabaseThread("sqlite-writer", make_writer)
         self._reader = DatabaseThread("sqlite-reader", partial(Reader, path, clock))
-        self._listeners: list[tuple[asyncio.AbstractEventLoop, Callable[[], None]]] = []
+        self._listeners: list[Listener] = []
 
     async def _write(self, work: Callable[[Transaction], ResultT]) -> ResultT:
         return await self._writer.call(lambda writer: writer.write(work))
@@ -178,13 +177,10 @@ class SqliteStore(Store):
 
     def listen(self, wake: Callable[[], None]) -> None:
         """Look every 20 ms whether another process has written, from the first listener on."""
-        loop = asyncio.get_running_loop()
-        self._listeners.append((loop, wake))
+        self._listeners.append(Listener(asyncio.get_running_loop(), wake))
         if len(self._listeners) == 1:
-            self._writer.watch(OTHERS_ASKED_AFTER_S, self._wake_if_others_wrote)
+            self._writer.watch(QUIET_S, Writer.look_for_others)
 
-    def _wake_if_others_wrote(self, writer: Writer) -> None:
-        if writer.noticed_others():
-            for loop, wake in self._listeners:
-                with suppress(RuntimeError):  # the loop is closed: nobody listens there any more
-                    loop.call_soon_threadsafe(wake)
+    def _others_wrote(self) -> None:
+        for listener in self._listeners:
+            listener.hint()

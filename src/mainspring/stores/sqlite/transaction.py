@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import TypeVar
 
+import apsw
 import msgspec
 
 from mainspring.core.lifecycle import Cause
@@ -103,7 +104,10 @@ class Writer:
     """The one connection of this process that writes, with what it knows by heart: lanes, which never
     change, and limits and pauses, which are read again when their generation has risen."""
 
-    def __init__(self, path: str, clock: Clock, *, keeps_history: bool) -> None:
+    def __init__(
+        self, path: str, clock: Clock, others_wrote: Callable[[], None], *, keeps_history: bool
+    ) -> None:
+        self._others_wrote = others_wrote
         self._path = path
         self._clock = clock
         self.keeps_history = keeps_history
@@ -112,8 +116,6 @@ class Writer:
         self.caps_backlogs = False
         self._generation = 0
         self._last_written = 0
-        self._data_version = 0
-        self.others_wrote = False
         with named_errors(path):
             self.db = connect(path)
             try:
@@ -121,6 +123,7 @@ class Writer:
             except BaseException:
                 self.db.close()
                 raise
+            self._data_version = self._read_data_version()
         self.lanes = Lanes(self.db)
 
     def close(self) -> None:
@@ -149,7 +152,8 @@ class Writer:
     def _begin(self) -> Transaction:
         now_us, minted, generation = self.db.execute(READ_META).fetchone()
         if minted != self._last_written:
-            self.others_wrote = self.others_wrote or self._last_written != 0
+            if self._last_written:
+                self._others_wrote()
             self._last_written = minted
         if generation != self._generation:
             self.paused = dict(self.db.execute("SELECT queue, by FROM paused"))
@@ -166,9 +170,16 @@ class Writer:
         self.lanes.forget()
         self._generation = 0
 
-    def noticed_others(self) -> bool:
-        """Whether another process has written since this was asked last."""
-        version = int(self.db.execute("PRAGMA data_version").get)
-        noticed = self.others_wrote or version != self._data_version != 0
-        self._data_version, self.others_wrote = version, False
-        return noticed
+    def look_for_others(self) -> None:
+        """Ask SQLite whether another process has written since this was asked last."""
+        try:
+            version = self._read_data_version()
+        except apsw.Error:
+            # Only a hint is lost; the next call tells its caller what is wrong with the file.
+            return
+        if version != self._data_version:
+            self._data_version = version
+            self._others_wrote()
+
+    def _read_data_version(self) -> int:
+        return int(self.db.execute("PRAGMA data_version").get)
