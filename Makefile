@@ -38,6 +38,7 @@ fmt: $(READY) ## format, and fix what ruff can fix
 	$(BIN)/ruff format
 
 benchmark: $(READY) ## compare with raw loops and peers (PROFILE=1 adds a profile)
+	@command -v wrk >/dev/null || apt-get install -y -q wrk || echo "without wrk, one figure fails"
 	$(if $(PROFILE),PROFILE=$(PROFILE)) $(BIN)/python -m benchmarks
 
 simulate: $(READY) ## a cluster on a virtual clock, with faults (SEEDS=200)
