@@ -1,0 +1,174 @@
+"""Processes are killed and stopped in mid-work; what was acknowledged ends once, and well."""
+
+import random
+import signal
+import sqlite3
+from collections import Counter
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.processes import Process, running, until
+
+TASKS, KILLS, HITS = 2_000, 20, 15
+
+
+@pytest.mark.limit(300)
+def test_a_standalone_process_killed_twenty_times_loses_and_doubles_nothing(tmp_path: Path):
+    """SIGKILL with tasks running, restart, again: every acknowledged task ends succeeded, once."""
+    draw, hits, acknowledged = random.Random(7), 0, []
+    arguments = (
+        "standalone", "--listen", "127.0.0.1:0", "--db", "crash.db", "--lease", "1s", "--history",
+        "--concurrency", "20",
+    )  # fmt: skip
+    for kill in range(KILLS):
+        process = Process(tmp_path, "standalone", *arguments)
+        try:
+            api = process.api()
+            if kill < 10:
+                task = {"kind": "sleep", "payload": {"duration": 0.1}, "max_losses": 25}
+                acknowledged += api.submit([task] * (TASKS // 10))
+            until(lambda api=api: api.states()["running"] >= 5)
+            done = api.states()["succeeded"]
+            until(lambda api=api, done=done: api.states()["succeeded"] >= done + draw.randint(1, 40))
+            hits += api.states()["running"] > 0
+        finally:
+            process.kill()
+    assert hits >= HITS
+    with running(tmp_path, "standalone", *arguments) as process:
+        api = process.api()
+        until(lambda: api.states()["succeeded"] == TASKS, 120)
+        records = api.all()
+    assert sorted(record["id"] for record in records) == sorted(acknowledged)
+    assert {record["state"] for record in records} == {"succeeded"}
+    assert sum(record["losses"] for record in records) >= HITS
+    assert set(accepted_outcomes(tmp_path / "crash.db").values()) == {1}
+
+
+def accepted_outcomes(file: Path) -> Counter[str]:
+    """From the full history: how many final transitions each task has had."""
+    connection = sqlite3.connect(file)
+    try:
+        rows = connection.execute("SELECT task FROM history WHERE new IN (5, 6, 7)").fetchall()
+    finally:
+        connection.close()
+    return Counter(task for (task,) in rows)
+
+
+def test_the_task_of_a_killed_worker_runs_again_within_the_lease_and_a_second(tmp_path: Path):
+    with running(tmp_path, "server", "server", "--listen", "127.0.0.1:0", "--lease", "2s") as server:
+        api = server.api()
+        (task,) = api.submit([{"kind": "sleep", "payload": {"duration": 1}}])
+        worker = ("worker", "--api-url", server.url())
+        first = Process(tmp_path, "first", *worker, "--worker-id", "first")
+        until(lambda: api.get(task)["state"] == "running")
+        first.kill()
+        with running(tmp_path, "second", *worker, "--worker-id", "second"):
+            until(lambda: api.get(task)["attempt"] == 2)
+            record = until(lambda: (got := api.get(task))["state"] == "succeeded" and got)
+    assert (record["losses"], record["worker"]) == (1, "second")
+    (lost,) = record["attempts"]
+    assert lost["outcome"] == "lost"
+    # The lease ran from the claim, or a renewal within the same moment; the second run came in time.
+    assert seconds(record["started_at"]) - seconds(lost["started_at"]) <= 2 + 1 + 1
+
+
+def seconds(stamp: str) -> float:
+    return datetime.fromisoformat(stamp).timestamp()
+
+
+def test_a_worker_stopped_for_three_leases_is_refused_and_its_children_are_ended(tmp_path: Path):
+    """SIGSTOP, three leases, SIGCONT: the late outcome changes nothing."""
+    with running(tmp_path, "server", "server", "--listen", "127.0.0.1:0", "--lease", "1s") as server:
+        api = server.api()
+        worker = ("worker", "--api-url", server.url(), "--allow-commands")
+        with running(tmp_path, "frozen", *worker, "--worker-id", "frozen") as frozen:
+            marker = tmp_path / "marker"
+            command = f"echo $$ > {marker}; sleep 60"
+            (task,) = api.submit([{"kind": "command", "payload": {"command": command}, "max_retries": 0}])
+            until(lambda: marker.exists() and marker.read_text().strip())
+            child = int(marker.read_text())
+            frozen.signal(signal.SIGSTOP)
+            until(lambda: api.get(task)["losses"] == 1)
+            assert api.client.post(f"/api/v1/tasks/{task}/cancel").status_code == 200
+            frozen.signal(signal.SIGCONT)
+            until(lambda: not alive(child))
+        assert api.get(task)["state"] == "cancelled"
+
+
+def alive(pid: int) -> bool:
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+POISON = """
+import os
+from mainspring import Mainspring
+
+app = Mainspring()
+
+@app.task(name="poison")
+def poison():
+    os._exit(9)
+
+@app.task(name="good")
+async def good():
+    return 1
+"""
+
+
+@pytest.mark.limit(300)
+def test_tasks_that_kill_their_runner_end_as_dead_letters_and_hurt_nobody(tmp_path: Path):
+    """100 poison tasks among 1,000 good ones."""
+    (tmp_path / "poison_app.py").write_text(POISON)
+    with running(tmp_path, "server", "server", "--listen", "127.0.0.1:0", "--lease", "5s") as server:
+        api = server.api()
+        tasks = [{"kind": "poison" if place % 11 == 5 else "good", "max_losses": 2} for place in range(1100)]
+        api.submit(tasks)
+        with running(
+            tmp_path,
+            "worker",
+            "worker",
+            "--api-url",
+            server.url(),
+            "-A",
+            "poison_app:app",
+            "--concurrency",
+            "10",
+        ):
+            until(lambda: api.states()["succeeded"] == 1000 and api.states()["failed"] == 100, 240)
+        records = api.all()
+    assert {(r["kind"], r["state"]) for r in records} == {("good", "succeeded"), ("poison", "failed")}
+    assert {r["losses"] for r in records if r["kind"] == "poison"} == {2}
+
+
+def test_a_worker_that_loses_its_server_reports_when_it_is_back(tmp_path: Path):
+    """It finishes what it runs, and its lease still stands: one attempt, no loss."""
+    arguments = ("server", "--db", "back.db", "--lease", "20s", "--listen")
+    first = Process(tmp_path, "server", *arguments, "127.0.0.1:0")
+    url, api = first.url(), first.api()
+    with running(tmp_path, "worker", "worker", "--api-url", url):
+        (task,) = api.submit([{"kind": "sleep", "payload": {"duration": 1}}])
+        until(lambda: api.get(task)["state"] == "running")
+        first.kill()
+        with running(tmp_path, "server", *arguments, url.removeprefix("http://")) as second:
+            api = second.api()
+            record = until(lambda: (got := api.get(task))["state"] == "succeeded" and got)
+    assert (record["attempt"], record["losses"]) == (1, 0)
+
+
+def test_a_signal_drains_and_hands_back_uncounted(tmp_path: Path):
+    with running(tmp_path, "server", "server", "--listen", "127.0.0.1:0") as server:
+        api = server.api()
+        with running(
+            tmp_path, "worker", "worker", "--api-url", server.url(), "--concurrency", "1", "--grace", "200ms"
+        ) as worker:
+            (long,) = api.submit([{"kind": "sleep", "payload": {"duration": 30}}])
+            until(lambda: api.get(long)["state"] == "running")
+            assert worker.stop() == 0
+        record = api.get(long)
+        assert (record["state"], record["attempt"], record["losses"]) == ("ready", 0, 0)
