@@ -29,6 +29,7 @@ class Waiter:
         self.landing = landing
         self.in_flight = False
         self.out_of_time = False
+        self.fruitless = False
 
 
 class Claiming:
@@ -95,7 +96,7 @@ class Claiming:
         now_us = self.store_now_us()
         asks = []
         for waiter in self._waiters:
-            if waiter.landing.done():
+            if waiter.landing.done() or waiter.fruitless:
                 continue
             request = waiter.request
             quotas = rank(self.board, waiter.wanted, request.slots, now_us)
@@ -144,6 +145,11 @@ class Claiming:
                 self._hand_out(waiter, claimed.leases)
             elif waiter.out_of_time and not waiter.landing.done():
                 waiter.landing.set_result([])
+            elif not (claimed.empty or answers.usage):
+                # Nothing granted and nothing learned, as for a repeat of a claim whose tasks are settled: the
+                # same question at once would spin. The board is read first.
+                waiter.fruitless = True
+                self.mark_stale()
         self._sent = []
 
     def failed(self, asks: Sequence[Ask], error: BaseException) -> None:
@@ -181,12 +187,18 @@ class Claiming:
     def gained(self, heads: Sequence[LaneHead]) -> None:
         """Lanes that have ready tasks now."""
         if heads:
+            self._hope()
             self.board.add(heads)
             self._know(heads)
             for meanwhile in self._gains:
                 meanwhile.extend(heads)
             if self._waiters:
                 self.call_flight()
+
+    def _hope(self) -> None:
+        """Something has changed: claims that found nothing may ask again."""
+        for waiter in self._waiters:
+            waiter.fruitless = False
 
     def mark_stale(self) -> None:
         """Another process may have changed something."""
@@ -230,6 +242,7 @@ class Claiming:
         for tenant, cost_us in self._charges.items():
             board.charge(tenant, cost_us)  # what the store has not been told yet
         self._know(view.heads)
+        self._hope()
         if view.heads:
             self.call_flight()
 
