@@ -1,0 +1,229 @@
+"""Servers and workers: the real parts, on simulated hosts, over one store.
+
+    server   Scheduler + StoreElector + every service, as a node runs them; sometimes with a worker inside
+    worker   Worker + InProcessEngine, over the network
+
+Each can crash, be frozen, be stopped in good order, and start again as a new process.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+
+import msgspec
+
+from mainspring.core.model import SECOND_US
+from mainspring.election.store import StoreElector
+from mainspring.ports import Retention, TaskSource
+from mainspring.scheduler import Scheduler, SchedulerSettings
+from mainspring.services import Campaigner, Promoter, Pruner, Reaper, Resolver, ServiceLoop
+from mainspring.testing.handlers import Stage, registry
+from mainspring.testing.loop import OUTSIDE, Host, VirtualLoop
+from mainspring.testing.network import Network, RemoteSource
+from mainspring.testing.record import Record
+from mainspring.testing.storeline import StoreLine
+from mainspring.testing.watched import WatchedStore
+from mainspring.testing.weather import Weather
+from mainspring.worker import InProcessEngine, Worker, WorkerSettings
+
+GRACE_S = 1.0
+RETENTION = Retention(succeeded_us=8 * SECOND_US, failed_us=None, cancelled_us=20 * SECOND_US)
+
+
+class Shape(msgspec.Struct, frozen=True):
+    """How a seed's cluster looks. `embedded` says that the first server has a worker inside."""
+
+    servers: int
+    workers: int
+    slots: int
+    lease_s: float
+    embedded: bool
+    hints: bool
+
+
+class World:
+    """What all parts of a simulation share."""
+
+    def __init__(self, seed: int) -> None:
+        self.loop = VirtualLoop()
+        self.record = Record()
+        self.dice = Host(self.loop, "dice", seed)
+        self.weather = Weather(self.loop, self.record, self.dice.clock)
+        self.network = Network(self.loop, self.weather)
+        self.store_host = Host(self.loop, "store", seed + 1)
+        self.store = WatchedStore(self.store_host.clock, self.loop, self.record)
+        self.stage = Stage(self.loop, self.record)
+        self.lines: list[StoreLine] = []
+        self.closing = False
+        self._hosts = 0
+        self._seed = seed
+
+    def new_host(self, name: str) -> Host:
+        self._hosts += 1
+        return Host(self.loop, name, self._seed * 1_000 + self._hosts)
+
+    def start_later(self, start: Callable[[], None]) -> None:
+        """Whoever died is started again by its machine, after a while."""
+        if not self.closing:
+            delay_s = 0.2 + 2.0 * self.dice.clock.random.random()
+            self.loop.call_later(delay_s, self._start, start, context=OUTSIDE)
+
+    def _start(self, start: Callable[[], None]) -> None:
+        if not self.closing:
+            start()
+
+
+class Server:
+    """One node that serves. `host` is its present process, or the last one."""
+
+    def __init__(self, world: World, name: str, shape: Shape) -> None:
+        self.name = name
+        self.offset_us = 0
+        self.host = world.new_host(name)
+        self.host.alive = False
+        self.scheduler: Scheduler
+        self.worker: WorkerNode | None = None
+        self.stopping = False
+        self._world = world
+        self._shape = shape
+        self._loops: list[ServiceLoop] = []
+
+    @property
+    def source(self) -> TaskSource:
+        return self.scheduler
+
+    @property
+    def elector(self) -> StoreElector:
+        return self._elector
+
+    def start(self) -> None:
+        """Begin as a new process."""
+        world = self._world
+        self.stopping = False
+        self.host = host = world.new_host(self.name)
+        host.clock.offset_us = self.offset_us
+        neighbours = world.lines if self._shape.hints else []
+        line = StoreLine(world.store, host, world.loop, world.weather, neighbours)
+        world.lines.append(line)
+        host.on_kill.append(lambda: world.lines.remove(line))
+        host.on_kill.append(lambda: world.start_later(self.start))
+        self._elector = StoreElector(line, host.clock, self.name)
+        settings = SchedulerSettings(node_id=self.name, lease_s=self._shape.lease_s)
+        self.scheduler = Scheduler(line, host.clock, settings, self._elector)
+        services = (
+            Campaigner(self._elector),
+            Promoter(line, self.scheduler),
+            Reaper(line, self.scheduler),
+            Resolver(line, self.scheduler),
+            Pruner(line, self._elector, RETENTION),
+        )
+        self._loops = [ServiceLoop(service, host.clock) for service in services]
+        self.scheduler.on_hint = self._wake_services
+        host.spawn(self._run())
+
+    async def _run(self) -> None:
+        await self.scheduler.start()
+        for loop in self._loops:
+            loop.start()
+        if self.worker is not None:
+            self.worker.start()
+
+    def _wake_services(self) -> None:
+        for loop in self._loops:
+            if loop.name in ("promoter", "resolver"):
+                loop.wake()
+
+    def prune_now(self) -> None:
+        """The sweep is due once a minute; a simulation is shorter than that."""
+        for loop in self._loops:
+            if loop.name == "pruner":
+                loop.wake()
+
+    async def stop(self) -> None:
+        """In good order, as on SIGTERM."""
+        host = self.host
+        self.stopping = True
+        if self.worker is not None:
+            await self.worker.drained()
+        for loop in self._loops:
+            await loop.stop()
+        await self._elector.resign()
+        await self.scheduler.close()
+        host.kill()
+
+
+class WorkerNode:
+    """One worker, over the network or, with `inside`, in a server's process."""
+
+    def __init__(
+        self,
+        world: World,
+        name: str,
+        shape: Shape,
+        servers: Callable[[], Sequence[Server]],
+        inside: Server | None = None,
+    ) -> None:
+        self.name = name
+        self.offset_us = 0
+        self.host = world.new_host(name)
+        self.host.alive = False
+        self.worker: Worker
+        self.lives_inside = inside is not None
+        self.lease_s = shape.lease_s
+        self._world = world
+        self._shape = shape
+        self._servers = servers
+        self._inside = inside
+        self._over: asyncio.Future[None]
+
+    def start(self) -> None:
+        """Begin a new incarnation, in a process of its own unless it lives inside a server."""
+        world, inside = self._world, self._inside
+        host = world.new_host(self.name) if inside is None else inside.host
+        host.clock.offset_us = self.offset_us if inside is None else inside.offset_us
+        self.host = host
+        if inside is None:
+            host.on_kill.append(lambda: world.start_later(self.start))
+        source = RemoteSource(
+            host,
+            lambda: self.worker.incarnation,
+            self._servers,
+            world.network if inside is None else None,
+            world.loop,
+            world.record,
+        )
+        engine = InProcessEngine(registry(world.stage, self, host), host.clock, grace_s=GRACE_S)
+        settings = WorkerSettings(
+            worker=self.name, node=host.name, slots=self._shape.slots, wait_s=2.0, drain_grace_s=1.5
+        )
+        self.worker = Worker(source, engine, host.clock, settings)
+        self._over = world.loop.create_future()
+        host.spawn(self._run(self.worker, self._over, host))
+
+    async def _run(self, worker: Worker, over: asyncio.Future[None], host: Host) -> None:
+        try:
+            await worker.run()
+        finally:
+            over.set_result(None)
+            self._world.stage.left(worker.incarnation)
+            if self._inside is None:
+                host.kill()
+            elif not self._inside.stopping:
+                self._world.start_later(self._start_inside)
+
+    def _start_inside(self) -> None:
+        """Again in the same server, unless that died or stops: then its next life starts its worker."""
+        if self._inside is not None and self._inside.host is self.host and not self._inside.stopping:
+            self.start()
+
+    @property
+    def incarnation(self) -> str:
+        return self.worker.incarnation
+
+    def drain(self, *, halt: bool = False) -> None:
+        """A SIGTERM, or with `halt` a second one."""
+        stop = self.worker.halt if halt else self.worker.drain
+        self._world.loop.call_soon(stop, context=self.host.context())
+
+    def drained(self) -> Awaitable[None]:
+        self.drain()
+        return asyncio.shield(self._over)

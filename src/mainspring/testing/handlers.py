@@ -1,0 +1,150 @@
+"""What the tasks of a simulation do. Each handler keeps a diary of its runs, which the checks read.
+
+A payload names the act, `{"do": "flaky", "n": 2, "s": 0.1}`: fail twice, each time after 0.1 s, then succeed.
+"""
+
+import asyncio
+from collections import Counter
+from typing import Any, Protocol
+
+import msgspec
+
+from mainspring.sdk import Cancel, Context, Fatal, Handler, Registry, Retry, Snooze, SoftTimeout
+from mainspring.testing.loop import Host, VirtualLoop
+from mainspring.testing.record import Ran, Record
+
+KINDS = ("plain", "act", "slow")
+STEP_S = 0.4
+
+
+class Wobble(Exception):
+    """An error that may pass."""
+
+
+class Hopeless(Exception):
+    """An error that the tasks' filters do not want retried."""
+
+
+class Actor(Protocol):
+    """The worker on which a handler runs."""
+
+    name: str
+
+    @property
+    def incarnation(self) -> str: ...
+
+
+class Stage:
+    """The diary, and what tasks remember from run to run: a file on a disk that all hosts share."""
+
+    def __init__(self, loop: VirtualLoop, record: Record) -> None:
+        self._loop = loop
+        self._record = record
+        self.turns: Counter[str] = Counter()
+        self.gone: set[str] = set()
+
+    def note(
+        self, actor: Actor, incarnation: str, context: Context, what: str, value: bytes | None = None
+    ) -> None:
+        self._record.add(
+            Ran(
+                self._loop.now_s,
+                actor.name,
+                incarnation,
+                context.task,
+                context.fence,
+                context.attempt,
+                what,
+                value,
+            )
+        )
+
+    def left(self, incarnation: str) -> None:
+        self.gone.add(incarnation)
+
+    def turn(self, task: str) -> int:
+        """How often this task has come here before."""
+        self.turns[task] += 1
+        return self.turns[task] - 1
+
+
+def registry(stage: Stage, actor: Actor, host: Host) -> Registry:
+    """The handlers of one incarnation of a worker."""
+
+    async def run(ctx: Context) -> Any:
+        incarnation = actor.incarnation
+        stage.note(actor, incarnation, ctx, "start")
+        try:
+            value = await _act(ctx, ctx.payload, stage, host)
+        except asyncio.CancelledError:
+            stage.note(actor, incarnation, ctx, "interrupted")
+            raise
+        except Exception as error:
+            stage.note(actor, incarnation, ctx, _ENDINGS.get(type(error), "raised"))
+            raise
+        stage.note(actor, incarnation, ctx, "ok", msgspec.json.encode(value))
+        return value
+
+    return Registry(*(Handler(kind, run) for kind in KINDS))
+
+
+_ENDINGS: dict[type[BaseException], str] = {Snooze: "snoozed", Cancel: "quit"}
+
+
+async def _act(ctx: Context, play: dict[str, Any], stage: Stage, host: Host) -> Any:
+    do, n = play["do"], play.get("n", 1)
+    if do == "long":
+        return await _long(ctx, play["s"])
+    if do == "soft":
+        return await _soft(play["s"])
+    if do == "stubborn":
+        return await _stubborn(play["s"])
+    if play.get("s"):
+        await asyncio.sleep(play["s"])
+    if do == "poison":
+        host.kill()
+        await asyncio.get_running_loop().create_future()
+    if do in _ERRORS and stage.turn(ctx.task) < n:
+        raise _ERRORS[do](play)
+    return {"did": do, "attempt": ctx.attempt}
+
+
+_ERRORS: dict[str, Any] = {
+    "flaky": lambda play: Wobble("not yet"),
+    "picky": lambda play: Hopeless("never"),
+    "fatal": lambda play: Fatal("bad address"),
+    "again": lambda play: Retry(play["after"]),
+    "snooze": lambda play: Snooze(play["after"]),
+    "quit": lambda play: Cancel("not needed"),
+}
+
+
+async def _long(ctx: Context, duration_s: float) -> Any:
+    """In steps, from where an earlier run left off."""
+    done_s = float(ctx.saved or 0.0)
+    while done_s < duration_s:
+        await asyncio.sleep(STEP_S)
+        done_s += STEP_S
+        ctx.checkpoint(done_s)
+        ctx.progress(min(1.0, done_s / duration_s))
+    return {"did": "long", "attempt": ctx.attempt}
+
+
+async def _soft(duration_s: float) -> Any:
+    """Make do with less when the soft timeout comes."""
+    try:
+        await asyncio.sleep(duration_s)
+    except SoftTimeout:
+        return {"did": "soft", "whole": False}
+    return {"did": "soft", "whole": True}
+
+
+async def _stubborn(duration_s: float) -> Any:
+    """Go on through the first two interruptions."""
+    for _ in range(2):
+        try:
+            await asyncio.sleep(duration_s)
+            break
+        except asyncio.CancelledError:
+            continue
+    return {"did": "stubborn"}

@@ -1,0 +1,161 @@
+"""What happened in one seed, in order. The checks read nothing else, so what they find can be shown.
+
+Times `at_s` are the loop's, which no host sees; `now_us` is the store's clock at that moment.
+"""
+
+from collections import Counter
+from hashlib import sha256
+from typing import Any, NamedTuple
+
+from mainspring.core.lifecycle import Cause
+from mainspring.core.model import Lane, State, Task
+
+
+class Called(NamedTuple):
+    """A verb begins in the store. Its steps follow, then its `Answered`: nothing comes in between."""
+
+    at_s: float
+    call: int
+    now_us: int
+    verb: str
+    args: tuple[Any, ...]
+
+
+class Step(NamedTuple):
+    """A task changed its state: the row as the step left it."""
+
+    at_s: float
+    call: int
+    now_us: int
+    task: str
+    old: State | None
+    cause: Cause
+    new: State
+    token: int
+    attempt: int
+    retries: int
+    losses: int
+    snoozes: int
+    incarnation: str
+    claim_seq: int
+    lane: Lane
+    seq: int | None
+    lease_until_us: int | None
+    run_at_us: int | None
+    deadline_us: int | None
+    result: bytes | None
+
+
+class Answered(NamedTuple):
+    """The verb's answer. `meddled` are tasks that a refused line changed all the same; `astray` are leases
+    that a renewal left with a worker which does not name them."""
+
+    at_s: float
+    call: int
+    now_us: int
+    verb: str
+    answer: Any
+    meddled: tuple[str, ...]
+    astray: tuple[str, ...]
+
+
+class Restored(NamedTuple):
+    """The store lost what was written since `taken_s`; these are its tasks now, and the parents that each
+    still waits for."""
+
+    at_s: float
+    taken_s: float
+    tasks: tuple[Task, ...]
+    holders: dict[str, tuple[str, int]]
+    open_parents: dict[str, tuple[str, ...]]
+
+
+class Recounted(NamedTuple):
+    """The store's books against its rows: each difference as a sentence."""
+
+    at_s: float
+    differences: tuple[str, ...]
+
+
+class Ran(NamedTuple):
+    """A handler's own word. `what` is `start`, or how it ended: `ok`, `raised`, `snoozed`, `quit`,
+    `interrupted`. `value` is the result it returned, as JSON."""
+
+    at_s: float
+    worker: str
+    incarnation: str
+    task: str
+    token: int
+    attempt: int
+    what: str
+    value: bytes | None = None
+
+
+class Asked(NamedTuple):
+    """A worker calls its source."""
+
+    at_s: float
+    number: int
+    worker: str
+    incarnation: str
+    verb: str
+    message: Any
+
+
+class Heard(NamedTuple):
+    """The worker gets the answer, or an error's text."""
+
+    at_s: float
+    number: int
+    verb: str
+    answer: Any
+    error: str | None
+
+
+class Told(NamedTuple):
+    """A client was told something by a server, and may rely on it from now on."""
+
+    at_s: float
+    wish: str
+    tasks: tuple[str, ...]
+    state: State | None = None
+
+
+class Fault(NamedTuple):
+    at_s: float
+    point: str
+    detail: str
+
+
+class Phase(NamedTuple):
+    """`storm`, then `calm`, then `end`. `detail` tells what was left undone."""
+
+    at_s: float
+    name: str
+    detail: str = ""
+
+
+Event = Called | Step | Answered | Restored | Recounted | Ran | Asked | Heard | Told | Fault | Phase
+
+
+class Record:
+    """All events of a seed."""
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+        self.faults: Counter[str] = Counter()
+        self.edges: Counter[tuple[State | None, Cause, State]] = Counter()
+
+    def add(self, event: Event) -> None:
+        self.events.append(event)
+
+    def fault(self, at_s: float, point: str, detail: str = "") -> None:
+        self.faults[point] += 1
+        self.events.append(Fault(at_s, point, detail))
+
+    def lines(self) -> list[str]:
+        return [repr(event) for event in self.events]
+
+    def digest(self) -> str:
+        """Equal for two runs only if everything happened in the same way, at the same instants."""
+        return sha256("\n".join(self.lines()).encode()).hexdigest()

@@ -1,0 +1,206 @@
+"""A server's line to the store. It may be slow, break before or after the commit, lose the answer, or send
+a call twice; the store itself does each call whole, as one transaction."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from mainspring.core.limits import LimitRule
+from mainspring.core.model import Lease, Task
+from mainspring.errors import StoreUnavailable
+from mainspring.ports import (
+    Answer,
+    Append,
+    BoardView,
+    Edit,
+    Exchange,
+    Exchanged,
+    Force,
+    Held,
+    Moved,
+    Overdue,
+    Page,
+    Pruned,
+    Query,
+    Refused,
+    Renewal,
+    Retention,
+    Stats,
+    Store,
+    Term,
+    Transition,
+    WorkerInfo,
+)
+from mainspring.testing.loop import OUTSIDE, Host, VirtualLoop
+from mainspring.testing.watched import WatchedStore, finish
+from mainspring.testing.weather import Weather
+
+DRIVER_TIMEOUT_S = 3.0
+_HINTED = frozenset({"exchange", "force", "amend", "set_queue", "set_limit"})
+
+
+class StoreLine(Store):
+    """The store as one host reaches it."""
+
+    def __init__(
+        self,
+        store: WatchedStore,
+        host: Host,
+        loop: VirtualLoop,
+        weather: Weather,
+        neighbours: Sequence["StoreLine"] = (),
+    ) -> None:
+        self.features = store.features
+        self._store = store
+        self._host = host
+        self._loop = loop
+        self._weather = weather
+        self._neighbours = neighbours
+        self._wake: Callable[[], None] = lambda: None
+
+    def hint(self) -> None:
+        """Another server wrote something."""
+        if self._host.alive:
+            self._loop.call_soon(self._wake, context=self._host.context())
+
+    async def _via(self, verb: str, *args: Any) -> Any:
+        weather = self._weather
+        reply: asyncio.Future[Any] = self._loop.create_future()
+        delay_s = weather.delay_s("store.slow", verb)
+        if weather.strikes("store.error_before", verb):
+            self._later(delay_s, _fail, reply, f"{verb}: the connection broke on the way there")
+        else:
+            self._later(delay_s, self._arrive, verb, args, reply)
+        return await reply
+
+    def _later(self, delay_s: float, callback: Callable[..., object], *args: Any) -> None:
+        # Outside of all hosts: what has been sent arrives, whatever becomes of its sender.
+        self._loop.call_later(delay_s, callback, *args, context=OUTSIDE)
+
+    def _arrive(self, verb: str, args: tuple[Any, ...], reply: asyncio.Future[Any]) -> None:
+        weather = self._weather
+        if weather.store_is_down:
+            _fail(reply, "the store is down")
+            return
+        try:
+            answer = finish(getattr(self._store, verb)(*args))
+            if weather.strikes("store.repeated", verb):
+                answer = finish(getattr(self._store, verb)(*args))
+        except Exception as error:
+            self._later(weather.delay_s("store.slow", verb), _raise, reply, error)
+            return
+        if verb in _HINTED:
+            self._hint_neighbours()
+        if weather.strikes("store.error_after", verb):
+            delay_s = weather.delay_s("store.slow", verb)
+            self._later(delay_s, _fail, reply, f"{verb}: the connection broke on the way back")
+        elif weather.strikes("store.reply_lost", verb):
+            self._later(DRIVER_TIMEOUT_S, _fail, reply, f"{verb}: no answer")
+        else:
+            self._later(weather.delay_s("store.slow", verb), _resolve, reply, answer)
+
+    def _hint_neighbours(self) -> None:
+        """A hint may come late, twice, or not at all."""
+        for line in self._neighbours:
+            if line is not self and self._weather.random.random() < 0.5:
+                self._later(0.02 * self._weather.random.random(), line.hint)
+
+    # --- the verbs ------------------------------------------------------------------------------
+
+    async def open(self) -> None:
+        """The store is open already."""
+
+    async def close(self) -> None:
+        """The store stays open: other servers use it."""
+
+    def listen(self, wake: Callable[[], None]) -> None:
+        self._wake = wake
+
+    async def exchange(self, batch: Exchange) -> Exchanged:
+        return await self._via("exchange", batch)  # type: ignore[no-any-return]
+
+    async def renew(self, renewals: Sequence[Renewal]) -> Sequence[Sequence[Answer]]:
+        return await self._via("renew", renewals)  # type: ignore[no-any-return]
+
+    async def append(self, lines: Sequence[Append]) -> Sequence[Answer]:
+        return await self._via("append", lines)  # type: ignore[no-any-return]
+
+    async def amend(self, task: str, version: int, edit: Edit) -> Task | Refused:
+        return await self._via("amend", task, version, edit)  # type: ignore[no-any-return]
+
+    async def force(self, lines: Sequence[Force]) -> Sequence[Task | Refused]:
+        return await self._via("force", lines)  # type: ignore[no-any-return]
+
+    async def delete(self, tasks: Sequence[str]) -> Sequence[Refused | None]:
+        return await self._via("delete", tasks)  # type: ignore[no-any-return]
+
+    async def promote(self, limit: int) -> Moved:
+        return await self._via("promote", limit)  # type: ignore[no-any-return]
+
+    async def expired(self, limit: int) -> Sequence[Lease]:
+        return await self._via("expired", limit)  # type: ignore[no-any-return]
+
+    async def overdue(self, limit: int, grace_us: int) -> Overdue:
+        return await self._via("overdue", limit, grace_us)  # type: ignore[no-any-return]
+
+    async def resolve(self, limit: int) -> Moved:
+        return await self._via("resolve", limit)  # type: ignore[no-any-return]
+
+    async def prune(self, limit: int, retention: Retention, cursor: str | None) -> Pruned:
+        return await self._via("prune", limit, retention, cursor)  # type: ignore[no-any-return]
+
+    async def board(self) -> BoardView:
+        return await self._via("board")  # type: ignore[no-any-return]
+
+    async def get(self, tasks: Sequence[str]) -> Sequence[Task | None]:
+        return await self._via("get", tasks)  # type: ignore[no-any-return]
+
+    async def leases(self, held: Sequence[Held]) -> Sequence[Lease | None]:
+        return await self._via("leases", held)  # type: ignore[no-any-return]
+
+    async def find(self, query: Query) -> Page:
+        return await self._via("find", query)  # type: ignore[no-any-return]
+
+    async def stats(self) -> Stats:
+        return await self._via("stats")  # type: ignore[no-any-return]
+
+    async def history(self, task: str) -> Sequence[Transition]:
+        return await self._via("history", task)  # type: ignore[no-any-return]
+
+    async def set_queue(self, queue: str, paused_by: str | None) -> None:
+        await self._via("set_queue", queue, paused_by)
+
+    async def set_limit(self, name: str, rule: LimitRule | None) -> None:
+        await self._via("set_limit", name, rule)
+
+    async def set_weight(self, tenant: str, weight: float) -> None:
+        await self._via("set_weight", tenant, weight)
+
+    async def beat(self, worker: WorkerInfo) -> None:
+        await self._via("beat", worker)
+
+    async def leave(self, worker: str, incarnation: str) -> None:
+        await self._via("leave", worker, incarnation)
+
+    async def workers(self) -> Sequence[WorkerInfo]:
+        return await self._via("workers")  # type: ignore[no-any-return]
+
+    async def take_term(self, candidate: str, ttl_us: int) -> Term:
+        return await self._via("take_term", candidate, ttl_us)  # type: ignore[no-any-return]
+
+    async def resign(self, candidate: str, number: int) -> None:
+        await self._via("resign", candidate, number)
+
+
+def _resolve(reply: asyncio.Future[Any], answer: object) -> None:
+    if not reply.done():
+        reply.set_result(answer)
+
+
+def _raise(reply: asyncio.Future[Any], error: Exception) -> None:
+    if not reply.done():
+        reply.set_exception(error)
+
+
+def _fail(reply: asyncio.Future[Any], detail: str) -> None:
+    _raise(reply, StoreUnavailable(detail))
