@@ -34,9 +34,10 @@ def test_table(policy, seconds):
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
 @pytest.mark.parametrize("factor", [0.0, 0.5, 1.0, 1.0000001, 2.0, 10.0, 1e300])
-@pytest.mark.parametrize("retries", [0, 1, 64, 1024, 10_000, 1_000_000_000])
-def test_no_overflow_at_any_attempt(strategy, factor, retries):
-    policy = RetryPolicy(strategy, delay_s=1.0, factor=factor, max_delay_s=3600.0, delays_s=(1.0, 2.0))
+@pytest.mark.parametrize("delay_s", [5e-324, 1.0])
+@pytest.mark.parametrize("retries", [0, 1, 64, 1024, 1025, 10_000, 1_000_000_000])
+def test_no_overflow_at_any_attempt(strategy, factor, retries, delay_s):
+    policy = RetryPolicy(strategy, delay_s=delay_s, factor=factor, max_delay_s=3600.0, delays_s=(1.0, 2.0))
     assert 0 <= backoff_us(policy, retries, 0.999) <= 3600 * SECOND_US
 
 

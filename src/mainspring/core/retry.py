@@ -36,10 +36,12 @@ def _exponential_s(policy: RetryPolicy, doublings: int) -> float:
     """`delay * factor ** doublings`, cut before the power overflows (attempt 10,000 at factor 10)."""
     if policy.delay_s <= 0.0:
         return 0.0
+    # Below the clock's resolution there is no growth to speak of, only powers that overflow.
+    delay_s = max(policy.delay_s, 1.0 / SECOND_US)
     if policy.factor <= 1.0:
-        return policy.delay_s * policy.factor**doublings
-    room = math.log(max(policy.max_delay_s, policy.delay_s) / policy.delay_s) / math.log(policy.factor)
-    return policy.max_delay_s if doublings > room else policy.delay_s * policy.factor**doublings
+        return delay_s * policy.factor**doublings
+    room = math.log(max(policy.max_delay_s, delay_s) / delay_s) / math.log(policy.factor)
+    return policy.max_delay_s if doublings > room else delay_s * policy.factor**doublings
 
 
 def wants_retry(policy: RetryPolicy, error_type: str) -> bool:
