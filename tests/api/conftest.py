@@ -1,5 +1,6 @@
 """A node's doors in process: the real app over the real Scheduler and the memory store."""
 
+import itertools
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -22,18 +23,17 @@ class Node:
         self.scheduler = scheduler
         self.app = app
         self.http = client
+        self._claims = itertools.count(1)
 
     async def submit(self, **fields: object) -> dict:
         answer = await self.http.post("/api/v1/tasks", json=fields)
         assert answer.status_code == 201, answer.text
         return answer.json()
 
-    async def claim(self, *kinds: str, slots: int = 1, worker: str = "w1", seq: int = 1) -> list[dict]:
-        answer = await self.http.post(
-            "/api/v1/leases/claim",
-            json={"worker": worker, "incarnation": f"{worker}-i", "claim_seq": seq, "kinds": kinds or ["echo"],
-                  "slots": slots},
-        )  # fmt: skip
+    async def claim(self, *kinds: str, slots: int = 1, worker: str = "w1") -> list[dict]:
+        body = {"worker": worker, "incarnation": f"{worker}-i", "claim_seq": next(self._claims)}
+        body |= {"kinds": kinds or ["echo"], "slots": slots}
+        answer = await self.http.post("/api/v1/leases/claim", json=body)
         assert answer.status_code == 200, answer.text
         return answer.json()["leases"]
 
@@ -72,5 +72,3 @@ async def running_node(**options: object) -> AsyncIterator[Node]:
 def node():
     """`async with node() as n`: a running node; options of `ApiOptions` may be given."""
     return running_node
-
-

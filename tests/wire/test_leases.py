@@ -21,7 +21,7 @@ def test_claims_come_back():
 
 def test_leases_come_back():
     full = Lease(
-        TASK, 1795263375298563, 5, Lane("q", "k", "t", 9, "key"), b'{"a": 12345678901234567890123}', 2, 1, 1, 1,
+        TASK, 1795263375298563, 5, Lane("q", "k", "t", 9, "key"), b'{"a": 12345678901234567890}', 2, 1, 1, 1,
         b'{"max_retries":1}', 10, 20, b"[1]", None, b'{"l":"1"}', 7, 99, "w1",
     )  # fmt: skip
     bare = Lease(TASK, 1, 0, Lane("default", "echo", "default", 5), b"null", 1, worker="w1")

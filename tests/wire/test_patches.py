@@ -34,8 +34,9 @@ def test_null_sets_back_to_none():
 def test_every_change_is_one_that_the_scheduler_knows():
     everything = {
         "priority": 1, "queue": "q", "tenant": "t", "key": "k", "payload": 1,
-        "run_at": "2040-01-01T00:00:00Z", "labels": {"a": "b"}, "max_retries": 1, "retry": {"delay": 1}, "max_losses": 1, "timeout": 1,
-        "soft_timeout": 1, "deadline": "2040-01-01T00:00:00Z",
+        "run_at": "2040-01-01T00:00:00Z", "labels": {"a": "b"}, "max_retries": 1,
+        "retry": {"delay": 1}, "max_losses": 1, "timeout": 1, "soft_timeout": 1,
+        "deadline": "2040-01-01T00:00:00Z",
     }  # fmt: skip
     assert Patch(**patch(**everything)).queue == "q"
     assert set(everything) | {"delay"} == set(PATCH.kind.__struct_fields__)

@@ -212,5 +212,5 @@ def refusal(refused: Refused, place: int | None = None) -> MainspringError:
         return IdTaken(refused.detail)
     kind = _leaves(MainspringError).get(refused.code, errors.Conflict)
     if issubclass(kind, InvalidInput):
-        return kind(f"{prefix}id", refused.detail)
+        return kind(prefix.rstrip(".") or "body", refused.detail)
     return kind(refused.detail)
