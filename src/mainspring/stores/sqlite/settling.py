@@ -22,16 +22,16 @@ SHARED_RESULT_BYTES = 64
 
 SUCCEED = (
     "UPDATE tasks INDEXED BY tasks_id SET state = 5, end_us = ?2, version = ?3, settled_token = token,"
-    " settled_digest = ?5, attempt = ?6, retries = ?7, losses = ?8, snoozes = ?9, result = ?10,"
-    " attempts = ?11, error = NULL, timeout_at_us = NULL"
-    " WHERE {which} AND lane = ?4 AND state = 4"
+    " settled_digest = ?4, attempt = ?5, retries = ?6, losses = ?7, snoozes = ?8, result = ?9,"
+    " attempts = ?10, error = NULL, timeout_at_us = NULL"
+    " WHERE {which} AND state = 4"
 )
 SUCCEED_MANY = SUCCEED.format(which="(id, token) IN (SELECT key, value FROM json_each(?1))")
-SUCCEED_ONE = SUCCEED.format(which="id = ?1 AND token = ?12")
+SUCCEED_ONE = SUCCEED.format(which="id = ?1 AND token = ?11")
 WRITTEN_NOW = "SELECT id FROM tasks INDEXED BY tasks_id WHERE id IN carray(?) AND version = ?"
 
-# What the lines of one statement share: lane, digest, attempt, retries, losses, snoozes, result.
-Shared: TypeAlias = tuple[int, int, int, int, int, int, bytes | None]
+# What the lines of one statement share: digest, attempt, retries, losses, snoozes, result.
+Shared: TypeAlias = tuple[int, int, int, int, int, bytes | None]
 Parting: TypeAlias = tuple[dict[Shared, list[Settlement]], list[Settlement], list[int]]
 
 
@@ -39,7 +39,8 @@ def settle(tx: Transaction, lines: Sequence[Settlement]) -> list[Answer]:
     """One answer per line. Of two lines for one task the second finds what the first has written."""
     answers = [Answer.OK] * len(lines)
     if len({line.task for line in lines}) == len(lines):
-        groups, singles, rest = _parted(lines)
+        known = {lane_id for lane_id in {line.lane_id for line in lines} if tx.lanes.get(lane_id)}
+        groups, singles, rest = _parted(lines, known)
         written = _succeed(tx, groups, singles)
         if written is not None:
             rest = [place for place, line in enumerate(lines) if line.task not in written]
@@ -50,8 +51,9 @@ def settle(tx: Transaction, lines: Sequence[Settlement]) -> list[Answer]:
     return answers
 
 
-def _parted(lines: Sequence[Settlement]) -> Parting:
-    """Successes that can share a statement, other successes, and the places of all other lines."""
+def _parted(lines: Sequence[Settlement], known: set[int]) -> Parting:
+    """Successes that can share a statement, other successes, and the places of all other lines. `known`
+    are the lanes that exist."""
     groups: dict[Shared, list[Settlement]] = {}
     singles, rest = [], []
     for place, line in enumerate(lines):
@@ -59,7 +61,7 @@ def _parted(lines: Sequence[Settlement]) -> Parting:
         if change.cause is not Cause.SUCCEED or change is not line.if_cancelled or line.only_if_lapsed:
             rest.append(place)
             continue
-        if not line.task.isascii() or line.token >> 63:
+        if not line.task.isascii() or line.token >> 63 or line.lane_id not in known:
             # Hardly a lease of ours: looked at singly, where it cannot spoil a statement of others.
             rest.append(place)
             continue
@@ -68,8 +70,7 @@ def _parted(lines: Sequence[Settlement]) -> Parting:
             singles.append(line)
             continue
         shared = (
-            line.lane_id, line.digest, change.attempt, change.retries, change.losses,
-            change.snoozes, result,
+            line.digest, change.attempt, change.retries, change.losses, change.snoozes, result,
         )  # fmt: skip
         group = groups.get(shared)
         if group is None:
@@ -111,7 +112,7 @@ def _succeed(
 def _values(line: Settlement, now_us: int, stamp: int) -> tuple[Any, ...]:
     change = line.change
     return (
-        line.task, now_us, stamp, line.lane_id, line.digest, change.attempt, change.retries, change.losses,
+        line.task, now_us, stamp, line.digest, change.attempt, change.retries, change.losses,
         change.snoozes, _stored(change.result), change.attempts, line.token,
     )  # fmt: skip
 
