@@ -1,7 +1,8 @@
 """The one service that every door calls. It holds no state that a crash could lose."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
+from contextlib import aclosing
 from typing import Any, NoReturn
 
 import msgspec
@@ -255,21 +256,24 @@ class Scheduler:
         """Forget every matching final task that nothing depends on; how many."""
         final = frozenset(state for state in State if state.is_final)
         purged = 0
-        async for tasks in self._matching(query, final):
-            refusals = await self.store.delete([task.id for task in tasks])
-            purged += sum(refused is None for refused in refusals)
+        async with aclosing(self._matching(query, final)) as pages:
+            async for tasks in pages:
+                refusals = await self.store.delete([task.id for task in tasks])
+                purged += sum(refused is None for refused in refusals)
         return purged
 
     async def _force_where(self, query: Query, action: Action, states: frozenset[State]) -> int:
         moved = 0
-        async for tasks in self._matching(query, states):
-            answers = await self.store.force([Force(task.id, action) for task in tasks])
-            moved += sum(isinstance(answer, Task) for answer in answers)
-            self._finals.finished(a.id for a in answers if isinstance(a, Task) and a.state.is_final)
+        async with aclosing(self._matching(query, states)) as pages:
+            async for tasks in pages:
+                answers = await self.store.force([Force(task.id, action) for task in tasks])
+                records = [answer for answer in answers if isinstance(answer, Task)]
+                moved += len(records)
+                self._finals.finished(record.id for record in records if record.state.is_final)
         await self._after_move()
         return moved
 
-    async def _matching(self, query: Query, states: frozenset[State]) -> Any:
+    async def _matching(self, query: Query, states: frozenset[State]) -> AsyncGenerator[list[Task], None]:
         """Pages of the tasks that match now, among those states that the action is for."""
         chosen = query.states & states if query.states else states
         cursor: str | None = None
