@@ -60,9 +60,9 @@ def test_everything_at_once():
     parent = clock.new_id()
     made = task(
         kind="resize", queue="images", priority=9, tenant="acme", key="account-7", name="first",
-        delay="1h30m", max_retries=0, retry={"strategy": "linear", "delay": "2s", "only": ["ValueError"]}, max_losses=25,
-        timeout=10, soft_timeout="5s", deadline="2040-01-01T00:00:00Z", depends_on=[parent, parent],
-        on_parent_failure="run", labels={"team": "a"},
+        delay="1h30m", max_retries=0, retry={"strategy": "linear", "delay": "2s", "only": ["ValueError"]},
+        max_losses=25, timeout=10, soft_timeout="5s", deadline="2040-01-01T00:00:00Z",
+        depends_on=[parent, parent], on_parent_failure="run", labels={"team": "a"},
     )  # fmt: skip
     policy = decode_policy(made.policy)
     assert tuple(made.lane) == ("images", "resize", "acme", 9, "account-7")
