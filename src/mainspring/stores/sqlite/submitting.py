@@ -2,10 +2,10 @@
 few statements. A group that names keys, parents, unique rules or a capped queue is planned whole first
 (planning.py)."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from functools import cache, partial
 from itertools import chain, groupby
-from typing import Any, TypeAlias
+from typing import Any
 
 import msgspec
 
@@ -13,7 +13,7 @@ from mainspring.core.lifecycle import Cause
 from mainspring.core.model import Lane, NewTask, State
 from mainspring.ports import Accepted, Existing, Group, Idempotency, Refused
 from mainspring.stores.sqlite.connection import DATA_ERRORS
-from mainspring.stores.sqlite.moves import PUT_UNRESOLVED, due_state
+from mainspring.stores.sqlite.moves import PUT_UNRESOLVED
 from mainspring.stores.sqlite.planning import Plan
 from mainspring.stores.sqlite.rows import NOBODY, RESERVED, RESERVED_DIGEST, tasks_by_id, texts
 from mainspring.stores.sqlite.transaction import Transaction
@@ -33,7 +33,6 @@ NUMBERS_OF = "SELECT id, n FROM tasks INDEXED BY tasks_id WHERE id IN carray(?)"
 ADD_EDGE = "INSERT INTO edges (parent, child, open) VALUES (?, ?, ?)"
 ADD_DEPENDENCIES = "INSERT INTO dependencies (task, parents) VALUES (?, ?)"
 
-Stored: TypeAlias = tuple[Any, ...]
 _ids = msgspec.json.Decoder(tuple[str, ...])
 
 
@@ -48,26 +47,28 @@ def submit(tx: Transaction, groups: Sequence[Group]) -> list[Accepted | Existing
 
 
 def _is_plain(tx: Transaction, group: Group) -> bool:
-    if group.idempotency is not None:
+    if group.idempotency is not None or tx.caps_backlogs:
         return False
-    return not tx.caps_backlogs and not any(task.depends_on or task.unique for task in group.tasks)
+    for task in group.tasks:  # noqa: SIM110 (a generator would cost as much as the rest of a submit)
+        if task.depends_on or task.unique is not None:
+            return False
+    return True
 
 
 def _submit_plain(tx: Transaction, groups: list[Group]) -> list[Accepted | Existing | Refused]:
     tasks = groups[0].tasks if len(groups) == 1 else [task for group in groups for task in group.tasks]
     try:
         with tx.db:
-            states = [due_state(tx, _due_us(tx, task)) for task in tasks]
-            versions = _store(tx, tasks, states)
+            states, versions = _store(tx, tasks)
     except DATA_ERRORS:
         # One row was not acceptable: find out which, and let the other groups pass.
         tx.lanes.forget()
         return [_submit_whole(tx, group) for group in groups]
+    now_us, start = tx.now_us, 0
     answers: list[Accepted | Existing | Refused] = []
-    start = 0
     for group in groups:
         end = start + len(group.tasks)
-        answers.append(Accepted(tx.now_us, states[start:end], versions[start:end]))
+        answers.append(Accepted(now_us, states[start:end], versions[start:end]))
         start = end
     return answers
 
@@ -87,10 +88,7 @@ def _submit_planned(tx: Transaction, group: Group) -> Accepted | Refused:
     refused = plan.refusal()
     if refused is not None:
         return refused
-    states = [
-        State.BLOCKED if plan.is_blocked(task) else due_state(tx, _due_us(tx, task)) for task in plan.new
-    ]
-    versions = _store(tx, plan.new, states)
+    states, versions = _store(tx, plan.new, {task.id for task in plan.new if plan.is_blocked(task)})
     _add_edges(tx, plan)
     ids = [plan.ids[task.id] for task in group.tasks]
     if group.idempotency is not None:
@@ -113,50 +111,58 @@ def _submit_planned(tx: Transaction, group: Group) -> Accepted | Refused:
 # --- rows -------------------------------------------------------------------------------------------
 
 
-def _due_us(tx: Transaction, task: NewTask) -> int | None:
-    return tx.now_us + task.delay_us if task.delay_us > 0 else task.run_at_us
-
-
-def _store(tx: Transaction, tasks: Sequence[NewTask], states: Sequence[State]) -> range:
-    """Insert new tasks; their first versions. What the transaction counts changes when all of them are in."""
-    versions = tx.mint_many(len(tasks))
-    id_of, mint, ready = tx.lanes.id_of, tx.mint, State.READY
-    rows: list[Stored] = []
+def _store(
+    tx: Transaction, tasks: Sequence[NewTask], blocked: Container[str] = ()
+) -> tuple[list[State], range]:
+    """Insert new tasks; their states and first versions. What the transaction counts changes when all of
+    them are in."""
+    now_us, versions = tx.now_us, tx.mint_many(len(tasks))
+    id_of, mint, is_ready = tx.lanes.id_of, tx.mint, State.READY
+    states: list[State] = []
+    values: list[Any] = []
     tally: dict[tuple[Lane, State], int] = {}
-    for task, state, version in zip(tasks, states, versions, strict=True):
+    for task, version in zip(tasks, versions, strict=True):
         lane, unique = task.lane, task.unique
-        place = (lane, state)
-        tally[place] = tally.get(place, 0) + 1
-        rows.append((
-            task.id, state, id_of(lane, mint), version if state is ready else RESERVED, version,
-            _due_us(tx, task), task.timeout_us, task.deadline_us, unique.digest if unique else None,
-            task.name, task.policy, task.labels, task.payload,
-        ))  # fmt: skip
-    start = 0
-    for size in ROWS_A_STATEMENT:
-        while len(rows) - start >= size:
-            values = chain.from_iterable(rows[start : start + size])
-            tx.db.execute(_insert(size), (tx.now_us, *values))
-            start += size
+        due_us = now_us + task.delay_us if task.delay_us > 0 else task.run_at_us
+        state = is_ready if due_us is None or due_us <= now_us else State.SCHEDULED
+        if task.id in blocked:
+            state = State.BLOCKED
+        states.append(state)
+        tally[lane, state] = tally.get((lane, state), 0) + 1
+        values += (
+            task.id, state, id_of(lane, mint), version if state is is_ready else RESERVED, version, due_us,
+            task.timeout_us, task.deadline_us, unique.digest if unique else None, task.name, task.policy,
+            task.labels, task.payload,
+        )  # fmt: skip
+    _insert(tx, values)
     for (lane, state), count in tally.items():
         tx.count(lane.queue, state, count)
-        if state is ready:
+        if state is is_ready:
             tx.gained[id_of(lane, mint)] = None
     if tx.steps is not None:
         for task, state in zip(tasks, states, strict=True):
             tx.record(task.id, None, Cause.SUBMIT, state, 0, 0)
-    return versions
+    return states, versions
+
+
+def _insert(tx: Transaction, values: list[Any]) -> None:
+    """One statement for several rows saves most of a statement's fixed cost per row."""
+    start, left = 0, len(values) // GIVEN
+    for rows in ROWS_A_STATEMENT:
+        while left >= rows:
+            end = start + rows * GIVEN
+            tx.db.execute(_insert_sql(rows), (tx.now_us, *values[start:end]))
+            start, left = end, left - rows
 
 
 @cache
-def _insert(rows: int) -> str:
-    """One statement for several rows saves most of a statement's fixed cost per row."""
+def _insert_sql(rows: int) -> str:
     fixed = f"?1, {RESERVED}, {RESERVED}, {RESERVED}, {RESERVED}, {RESERVED_DIGEST}, {NOBODY}, {NOBODY}"
-    values = []
+    places = []
     for row in range(rows):
         given = ", ".join([f"?{GIVEN * row + column + 2}" for column in range(GIVEN)])
-        values.append(f"({given}, {fixed})")
-    return f"INSERT INTO tasks ({COLUMNS}) VALUES {', '.join(values)}"
+        places.append(f"({given}, {fixed})")
+    return f"INSERT INTO tasks ({COLUMNS}) VALUES {', '.join(places)}"
 
 
 def _add_edges(tx: Transaction, plan: Plan) -> None:
