@@ -22,7 +22,7 @@ async def test_both_are_recorded_and_none_leaves_as_it_is(bench):
 
 
 async def test_a_later_run_resumes_from_the_checkpoint(bench):
-    """S3: what a run saved is there for the next, after failure and after crash."""
+    """S3-25: what a run saved is there for the next, after failure and after crash."""
     await bench.submit_many(1)
     lease = await bench.claim_one()
     await bench.store.append([Append(lease.task, lease.token, checkpoint=b'{"line":2}')])

@@ -25,7 +25,7 @@ async def test_the_same_key_and_body_gives_the_same_tasks(bench):
 
 
 async def test_the_very_same_submit_again(bench):
-    """Unknown outcome: the same ids under the same key find themselves."""
+    """S3-31: after an unknown outcome, the same ids under the same key find themselves."""
     tasks = [bench.task(), bench.task()]
     await bench.put_one(*tasks, idempotency=key(bench))
     again = await bench.put_one(*tasks, idempotency=key(bench))

@@ -89,7 +89,7 @@ async def test_an_unknown_task_is_lost(bench):
 
 
 async def test_the_old_holder_is_fenced(bench):
-    """After a second claim only the second token counts."""
+    """S3-31: after a second claim only the second token counts."""
     old = await claimed(bench)
     await bench.settle(old, Outcome.RELEASED)
     new = await bench.claim_one(worker="w2")

@@ -167,6 +167,7 @@ def test_which_runs_stay_on_record(outcome):
 
 
 def test_an_attempt_says_who_when_and_why():
+    """S3-27: dead letters are kept for analysis."""
     held = lease(worker="w1", started_at_us=50 * SECOND)
     change, _ = settle(told(FAILED, error=ERROR, duration_us=2 * SECOND), held, 0.5)
     (run,) = msgspec.json.decode(change.attempts, type=list[Attempt])
