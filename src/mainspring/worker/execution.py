@@ -13,7 +13,7 @@ from mainspring.sdk.context import Cancellation, Context
 from mainspring.sdk.handlers import Handler
 from mainspring.sdk.signals import SoftTimeout
 from mainspring.worker import outcomes
-from mainspring.worker.runs import Reason, Run
+from mainspring.worker.runs import Reason, Run, due_s, time_limit_s
 
 
 class Surroundings(Protocol):
@@ -36,6 +36,7 @@ class Execution:
     hard_reason = Reason.TIMEOUT
     soft_pending = False
     abandoned = False
+    watched = False
     _cancelled: Cancellation | None = None
     _context: Context | None = None
 
@@ -50,7 +51,7 @@ class Execution:
         """The run begins. Whether it has a limit in time."""
         run, lease = self.run, self.run.lease
         run.started_s = now_s
-        timeout_s = self.handler.timeout_s if lease.timeout_us is None else lease.timeout_us / SECOND_US
+        timeout_s = time_limit_s(lease, self.handler.timeout_s)
         if timeout_s is None and lease.policy is None and lease.deadline_us is None:
             return False
         if timeout_s is not None:
@@ -58,11 +59,9 @@ class Execution:
         soft_s = decode_policy(lease.policy).soft_timeout_s
         if soft_s is not None:
             self.soft_s = now_s + soft_s
-        if lease.deadline_us is not None and lease.started_at_us is not None:
-            # Both instants are the store's: this machine's own wall clock may be hours off.
-            due_s = run.asked_s + (lease.deadline_us - lease.started_at_us) / SECOND_US
-            if due_s < self.hard_s:
-                self.hard_s, self.hard_reason = due_s, Reason.DEADLINE
+        deadline_s = due_s(run)
+        if deadline_s < self.hard_s:
+            self.hard_s, self.hard_reason = deadline_s, Reason.DEADLINE
         self.due_s = min(self.soft_s, self.hard_s)
         return self.due_s < inf
 

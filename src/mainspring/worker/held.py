@@ -1,6 +1,7 @@
 """The leases a worker holds, and its heartbeat for them."""
 
 import asyncio
+import contextlib
 import logging
 from math import inf
 
@@ -29,6 +30,8 @@ class HeldLeases:
         self._clock = clock
         self._incarnation = incarnation
         self._runs: dict[str, Run] = {}
+        self._learned = asyncio.Event()
+        self._shortest_s = inf
 
     def __len__(self) -> int:
         return len(self._runs)
@@ -68,9 +71,13 @@ class HeldLeases:
         return is_lapsed(run.renewed_s, self._clock.monotonic(), self.lease_s)
 
     def _learn(self, lease: Lease) -> None:
-        """The server says how long its leases last; both instants are its own, so they can be compared."""
+        """The server says how long its leases last; both instants are its own, so they can be compared. Of
+        several servers that say different things the shortest word counts."""
         if lease.started_at_us is not None and lease.lease_until_us > lease.started_at_us:
-            self.lease_s = (lease.lease_until_us - lease.started_at_us) / SECOND_US
+            lease_s = (lease.lease_until_us - lease.started_at_us) / SECOND_US
+            if lease_s < self._shortest_s:
+                self._shortest_s = self.lease_s = lease_s
+                self._learned.set()
 
     # --- the heartbeat --------------------------------------------------------------------------
 
@@ -82,7 +89,10 @@ class HeldLeases:
         """
         backoff, wait_s = Backoff(self._clock), renew_interval_s(self.lease_s)
         while True:
-            await asyncio.sleep(wait_s)
+            if await self._learns_within(wait_s):
+                # A rhythm for longer leases would let the first short ones lapse.
+                wait_s = renew_interval_s(self.lease_s)
+                continue
             self._lose_lapsed()
             try:
                 await self.renew()
@@ -93,6 +103,14 @@ class HeldLeases:
             else:
                 backoff.reset()
                 wait_s = renew_interval_s(self.lease_s)
+
+    async def _learns_within(self, wait_s: float) -> bool:
+        """Sleep; whether the server's leases turned out to have another length meanwhile."""
+        self._learned.clear()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(wait_s):
+                await self._learned.wait()
+        return self._learned.is_set()
 
     async def renew(self) -> None:
         """Name every lease held, and act on the answers. Raises `MainspringError` or `TimeoutError`."""

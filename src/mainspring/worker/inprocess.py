@@ -12,7 +12,6 @@ import threading
 from collections import deque
 from collections.abc import Sequence
 from contextvars import copy_context
-from math import inf
 
 from mainspring.core.lifecycle import Report
 from mainspring.ports import Append, Clock
@@ -39,6 +38,7 @@ class InProcessEngine:
         self.now_s = clock.monotonic
         self._queue: deque[Run] = deque()
         self._slots_most = 0
+        self.ready = True
         self._running: dict[Run, Execution] = {}
         self._dispatching = False
         self._hooks: Hooks
@@ -53,7 +53,7 @@ class InProcessEngine:
         self._context = copy_context()
         self._loop_thread = threading.get_ident()
         self._slots_most = slots
-        self._sweep = Sweep(self._overdue, self.now_s)
+        self._sweep: Sweep[Execution] = Sweep(self._overdue, self.now_s)
         self._slots = Slots(self._take, self._sweep.watch, self._end, self._dispatch_soon, self.now_s)
         self._threads = Threads(self._collect, self.now_s)
 
@@ -68,6 +68,11 @@ class InProcessEngine:
 
     def look(self) -> None:
         """Runs are up to date here: they are this process's own."""
+
+    def limit(self, slots: int) -> None:
+        """From now on, let at most `slots` runs go on at a time."""
+        self._slots_most = slots
+        self._dispatch_soon()
 
     # --- starting -------------------------------------------------------------------------------
 
@@ -171,7 +176,7 @@ class InProcessEngine:
     def _end(self, execution: Execution) -> None:
         """A handler is through, by itself or interrupted."""
         del self._running[execution.run]
-        if execution.due_s != inf:
+        if execution.watched:
             self._sweep.forget(execution)
         self._finish(execution.run, execution.run.report)
 

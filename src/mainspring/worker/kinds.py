@@ -8,6 +8,7 @@ from mainspring.core.durations import parse_duration_s
 from mainspring.errors import InvalidInput
 from mainspring.sdk.context import Context
 from mainspring.sdk.handlers import BadPayload, Handler, Registry
+from mainspring.worker.command import Commands
 
 
 async def echo(ctx: Context) -> msgspec.Raw:
@@ -30,3 +31,16 @@ async def sleep(ctx: Context) -> dict[str, float]:
 
 def builtin_kinds() -> Registry:
     return Registry(Handler("echo", echo), Handler("sleep", sleep))
+
+
+def handlers_of(app: Registry | None = None, commands: Commands | None = None) -> Registry:
+    """The built-in kinds, those of an application, and `command` only where it is enabled.
+
+    Raises `InvalidInput` if the application takes a built-in kind's name.
+    """
+    handlers = builtin_kinds()
+    if commands is not None:
+        handlers.add(Handler("command", commands.run))
+    for handler in app or ():
+        handlers.add(handler)
+    return handlers

@@ -21,6 +21,13 @@ from mainspring.sdk.handlers import BadPayload
 from mainspring.sdk.signals import Cancel, Fatal, Retry, Snooze
 from mainspring.worker.runs import Reason
 
+
+class DetailedError(Exception):
+    """An error of a built-in kind. Its `details` are recorded; its traceback would tell nobody anything."""
+
+    details: dict[str, Any]
+
+
 RESULT_BYTES = 1024 * 1024
 TRACEBACK_CHARS = 8_000
 TRACEBACK_FRAMES = 30
@@ -104,6 +111,8 @@ def encode_result(value: Any) -> bytes:
 
 
 def encode_error(error: BaseException) -> bytes:
+    if isinstance(error, DetailedError):
+        return _encode({"type": type(error).__name__, "message": _clean(str(error)), **error.details})
     frames = traceback.extract_tb(error.__traceback__)
     body = {"type": type(error).__name__, "message": _clean(_message(error))[:MESSAGE_CHARS]}
     if frames:

@@ -1,11 +1,12 @@
 """One claimed task on its way through a worker, and the seam between the pump and what runs tasks."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from enum import IntEnum, StrEnum
+from math import inf
 from typing import Protocol
 
 from mainspring.core.lifecycle import Report
-from mainspring.core.model import Lease
+from mainspring.core.model import SECOND_US, Lease
 from mainspring.ports import Append
 
 
@@ -46,6 +47,23 @@ class Run:
         self.work: object = None  # the engine's own
 
 
+def time_limit_s(lease: Lease, default_s: float | None) -> float | None:
+    """How long a run may take: what the task says, else what its handler says."""
+    return default_s if lease.timeout_us is None else lease.timeout_us / SECOND_US
+
+
+def due_s(run: Run) -> float:
+    """When the task's deadline is, by this process's monotonic clock; endless without one.
+
+    The deadline and the claim are instants of the server's clock, so their difference can be trusted, even
+    where this machine's wall clock is hours off.
+    """
+    lease = run.lease
+    if lease.deadline_us is None or lease.started_at_us is None:
+        return inf
+    return run.asked_s + (lease.deadline_us - lease.started_at_us) / SECOND_US
+
+
 class Hooks(Protocol):
     """What an engine tells its pump. Called in the event loop only."""
 
@@ -57,12 +75,17 @@ class Hooks(Protocol):
         """A running task recorded something."""
         ...
 
+    def failed(self, error: BaseException) -> None:
+        """The engine cannot go on."""
+        ...
+
 
 class Engine(Protocol):
     """What runs tasks. The pump takes ended runs off `finished`: a list, because a call or a future for each
     would cost more than an empty task."""
 
     finished: list[Run]
+    ready: bool  # whether it makes sense to claim for it now
 
     @property
     def kinds(self) -> tuple[str, ...]:
@@ -95,6 +118,3 @@ class Engine(Protocol):
     async def close(self) -> None:
         """Let go of everything; runs that have not ended never will."""
         ...
-
-
-Deliver = Callable[[Run], None]

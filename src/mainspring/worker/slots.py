@@ -15,7 +15,7 @@ from mainspring.sdk.context import running
 from mainspring.worker.execution import Execution, softly
 
 # A slot that finds one short run after another lets the rest of the loop go on after this long.
-TURN_S = 0.002
+TURN_S = 0.001
 
 
 class Slots:

@@ -7,28 +7,38 @@ have a limit stand in one set, and one timer rings at the earliest of their limi
 import asyncio
 from collections.abc import Callable
 from math import inf
+from typing import Generic, Protocol, TypeVar
 
-from mainspring.worker.execution import Execution
+
+class Limited(Protocol):
+    """What a sweep watches."""
+
+    due_s: float
+    watched: bool
 
 
-class Sweep:
-    """Calls `overdue(execution, now_s)` for each execution whose `due_s` has come; the callee moves it."""
+L = TypeVar("L", bound=Limited)
 
-    def __init__(self, overdue: Callable[[Execution, float], None], monotonic: Callable[[], float]) -> None:
+
+class Sweep(Generic[L]):
+    """Calls `overdue(run, now_s)` for each run whose `due_s` has come; the callee moves it."""
+
+    def __init__(self, overdue: Callable[[L, float], None], monotonic: Callable[[], float]) -> None:
         self._overdue = overdue
         self._monotonic = monotonic
-        self._watched: set[Execution] = set()
+        self._watched: set[L] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._rings_s = inf
 
-    def watch(self, execution: Execution) -> None:
-        """Watch an execution, or notice that its `due_s` has moved nearer."""
-        self._watched.add(execution)
-        if execution.due_s < self._rings_s:
-            self._set(execution.due_s)
+    def watch(self, run: L) -> None:
+        """Watch a run, or notice that its `due_s` has moved nearer."""
+        run.watched = True
+        self._watched.add(run)
+        if run.due_s < self._rings_s:
+            self._set(run.due_s)
 
-    def forget(self, execution: Execution) -> None:
-        self._watched.discard(execution)
+    def forget(self, run: L) -> None:
+        self._watched.discard(run)
 
     def close(self) -> None:
         self._watched.clear()
@@ -46,6 +56,6 @@ class Sweep:
     def _ring(self) -> None:
         self._timer, self._rings_s = None, inf
         now_s = self._monotonic()
-        for execution in [execution for execution in self._watched if execution.due_s <= now_s]:
-            self._overdue(execution, now_s)
-        self._set(min((execution.due_s for execution in self._watched), default=inf))
+        for run in [run for run in self._watched if run.due_s <= now_s]:
+            self._overdue(run, now_s)
+        self._set(min((run.due_s for run in self._watched), default=inf))

@@ -142,8 +142,11 @@ class Worker:
     def _gone(self, task: asyncio.Task[None]) -> None:
         """A worker whose parts fail must not look alive: its `run` raises what they raised."""
         self._tasks.discard(task)
-        error = None if task.cancelled() else task.exception()
-        if error is not None and self._over is not None and not self._over.done():
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self.failed(error)
+
+    def failed(self, error: BaseException) -> None:
+        if self._over is not None and not self._over.done():
             self._over.set_exception(error)
 
     # --- the turn -------------------------------------------------------------------------------
@@ -186,7 +189,7 @@ class Worker:
     def _claim(self) -> None:
         settings = self._settings
         room = settings.slots + self._ahead() - self._engine.load
-        if room > 0 and self._engine.kinds:
+        if room > 0 and self._engine.ready and self._engine.kinds:
             self._claiming = self._spawn(self._ask(room))
 
     def _ahead(self) -> int:

@@ -1,0 +1,249 @@
+"""The `command` kind: a shell command or a program with its arguments, in a process group of its own.
+
+    {"command": "sort data | uniq -c", "env": {"LC_ALL": "C"}, "cwd": "/data", "stdin": "text"}
+    {"command": ["convert", "in.png", "out.webp"]}
+
+Text goes to `/bin/sh -c`, a list is run as it is. The result is `{exit_code, stdout, stderr, truncated}`;
+an exit code other than 0 is a failure that carries the same. Of each stream the head and the tail are kept.
+When the command has ended, so has all that it started: what still runs in its group is killed. Cancelled or
+out of time, it gets SIGTERM, and SIGKILL two seconds later.
+"""
+
+import contextlib
+import os
+import selectors
+import signal
+import subprocess
+import sys
+import threading
+from functools import partial
+from math import inf
+from typing import Any
+
+import msgspec
+
+from mainspring.ports import Clock
+from mainspring.sdk.context import Cancellation, Context
+from mainspring.sdk.handlers import BadPayload
+from mainspring.worker.outcomes import DetailedError
+from mainspring.worker.warden import Warden, end_group
+
+KEPT_BYTES = 64 * 1024
+TERM_GRACE_S = 2.0
+LINGER_S = 0.5  # for output of children that outlive the command's own process by a moment
+POLL_S = 0.05
+READ_BYTES = 1 << 16
+
+
+class CommandPayload(msgspec.Struct, forbid_unknown_fields=True):
+    command: str | list[str]
+    env: dict[str, str] = {}
+    cwd: str | None = None
+    stdin: str = ""
+
+
+class CommandFailed(DetailedError):
+    """The command ended with an exit code other than 0."""
+
+    def __init__(self, result: dict[str, Any]) -> None:
+        code, stderr = result["exit_code"], result["stderr"].strip().splitlines()
+        how = f"exit code {code}" if code >= 0 else f"ended by {_signal_name(-code)}"
+        super().__init__(f"{how}: {stderr[-1][:500]}" if stderr else how)
+        self.details = result
+
+
+class Commands:
+    """Runs commands on the threads that call it. Every group is registered with the warden, which is started
+    with the first command if none is given."""
+
+    def __init__(self, clock: Clock, warden: Warden | None = None) -> None:
+        self._clock = clock
+        self._warden = warden
+        self._lock = threading.Lock()
+
+    def run(self, ctx: Context) -> dict[str, Any]:
+        """The handler of the kind `command`."""
+        try:
+            payload = msgspec.json.decode(ctx.raw_payload, type=CommandPayload)
+        except msgspec.ValidationError as error:
+            raise BadPayload(f"not a command: {error}") from None
+        if not payload.command:
+            raise BadPayload("not a command: it is empty")
+        result = _Child(payload, ctx, self._ward(), self._clock).result(ctx.cancelled)
+        if result["exit_code"] != 0:
+            raise CommandFailed(result)
+        return result
+
+    def _ward(self) -> Warden:
+        with self._lock:
+            if self._warden is None:
+                self._warden = Warden.start()
+            return self._warden
+
+
+class _Child:
+    """One command from its start to its end."""
+
+    def __init__(self, payload: CommandPayload, ctx: Context, warden: Warden, clock: Clock) -> None:
+        self._warden = warden
+        self._now_s = clock.monotonic
+        self._input = memoryview(payload.stdin.encode())
+        self._kept = {"stdout": _Kept(), "stderr": _Kept()}
+        self._exited = False
+        self._streams = 0
+        self._kill_at_s = self._linger_until_s = inf
+        command = payload.command
+        self._process = subprocess.Popen(
+            ["/bin/sh", "-c", command] if isinstance(command, str) else command,
+            stdin=subprocess.PIPE if self._input else subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            cwd=payload.cwd,
+            env=_environment(payload, ctx),
+            start_new_session=True,
+        )
+        warden.add(self._process.pid)
+
+    def result(self, cancelled: Cancellation) -> dict[str, Any]:
+        """Attend to the child until it has ended; of its group nothing is left then."""
+        group = self._process.pid
+        with self._process, selectors.DefaultSelector() as selector, _Wake() as wake:
+            try:
+                self._register(selector, wake)
+                cancelled.on_set(wake)
+                while not self._over():
+                    for key, _ in selector.select(self._wait_s()):
+                        key.data(selector, key.fileobj)
+            finally:
+                # Not reaped yet, the process keeps its number, and so does the group.
+                end_group(group)
+                self._warden.remove(group)
+                code = self._process.wait()
+        return {
+            "exit_code": code,
+            **{name: kept.text() for name, kept in self._kept.items()},
+            "truncated": any(kept.left_out for kept in self._kept.values()),
+        }
+
+    def _register(self, selector: selectors.BaseSelector, wake: "_Wake") -> None:
+        process = self._process
+        for name, stream in (("stdout", process.stdout), ("stderr", process.stderr)):
+            assert stream is not None
+            selector.register(stream, selectors.EVENT_READ, partial(self._read, self._kept[name]))
+            self._streams += 1
+        if process.stdin is not None:
+            os.set_blocking(process.stdin.fileno(), False)
+            selector.register(process.stdin, selectors.EVENT_WRITE, self._write)
+        selector.register(wake.fd, selectors.EVENT_READ, self._terminate)
+        if sys.platform == "linux":
+            wake.pidfd = os.pidfd_open(process.pid)
+            selector.register(wake.pidfd, selectors.EVENT_READ, self._exit)
+
+    def _over(self) -> bool:
+        now_s = self._now_s()
+        if now_s >= self._kill_at_s:
+            end_group(self._process.pid)
+            self._kill_at_s = now_s + TERM_GRACE_S
+        if sys.platform != "linux" and not self._exited and self._process.poll() is not None:
+            self._exited, self._linger_until_s = True, now_s + LINGER_S
+        return self._exited and (not self._streams or now_s >= self._linger_until_s)
+
+    def _wait_s(self) -> float | None:
+        due_s = min(self._kill_at_s, self._linger_until_s)
+        wait_s = None if due_s == inf else max(0.0, due_s - self._now_s())
+        if sys.platform != "linux":
+            return POLL_S if wait_s is None else min(POLL_S, wait_s)
+        return wait_s
+
+    # --- what the selector calls ----------------------------------------------------------------
+
+    def _read(self, kept: "_Kept", selector: selectors.BaseSelector, stream: Any) -> None:
+        data = os.read(stream.fileno(), READ_BYTES)
+        if data:
+            kept.add(data)
+        else:
+            selector.unregister(stream)
+            self._streams -= 1
+
+    def _write(self, selector: selectors.BaseSelector, stream: Any) -> None:
+        try:
+            self._input = self._input[os.write(stream.fileno(), self._input) :]
+        except BrokenPipeError:
+            self._input = self._input[:0]  # the command does not want to read on
+        if not self._input:
+            selector.unregister(stream)
+            stream.close()
+
+    def _terminate(self, selector: selectors.BaseSelector, wake_fd: Any) -> None:
+        selector.unregister(wake_fd)
+        self._kill_at_s = self._now_s() + TERM_GRACE_S
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, signal.SIGTERM)
+
+    def _exit(self, selector: selectors.BaseSelector, pidfd: Any) -> None:
+        selector.unregister(pidfd)
+        self._exited, self._linger_until_s = True, self._now_s() + LINGER_S
+
+
+class _Wake:
+    """A pipe that wakes the thread when the run is cancelled. Called from the event loop, perhaps after the
+    command has ended: then it must not write into a number that is another file's by now."""
+
+    def __init__(self) -> None:
+        self.fd, self._write_fd = os.pipe()
+        self.pidfd: int | None = None
+        self._lock = threading.Lock()
+        self._open = True
+
+    def __enter__(self) -> "_Wake":
+        return self
+
+    def __call__(self, reason: str) -> None:
+        with self._lock:
+            if self._open:
+                os.write(self._write_fd, b"!")
+
+    def __exit__(self, *exc: object) -> None:
+        with self._lock:
+            self._open = False
+            for fd in (self.fd, self._write_fd, self.pidfd):
+                if fd is not None:
+                    os.close(fd)
+
+
+class _Kept:
+    """The head and the tail of a stream."""
+
+    def __init__(self) -> None:
+        self._head, self._tail = bytearray(), bytearray()
+        self.left_out = 0
+
+    def add(self, data: bytes) -> None:
+        half = KEPT_BYTES // 2
+        room = half - len(self._head)
+        self._head += data[:room]
+        self._tail += data[room:] if room else data
+        over = len(self._tail) - half
+        if over > 0:
+            del self._tail[:over]
+            self.left_out += over
+
+    def text(self) -> str:
+        head, tail = (part.decode("utf-8", "replace") for part in (self._head, self._tail))
+        return f"{head}\n[{self.left_out} bytes left out]\n{tail}" if self.left_out else head + tail
+
+
+def _environment(payload: CommandPayload, ctx: Context) -> dict[str, str]:
+    task = {
+        "MAINSPRING_TASK": ctx.task,
+        "MAINSPRING_ATTEMPT": str(ctx.attempt),
+        "MAINSPRING_FENCE": str(ctx.fence),
+    }
+    return {**os.environ, **task, **payload.env}
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
