@@ -166,7 +166,7 @@ async def test_too_much_pending_is_refused(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("mainspring.batching.ROWS_PENDING", 10)
     async with running() as (scheduler, store):
         store.gate = asyncio.Event()
-        call = asyncio.create_task(submitted(scheduler, *(task() for _ in range(10))))
+        call = asyncio.ensure_future(submitted(scheduler, *(task() for _ in range(10))))
         await asyncio.sleep(0)
         with pytest.raises(Overloaded):
             await scheduler.submit([Group([task()])])
