@@ -53,7 +53,8 @@ def test_clients_load_no_server(arguments, nowhere):
 
 
 def test_no_server_is_exit_code_3(nowhere):
-    for command in (["submit", "echo"], ["run", "true"], ["tasks", "list"], ["queues", "list"], ["stats"]):
+    for text in ("submit echo", "submit echo --wait", "run true", "tasks list", "tasks wait x", "stats"):
+        command = text.split()
         assert nowhere.fails(3, *command).startswith(f"no server answers at {nowhere.url}: ")
 
 

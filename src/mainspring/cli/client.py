@@ -1,5 +1,6 @@
 """The commands' way to a server: HTTP, and errors of the tree instead of status codes."""
 
+import asyncio
 import ipaddress
 from collections.abc import Mapping
 from types import TracebackType
@@ -27,6 +28,7 @@ class Server:
     def __init__(self, api_url: str, token: str = "") -> None:
         url = _checked(api_url)
         self.api_url = api_url
+        self.answered_s: float | None = None  # when it answered last, by the loop's clock
         self._http = httpx.AsyncClient(
             base_url=url,
             headers={
@@ -73,6 +75,7 @@ class Server:
         except httpx.TransportError as error:
             reason = str(error) or type(error).__name__
             raise Unreachable(f"no server answers at {self.api_url}: {reason}") from None
+        self.answered_s = asyncio.get_running_loop().time()
         if not reply.is_success:
             raise error_of(reply.content, reply.status_code)
         return reply.content

@@ -3,6 +3,7 @@
 import asyncio
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -11,9 +12,13 @@ from mainspring.cli.client import Server, step
 from mainspring.cli.exits import Exit, Unreachable
 from mainspring.core.model import FINAL
 from mainspring.errors import Refused, StoreUnavailable
-from mainspring.wire.views import TaskView
+from mainspring.wire.bounds import BOUNDS
+from mainspring.wire.views import PageView, TaskView
+
+T = TypeVar("T")
 
 POLLERS = 16
+MANY = 100
 WAIT_S = 2
 PATIENCE_S = 30.0
 RETRY_S = 0.5
@@ -27,23 +32,27 @@ def is_final(task: TaskView) -> bool:
 
 
 class Follower:
-    """Waits for tasks to end. A few pollers walk the list, each waiting at one task at a time and moving
-    on after a while, so that a slow task in front hides none of those behind it.
+    """Waits for tasks to end.
 
-    A server that goes away is given `PATIENCE_S` to come back: its tasks are durable.
-    Raises `Unreachable` after that, `NotFound` for a task that was deleted meanwhile.
+    A few pollers walk the list, each waiting at one task at a time and moving on after a while, so that a
+    slow task in front hides none of those behind it. Before that, the ends of a large batch are collected
+    by the page, as long as there are any: asking for each alone would take longer than running them.
+
+    A server that has answered before and goes away is given `PATIENCE_S` to come back: its tasks are
+    durable. Raises `Unreachable` after that, `NotFound` for a task that was deleted meanwhile.
     """
 
     def __init__(self, server: Server, on_final: OnFinal) -> None:
         self._server = server
         self._on_final = on_final
         self._pending: deque[str] = deque()
-        self._last_answer = 0.0
 
     async def follow(self, tasks: Sequence[str]) -> None:
         self._pending.extend(tasks)
-        self._last_answer = asyncio.get_running_loop().time()
-        pollers = [asyncio.create_task(self._poll()) for _ in range(min(POLLERS, len(tasks)))]
+        while len(self._pending) > MANY and await self._sweep():
+            if self._pending:
+                await self._turn()
+        pollers = [asyncio.create_task(self._poll()) for _ in range(min(POLLERS, len(self._pending)))]
         try:
             await asyncio.gather(*pollers)
         finally:
@@ -51,26 +60,49 @@ class Follower:
                 poller.cancel()
             await asyncio.gather(*pollers, return_exceptions=True)
 
+    async def _sweep(self) -> bool:
+        """Look through the newest final tasks, as far as the pending ones reach; whether one was there."""
+        wanted, ended, token = set(self._pending), dict[str, TaskView](), None
+        for _ in range(len(wanted) // BOUNDS.page_size + 2):
+            page = await self._patiently(
+                "/tasks", PageView, state=",".join(_FINAL), page_size=BOUNDS.page_size, page_token=token
+            )
+            if page is None:
+                return True
+            ended |= {task.id: task for task in page.tasks if task.id in wanted}
+            token = page.next_page_token
+            if token is None:
+                break
+        self._pending = deque(task for task in self._pending if task not in ended)
+        for task in ended.values():
+            self._on_final(task)
+        return bool(ended)
+
     async def _poll(self) -> None:
         while self._pending:
-            identity = self._pending.popleft()
-            task = await self._ask(identity)
-            if task is not None and is_final(task):
-                self._on_final(task)
-            else:
-                self._pending.append(identity)
+            await self._turn()
 
-    async def _ask(self, identity: str) -> TaskView | None:
-        loop = asyncio.get_running_loop()
+    async def _turn(self) -> None:
+        """Wait a while for the first of those that are pending."""
+        identity = self._pending.popleft()
+        task = await self._patiently(f"/tasks/{step(identity)}", TaskView, wait=WAIT_S)
+        if task is not None and is_final(task):
+            self._on_final(task)
+        else:
+            self._pending.append(identity)
+
+    async def _patiently(self, path: str, kind: type[T], **query: Any) -> T | None:
+        """The answer, or `None` from a server that is not there now but may come back."""
         try:
-            task = await self._server.get(f"/tasks/{step(identity)}", TaskView, wait=WAIT_S)
-        except (Unreachable, Refused, StoreUnavailable):
-            if loop.time() - self._last_answer > PATIENCE_S:
+            return await self._server.get(path, kind, **query)
+        except Unreachable:
+            answered_s = self._server.answered_s
+            if answered_s is None or asyncio.get_running_loop().time() - answered_s > PATIENCE_S:
                 raise
-            await asyncio.sleep(RETRY_S)
-            return None
-        self._last_answer = loop.time()
-        return task
+        except (Refused, StoreUnavailable):
+            pass  # it is there, and busy
+        await asyncio.sleep(RETRY_S)
+        return None
 
 
 class Summary:

@@ -6,13 +6,17 @@ uncounted. A second one stops at once.
 
 import asyncio
 import logging
+import os
 import signal
+import socket
 from collections.abc import Callable, Coroutine
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import click
 
+from mainspring import __version__
 from mainspring.cli.exits import Exit
 from mainspring.cli.options import CONFIG, load_settings
 from mainspring.clock import SystemClock
@@ -77,6 +81,21 @@ def server(config: Path | None, **flags: Any) -> int:
     return _run(settings, _serve(settings, "server", None))
 
 
+@click.command()
+@click.option("--api-url", metavar="URL", help="The server; by default http://localhost:8080.")
+@click.option("--token", help="The server's token (better: MAINSPRING_TOKEN).")
+@_WORKER_FLAGS
+@_LOG_LEVEL
+@CONFIG
+def worker(config: Path | None, **flags: Any) -> int:
+    """Runs tasks that a server hands out over HTTP; never opens the store.
+
+    User code runs in child processes: whatever it does to them, the worker reports it.
+    """
+    settings = load_settings(flags, config)
+    return _run(settings, _work(settings))
+
+
 def _node_settings(flags: dict[str, Any], config: Path | None) -> Settings:
     if flags["db"] is not None and flags["store"] is not None:
         raise click.UsageError("give --db or --store, not both")
@@ -118,18 +137,21 @@ class Stop:
 
     def __init__(self) -> None:
         self.asked = asyncio.Event()
+        self.on_first: Callable[[], None] = self.asked.set
         self.on_second: Callable[[], None] = lambda: None
+        self._told_before = False
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._told)
 
     def _told(self) -> None:
-        if self.asked.is_set():
+        if self._told_before:
             _log.warning("told again: stopping at once")
             self.on_second()
         else:
             _log.info("told to stop: draining")
-            self.asked.set()
+            self._told_before = True
+            self.on_first()
 
 
 async def _serve(settings: Settings, role: str, handlers: Registry | None) -> int:
@@ -144,4 +166,31 @@ async def _serve(settings: Settings, role: str, handlers: Registry | None) -> in
         shown = f"[{host}]" if ":" in host else host
         click.echo(f"mainspring {role} listens on http://{shown}:{port}")
         await stop.asked.wait()
+    return Exit.OK
+
+
+async def _work(settings: Settings) -> int:
+    from mainspring.worker import Worker, WorkerSettings
+    from mainspring.worker.supervisor import ProcessEngine
+
+    stop, clock = Stop(), SystemClock()
+    source = import_module("mainspring.worker.http").HttpSource(settings.api_url, settings.token, clock)
+    engine = ProcessEngine(settings.app, clock, commands=settings.commands, log_level=settings.log_level)
+    node = f"{socket.gethostname()}-{os.getpid()}"
+    works = Worker(
+        source,
+        engine,
+        clock,
+        WorkerSettings(
+            worker=settings.worker_id or node,
+            node=settings.node_id or node,
+            queues=settings.queues,
+            slots=settings.concurrency,
+            drain_grace_s=settings.grace_s,
+            version=__version__,
+        ),
+    )
+    stop.on_first, stop.on_second = works.drain, works.halt
+    async with source:
+        await works.run()
     return Exit.OK

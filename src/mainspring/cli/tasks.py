@@ -133,9 +133,8 @@ async def wait(server: Server, ids: Sequence[str], timeout: str | None, output: 
         elif output == "id":
             click.echo(task.id)
         else:
-            show.console().print(
-                f"{task.id} {show.coloured(task.state)} {show.text(show.error_line(task.error))}"
-            )
+            error = show.text(show.error_line(task.error), 200)
+            show.console().print(f"{task.id} {show.coloured(task.state)} {error}".rstrip())
 
     patience_s = None if timeout is None else parse_duration_s(timeout, "--timeout")
     try:
