@@ -166,12 +166,12 @@ async def test_too_much_pending_is_refused(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("mainspring.batching.ROWS_PENDING", 10)
     async with running() as (scheduler, store):
         store.gate = asyncio.Event()
-        call = asyncio.ensure_future(submitted(scheduler, *(task() for _ in range(10))))
+        calls = [asyncio.create_task(submitted(scheduler, *(task() for _ in range(10))))]
         await asyncio.sleep(0)
         with pytest.raises(Overloaded):
             await scheduler.submit([Group([task()])])
         store.gate.set()
-        await call
+        await asyncio.gather(*calls)
 
 
 async def test_the_same_report_again_is_already_known_and_another_is_lost():
