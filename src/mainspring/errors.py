@@ -3,6 +3,7 @@
     MainspringError
     ├── InvalidInput            a value that the caller sent is not acceptable; names the field
     ├── NotFound                no such task, queue, worker
+    │   └── Gone                    there was one, and it has been deleted
     ├── Conflict                the thing exists, but is not in a state that allows this
     │   ├── LeaseLost           the lease named by (task, token) is no longer the caller's
     │   ├── VersionMismatch     somebody else edited the record first
@@ -62,6 +63,10 @@ class TooLarge(InvalidInput):
 
 class NotFound(MainspringError):
     code = "not_found"
+
+
+class Gone(NotFound):
+    code = "gone"
 
 
 class Conflict(MainspringError):

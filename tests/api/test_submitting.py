@@ -303,3 +303,17 @@ async def test_bad_keys(node, key):
     async with node() as n:
         answer = await n.http.post(TASKS, json={}, headers=keyed(key))
     assert (answer.status_code, answer.json()["field"]) == (400, "Idempotency-Key")
+
+
+@pytest.mark.parametrize("path", [TASKS, f"{TASKS}/batch"])
+async def test_a_key_whose_task_is_gone_makes_no_second_one(node, path):
+    """The node that answered first may be another one, and the task deleted since: say so, with 410."""
+    body = {"tasks": [{"payload": 1}]} if path.endswith("batch") else {"payload": 1}
+    async with node() as n:
+        made = (await n.http.post(path, json=body, headers=keyed("gone"))).json()
+        task = made["tasks"][0] if "tasks" in made else made
+        await n.http.delete(f"{TASKS}/{task['id']}")
+        n.app._door.replies._kept.clear()
+        again = await n.http.post(path, json=body, headers=keyed("gone"))
+        left = (await n.http.get(TASKS)).json()["tasks"]
+    assert (again.status_code, again.json()["code"], left) == (410, "gone", [])

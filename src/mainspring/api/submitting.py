@@ -1,6 +1,6 @@
 """Submitting over HTTP: one task, or many at once. The hot route: parse, hand over, render."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
@@ -8,7 +8,7 @@ from mainspring.api.conditions import etag
 from mainspring.api.door import Door, idempotency
 from mainspring.api.http import JSON, Answer, Call, json_answer
 from mainspring.core.model import NewTask, Task
-from mainspring.errors import InvalidInput
+from mainspring.errors import Gone, InvalidInput
 from mainspring.ports import Accepted, Existing, Group, Refused
 from mainspring.wire.batches import BATCH, Batch, new_batch
 from mainspring.wire.problems import refusal
@@ -42,7 +42,15 @@ async def submit_one(door: Door, call: Call) -> Answer:
         return answer
     if isinstance(stored, Refused):
         raise refusal(stored)
-    return _replayed((key and door.replies.find(key)) or task_answer(stored.tasks[0], 201))
+    kept = door.replies.find(key) if key else None
+    return _replayed(kept or task_answer(_still_there(stored)[0], 201))
+
+
+def _still_there(stored: Existing) -> Sequence[Task]:
+    """A key is remembered longer than a task may live; a repeat must not pass for a new submit."""
+    if not stored.tasks:
+        raise Gone("the tasks made under this idempotency key have been deleted")
+    return stored.tasks
 
 
 def _created(task: NewTask, stored: Accepted) -> Answer:
@@ -104,7 +112,7 @@ def _depend_on_existing(tasks: list[NewTask], existing: Mapping[int, Task]) -> N
 
 
 def _batch_again(batch: Batch, stored: Existing) -> BatchView:
-    tasks = stored.tasks
+    tasks = _still_there(stored)
     if len(tasks) == len(batch.order):
         tasks = [tasks[row] for row in batch.order]
     return BatchView([task_view(task) for task in tasks], [])

@@ -49,6 +49,11 @@ PROBLEMS: Mapping[str, Kind] = {
         "The caller may not do this; or, on a loopback address, the Host or Origin is a foreign one.",
     ),
     "not_found": Kind(HTTPStatus.NOT_FOUND, "Not found", "There is nothing of this name or id."),
+    "gone": Kind(
+        HTTPStatus.GONE,
+        "No longer there",
+        "The tasks that were made under this idempotency key have been deleted; no new ones were made.",
+    ),
     "method_not_allowed": Kind(
         HTTPStatus.METHOD_NOT_ALLOWED,
         "Method not allowed",
