@@ -15,7 +15,7 @@ import msgspec
 
 from mainspring.core.lease import needs_renewal_before_start
 from mainspring.core.model import SECOND_US
-from mainspring.errors import MainspringError
+from mainspring.errors import MainspringError, NotAllowed
 from mainspring.ports import Append, ClaimRequest, Clock, TaskSource, WorkerInfo
 from mainspring.worker.backoff import Backoff
 from mainspring.worker.held import HeldLeases
@@ -24,6 +24,7 @@ from mainspring.worker.runs import Engine, Phase, Reason, Run
 
 AHEAD_US = 50_000
 AHEAD_MOST = 200
+CLAIM_MOST = 1_000
 WAITS_TOO_LONG_S = 1.0
 HALT_S = 2.0
 _log = logging.getLogger("mainspring.worker")
@@ -74,7 +75,8 @@ class Worker:
     async def run(self) -> None:
         """Work until drained. Cancelled, it stops like a crash: nothing more is reported.
 
-        Raises what the engine raises when it cannot start, for example `InvalidInput`.
+        Raises what the engine raises when it cannot start, for example `InvalidInput`, and `NotAllowed` if
+        the source does not let the worker in.
         """
         self._over = asyncio.get_running_loop().create_future()
         try:
@@ -208,7 +210,13 @@ class Worker:
             seq += 1  # else the last claim's answer never came: repeating it gives the same leases
         self._asked_seq = seq
         request = ClaimRequest(
-            settings.worker, self.incarnation, seq, self._engine.kinds, settings.queues, room, settings.wait_s
+            settings.worker,
+            self.incarnation,
+            seq,
+            self._engine.kinds,
+            settings.queues,
+            min(room, CLAIM_MOST),
+            settings.wait_s,
         )
         asked_s = self._clock.monotonic()
         self._asking = True
@@ -221,6 +229,10 @@ class Worker:
             if runs and needs_renewal_before_start(asked_s, self._clock.monotonic(), self.held.lease_s):
                 runs = await self._confirm(runs)
             self._start(runs)
+        except NotAllowed:
+            if not self.held.claim_seq:
+                raise  # never let in: a person has to see to it
+            await self._backoff.wait()
         except MainspringError as error:
             _log.warning("claiming failed: %s", error)
             await self._backoff.wait()
