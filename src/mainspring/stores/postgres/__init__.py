@@ -4,6 +4,7 @@ by the conformance suite that the port fits this engine, and is the seed of the 
     PostgresPrototype (prototype.py) ─┬─ submitting    groups: planned in memory, stored by one insert
                                       ├─ claiming      heads of lanes, under limits and pauses
                                       ├─ settling      reports and heartbeats; children of a task that ended
+                                      ├─ resolving     what settling left of ended parents
                                       └─ forcing       cancel, kill, replay, run now
                                              │
                                       transaction.py   one transaction: its moment, lanes, limits, locks

@@ -10,10 +10,10 @@ from asyncpg import Record
 from asyncpg.pool import Pool
 
 from mainspring.core.limits import LimitRule
-from mainspring.core.model import Task
+from mainspring.core.model import State, Task
 from mainspring.errors import StoreError, StoreFull, StoreTooNew, StoreUnavailable
-from mainspring.ports import Answer, Exchange, Exchanged, Features, Force, Moved, Refused, Renewal
-from mainspring.stores.postgres import claiming, forcing, settling, submitting
+from mainspring.ports import Answer, Exchange, Exchanged, Features, Force, Moved, Refused, Renewal, Stats
+from mainspring.stores.postgres import claiming, forcing, resolving, settling, submitting
 from mainspring.stores.postgres.rows import task_of
 from mainspring.stores.postgres.statements import MIGRATION
 from mainspring.stores.postgres.transaction import Known, Replay, Transaction
@@ -89,6 +89,16 @@ class PostgresPrototype:
             rows = await tx.rows("promote", limit)
             tx.gained.update(row["lane_id"] for row in rows)
             return Moved(len(rows), await tx.ready(), next_due_us=await tx.value("next_due"))
+
+        return await self._transact(work)
+
+    async def resolve(self, limit: int) -> Moved:
+        return await self._transact(lambda tx: resolving.resolve(tx, limit))
+
+    async def stats(self) -> Stats:
+        async def work(tx: Transaction) -> Stats:
+            rows = await tx.rows("stats")
+            return Stats(tx.now_us, {(row["queue"], State(row["state"])): row["n"] for row in rows})
 
         return await self._transact(work)
 

@@ -7,6 +7,7 @@ import msgspec
 from asyncpg import Record
 from asyncpg.pool import PoolConnectionProxy
 
+from mainspring.core.lifecycle import DOOMED_ERROR
 from mainspring.core.limits import LimitRule, LimitState, names, rule_for
 from mainspring.core.model import Lane, State
 from mainspring.core.order import LaneHead
@@ -128,18 +129,24 @@ class Transaction:
     async def moved(self, steps: Sequence[Step]) -> None:
         self.freed.update(step.lane_id for step in steps)
         self.gained.update(step.lane_id for step in steps if step.state is State.READY)
-        ended = [step for step in steps if step.is_parent and step.state.is_final]
+        ended = {step.task: step.state for step in steps if step.is_parent and step.state.is_final}
         if ended:
-            parents = [step.task for step in ended]
-            await self._release(parents, [step.state is State.SUCCEEDED for step in ended])
+            # Up to 500 children in a transaction. The rest, and those that a failed parent dooms, are left to
+            # `resolve`: a wide or deep graph must not end in one transaction.
+            self._children_left -= len(await self.apply_ends(ended, self._children_left, doom=False))
+            await self.do("leave_unresolved", *_ends(ended))
 
-    async def _release(self, parents: list[str], succeeded: list[bool]) -> None:
-        rows = await self.rows("lock_children", parents, succeeded, self._children_left)
-        if rows:
-            self._children_left -= len(rows)
-            released = await self.rows("release", parents, succeeded, [row["id"] for row in rows])
-            self.gained.update(row["lane_id"] for row in released if row["state"] == State.READY)
-        await self.do("leave_unresolved", parents, succeeded)
+    async def apply_ends(self, ended: Mapping[str, State], limit: int, doom: bool) -> list[Step]:
+        """Apply final parents to up to `limit` of their children, which may be doomed only if `doom`."""
+        parents, succeeded = _ends(ended)
+        rows = await self.rows("lock_children", parents, succeeded, doom, limit)
+        if not rows:
+            return []
+        children = [row["id"] for row in rows]
+        rows = await self.rows("apply_ends", parents, succeeded, doom, children, DOOMED_ERROR)
+        steps = [Step(row["id"], State(row["state"]), row["lane_id"], row["is_parent"]) for row in rows]
+        await self.moved(steps)
+        return steps
 
     # --- limits ---------------------------------------------------------------------------------
 
@@ -180,3 +187,7 @@ class Transaction:
             if rule_for(row["name"], self.rules) is not None:
                 usage.setdefault(row["name"], LimitState()).arrival_us = row["arrival_us"]
         return usage
+
+
+def _ends(ended: Mapping[str, State]) -> tuple[list[str], list[bool]]:
+    return list(ended), [state is State.SUCCEEDED for state in ended.values()]

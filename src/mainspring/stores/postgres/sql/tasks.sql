@@ -38,3 +38,9 @@ UPDATE mainspring.tasks SET
     open_parents = $10, run_at_us = $11, deadline_us = $12, started_at_us = $13, finished_at_us = $14,
     cancel_requested_at_us = $15, worker = $16, lease_until_us = $17, timeout_at_us = $18, result = $19, error = $20
 WHERE id = $1
+
+-- name: stats
+-- Exact because counted: the driver to come needs counters that do not make all nodes wait for one row.
+SELECT l.queue, t.state, count(*) AS n
+FROM mainspring.tasks t JOIN mainspring.lanes l ON l.id = t.lane_id
+GROUP BY l.queue, t.state
