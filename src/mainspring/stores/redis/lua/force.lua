@@ -1,0 +1,81 @@
+-- By hand. ARGV[1]: lines {task, action, version or false}; actions: 1 cancel, 2 kill, 3 replay, 4 run now.
+-- Answers for each line a view, or {code, detail}.
+local function fence(head)
+    head[TOKEN] = math.max(head[TOKEN] + 1, mint())
+end
+
+local function kill(head)
+    if head[STATE] > RUNNING then
+        return false
+    end
+    head[CANCEL_AT] = head[CANCEL_AT] or now
+    fence(head)
+    move(head, CANCELLED)
+    return true
+end
+
+local function cancel(head)
+    if head[STATE] ~= RUNNING then
+        return kill(head)
+    end
+    if not head[CANCEL_AT] then
+        head[CANCEL_AT] = now
+        touch(head)
+    end
+    return true
+end
+
+-- Attempts stay on record; result and error do not.
+local function replay(head)
+    if head[STATE] ~= FAILED and head[STATE] ~= CANCELLED then
+        return false
+    end
+    head[ATTEMPT], head[RETRIES], head[LOSSES], head[SNOOZES] = 0, 0, 0, 0
+    head[CANCEL_AT], head[STARTED], head[FINISHED], head[RUN_AT] = false, false, false, false
+    if head[DEADLINE] and head[DEADLINE] < now then
+        head[DEADLINE] = false
+    end
+    redis.call('HDEL', key.ends, head.id)
+    fence(head)
+    move(head, READY)
+    return true
+end
+
+local function run_now(head)
+    if head[STATE] ~= SCHEDULED then
+        return false
+    end
+    head[RUN_AT] = false
+    fence(head)
+    move(head, READY)
+    return true
+end
+
+local ACTIONS, WISHES = {cancel, kill, replay, run_now}, {'cancel', 'kill', 'replay', 'run_now'}
+local LABELS = {'blocked', 'scheduled', 'ready', 'running', 'succeeded', 'failed', 'cancelled'}
+
+local function force(line)
+    local task, action, version = unpack(line)
+    local head = head_of(task)
+    if not head then
+        return {'not_found', 'no task ' .. task}
+    end
+    if version and head[VERSION] ~= version then
+        return {'version_mismatch', 'task ' .. task .. ' is at another version'}
+    end
+    if not ACTIONS[action](head) then
+        local detail = 'task ' .. task .. ' is ' .. LABELS[head[STATE]] .. ': ' .. WISHES[action] .. ' is not possible'
+        return {'wrong_state', detail}
+    end
+    return view_now(head)
+end
+
+local lines, ids, answers = cmsgpack.unpack(ARGV[1]), {}, {}
+for n, line in ipairs(lines) do
+    ids[n] = line[1]
+end
+load(ids)
+for n, line in ipairs(lines) do
+    answers[n] = force(line)
+end
+return reply(answers, flush())

@@ -1,0 +1,203 @@
+-- Groups: {tasks, key or false}. A task: {id, lane, delay_us, run_at, timeout, deadline, parents, unique,
+-- on_parent_failure, body}; unique: {digest, states, period_us} or false. A key: {name, digest, ttl_us}.
+-- A group is looked at whole before anything of it is written.
+local ACCEPTED, EXISTING, REFUSED = 1, 2, 3
+local PAGE = 50
+
+local function forget_expired_keys()
+    local names = redis.call('ZRANGEBYSCORE', key.expiring, '-inf', now, 'LIMIT', 0, 100)
+    if #names > 0 then
+        redis.call('HDEL', key.idempotency, unpack(names))
+        redis.call('ZREM', key.expiring, unpack(names))
+    end
+end
+
+local function earlier_use(wanted)
+    local packed = wanted and redis.call('HGET', key.idempotency, wanted[1])
+    local use = packed and cmsgpack.unpack(packed)
+    if not use or use[2] <= now then
+        return nil
+    end
+    if use[1] ~= wanted[2] then
+        return {REFUSED, 'idempotency_key_reused', 'the key came with another body before', -1}
+    end
+    local found = {}
+    load(use[3])
+    for _, id in ipairs(use[3]) do
+        if heads[id] then
+            found[#found + 1] = view(id)
+        end
+    end
+    return {EXISTING, found}
+end
+
+-- The latest task under the rule. A task exactly `period_us` old is outside of the period.
+local function unique_match(rule)
+    local prefix, read_so_far = prefixed(rule[1]), 0
+    repeat
+        local members = redis.call(
+            'ZREVRANGEBYLEX', key.uniques, '(' .. prefix .. '\255', '[' .. prefix, 'LIMIT', read_so_far, PAGE
+        )
+        for _, member in ipairs(members) do
+            local head = head_of(string.sub(member, #prefix + 9))
+            if rule[3] and now - head[CREATED] >= rule[3] then
+                return nil
+            end
+            if rule[2][head[STATE]] then
+                return head.id
+            end
+        end
+        read_so_far = read_so_far + #members
+    until #members < PAGE
+    return nil
+end
+
+-- For each id the task that it comes to: itself, or the one that its unique rule found.
+local function stand_ins(tasks)
+    local ids, own = {}, {}
+    for _, task in ipairs(tasks) do
+        local found, rule = nil, task[8]
+        if rule then
+            found = own[rule[1]] or unique_match(rule)
+            if not found then
+                own[rule[1]] = task[1]
+            end
+        end
+        ids[task[1]] = ids[task[1]] or found or task[1]
+    end
+    return ids
+end
+
+local function refusal(tasks, ids)
+    local seen, waiting = {}, {}
+    for place, task in ipairs(tasks) do
+        if seen[task[1]] or head_of(task[1]) then
+            return {REFUSED, 'id_taken', 'there is a task ' .. task[1] .. ' already', place - 1}
+        end
+        seen[task[1]] = true
+        for _, parent in ipairs(task[7]) do
+            if not ids[parent] and not head_of(parent) then
+                return {REFUSED, 'unknown_parent', 'it depends on ' .. parent .. ', which is not stored', place - 1}
+            end
+        end
+    end
+    for place, task in ipairs(has_rules and tasks or {}) do
+        local queue = cjson.decode(task[2])[1]
+        local rule = rule_for('queue:' .. queue)
+        if rule and rule[MAX_WAITING] and ids[task[1]] == task[1] then
+            waiting[queue] = (waiting[queue] or count_waiting(queue)) + 1
+            if waiting[queue] > rule[MAX_WAITING] then
+                local detail = 'queue ' .. queue .. ' may hold ' .. rule[MAX_WAITING] .. ' waiting'
+                return {REFUSED, 'backlog_full', detail, place - 1}
+            end
+        end
+    end
+    return nil
+end
+
+-- A parent that has failed already is work for `resolve`, like one that fails later.
+local function open_edges(head, wanted, ids)
+    local seen, parents, late = {}, {}, {}
+    for _, name in ipairs(wanted) do
+        local id = ids[name] or name
+        if not seen[id] then
+            seen[id] = true
+            parents[#parents + 1] = id
+            local parent = head_of(id)
+            local ended = parent and parent[STATE] > RUNNING
+            local released = ended and (parent[STATE] == SUCCEEDED or head[ON_PARENT_FAILURE] == RUN_ANYWAY)
+            if not released then
+                head[OPEN_PARENTS] = head[OPEN_PARENTS] + 1
+                redis.call('ZADD', key.edges, 0, prefixed(id) .. head.id)
+                if ended then
+                    late[#late + 1] = id
+                end
+            end
+            if parent and not parent[IS_PARENT] then
+                parent[IS_PARENT] = true
+                dirty[id] = parent
+            end
+        end
+    end
+    if #parents > 0 then
+        redis.call('HSET', key.parents, head.id, cmsgpack.pack(parents))
+    end
+    if #late > 0 then
+        redis.call('SADD', key.unresolved, unpack(late))
+    end
+end
+
+local function store(task, ids, parents_here)
+    local ordinal = mint()
+    local head = {
+        BLOCKED, lane_id(task[2]), false, 0, ordinal, now,
+        task[3] > 0 and now + task[3] or task[4], task[5], task[6],
+        false, false, false, false, false, 0, 0, 0, 0, 0, 0, 0, 0, task[9],
+        parents_here[task[1]] or false, false, false, id = task[1],
+    }
+    heads[head.id] = head
+    redis.call('HSET', key.bodies, head.id, task[10])
+    if task[8] then
+        redis.call('ZADD', key.uniques, 0, prefixed(task[8][1]) .. struct.pack('>I8', ordinal) .. head.id)
+    end
+    open_edges(head, task[7], ids)
+    head[STATE] = head[OPEN_PARENTS] > 0 and BLOCKED or due_state(head[RUN_AT])
+    dirty[head.id] = head
+    enter(head, false)
+end
+
+local function submit(group)
+    local tasks, wanted = group[1], group[2]
+    local earlier = earlier_use(wanted)
+    if earlier then
+        return earlier
+    end
+    local ids = stand_ins(tasks)
+    local refused = refusal(tasks, ids)
+    if refused then
+        return refused
+    end
+    local parents_here, states, versions, existing, named = {}, {}, {}, {}, {}
+    for _, task in ipairs(tasks) do
+        for _, parent in ipairs(task[7]) do
+            parents_here[ids[parent] or parent] = true
+        end
+    end
+    for place, task in ipairs(tasks) do
+        named[place] = ids[task[1]]
+        if named[place] == task[1] then
+            store(task, ids, parents_here)
+        end
+    end
+    for place, id in ipairs(named) do
+        states[place], versions[place] = head_of(id)[STATE], head_of(id)[VERSION]
+        if id ~= tasks[place][1] then
+            existing[#existing + 1] = {place - 1, view(id)}
+        end
+    end
+    if wanted then
+        redis.call('HSET', key.idempotency, wanted[1], cmsgpack.pack({wanted[2], now + wanted[3], named}))
+        redis.call('ZADD', key.expiring, now + wanted[3], wanted[1])
+    end
+    return {ACCEPTED, states, versions, existing}
+end
+
+local function submit_all(groups)
+    local ids, answers = {}, {}
+    for _, group in ipairs(groups) do
+        for _, task in ipairs(group[1]) do
+            ids[#ids + 1] = task[1]
+            for _, parent in ipairs(task[7]) do
+                ids[#ids + 1] = parent
+            end
+        end
+    end
+    load(ids)
+    if #groups > 0 then
+        forget_expired_keys()
+    end
+    for n, group in ipairs(groups) do
+        answers[n] = submit(group)
+    end
+    return answers
+end

@@ -1,0 +1,27 @@
+"""The scripts of `lua/*.lua`: each verb is its own file behind the files that all share."""
+
+import re
+from importlib.resources import files
+
+_FOLDER = files(__package__).joinpath("lua")
+_SHARED = ("keys", "clock", "record", "limits", "reply", "settle", "submit", "claim")
+_VERBS = ("exchange", "renew", "force", "promote", "resolve", "get", "stats")
+
+
+def _read(name: str) -> str:
+    return _FOLDER.joinpath(f"{name}.lua").read_text()
+
+
+SOURCES = {name: _read(name) for name in (*_SHARED, *_VERBS)}
+_KEY_NAMES: list[str] = re.findall(r"^    (\w+) = KEYS\[\d+\]", SOURCES["keys"], re.MULTILINE)
+
+
+def scripts(clock: str = SOURCES["clock"]) -> dict[str, str]:
+    """The whole text of each verb's script. A test may hand in a clock that it can move."""
+    shared = "".join(clock if name == "clock" else SOURCES[name] for name in _SHARED)
+    return {verb: shared + SOURCES[verb] for verb in _VERBS}
+
+
+def keys(namespace: str) -> dict[str, str]:
+    """All keys of a namespace, in the order of the scripts' KEYS; one hash tag, so one slot."""
+    return {name: f"{{{namespace}}}:{name}" for name in _KEY_NAMES}
