@@ -4,14 +4,16 @@ moves the store's time, and never waits for it."""
 from typing import Any, ClassVar
 
 import asyncpg
+from redis.asyncio import Redis
 
 from mainspring.stores.postgres import PostgresPrototype
+from mainspring.stores.redis import RedisPrototype
 from tests.conformance.bench import Bench
-from tests.servers import PostgresServer, running
+from tests.servers import PostgresServer, RedisServer, ValkeyServer, running
 
-HOT_VERBS = frozenset(
-    {"submit", "claim", "settle", "renew", "get", "force", "promote", "set_limit", "set_queue"}
-)
+HOT_VERBS = frozenset({"submit", "claim", "settle", "renew", "get"})
+# What the suite sets its scenes with, and what settling leaves to be done.
+PROTOTYPE_VERBS = HOT_VERBS | {"force", "promote", "resolve", "stats", "set_limit", "set_queue"}
 
 MOVABLE_CLOCK = """
 CREATE TABLE mainspring.clock_offset (us bigint NOT NULL);
@@ -19,12 +21,25 @@ INSERT INTO mainspring.clock_offset VALUES (0);
 CREATE OR REPLACE FUNCTION mainspring.now_us() RETURNS bigint LANGUAGE sql VOLATILE AS
     'SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint + us FROM mainspring.clock_offset';
 """
+TABLES = (
+    "tasks", "edges", "unresolved", "lanes", "limits", "paused", "arrivals", "claimants", "shares", "term",
+    "idempotency",
+)  # fmt: skip
+EMPTIED = "UPDATE mainspring.clock_offset SET us = 0;" + "".join(
+    f"DELETE FROM mainspring.{table};" for table in TABLES
+)
+OFFSET_CLOCK = """
+local function now_us()
+    local time = redis.call('TIME')
+    return time[1] * 1000000 + time[2] + tonumber(redis.call('GET', 'OFFSET') or 0)
+end
+"""
 
 
 class PostgresBench(Bench):
-    """Databases are used again: the schema is dropped after a test, and the next one migrates anew."""
+    """Databases are used again, emptied: making one for each test would take longer than the tests."""
 
-    verbs = HOT_VERBS
+    verbs = PROTOTYPE_VERBS
     exact_time = False
     made = 0
     free: ClassVar[list[str]] = []
@@ -45,26 +60,61 @@ class PostgresBench(Bench):
 
     async def __aenter__(self) -> "PostgresBench":
         if self._is_new:
-            await self._admin(f"CREATE DATABASE {self._database}", "postgres")
+            await self._make_database()
+        self._admin = await asyncpg.connect(self._server.dsn(self._database))
         await super().__aenter__()
-        await self._admin(MOVABLE_CLOCK, self._database)
         return self
 
     async def __aexit__(self, *_: object) -> None:
         await super().__aexit__()
-        await self._admin("DROP SCHEMA mainspring CASCADE", self._database)
+        await self._admin.execute(EMPTIED)
+        await self._admin.close()
         self.free.append(self._database)
 
-    async def _admin(self, statements: str, database: str) -> None:
-        connection = await asyncpg.connect(self._server.dsn(database))
-        try:
-            await connection.execute(statements)
-        finally:
-            await connection.close()
+    async def _make_database(self) -> None:
+        admin = await asyncpg.connect(self._server.dsn())
+        await admin.execute(f"CREATE DATABASE {self._database}")
+        await admin.close()
+        await self._store.open()
+        await self._store.close()
+        admin = await asyncpg.connect(self._server.dsn(self._database))
+        await admin.execute(MOVABLE_CLOCK)
+        await admin.close()
 
     async def advance(self, seconds: float) -> None:
-        statement = f"UPDATE mainspring.clock_offset SET us = us + {self.us(seconds)}"
-        await self._admin(statement, self._database)
+        await self._admin.execute("UPDATE mainspring.clock_offset SET us = us + $1", self.us(seconds))
 
 
-SERVER_BENCHES: dict[str, type[Bench]] = {"postgres": PostgresBench}
+class RedisBench(Bench):
+    """Each bench has a namespace of its own, and its store a clock with an offset kept beside it."""
+
+    verbs = PROTOTYPE_VERBS
+    exact_time = False
+    server: type[RedisServer] = RedisServer
+    made = 0
+
+    @classmethod
+    def missing(cls) -> str:
+        return cls.server.missing()
+
+    def new_store(self) -> Any:
+        self._url = running(self.server).url
+        RedisBench.made += 1
+        self._namespace = f"bench{self.made}"
+        self._offset = f"{{{self._namespace}}}:offset"
+        return RedisPrototype(self._url, self._namespace, OFFSET_CLOCK.replace("OFFSET", self._offset))
+
+    async def advance(self, seconds: float) -> None:
+        async with Redis.from_url(self._url) as client:
+            await client.incrby(self._offset, self.us(seconds))
+
+
+class ValkeyBench(RedisBench):
+    server = ValkeyServer
+
+
+SERVER_BENCHES: dict[str, type[Bench]] = {
+    "postgres": PostgresBench,
+    "redis": RedisBench,
+    "valkey": ValkeyBench,
+}
