@@ -9,9 +9,7 @@ from mainspring.core.lifecycle import Outcome
 from mainspring.core.model import OnParentFailure, Policy, State
 from mainspring.verbs import Action, Edit, Force
 
-pytestmark = pytest.mark.verbs(
-    "submit", "claim", "settle", "resolve", "force", "overdue", "amend", "delete", "promote", "stats", "get"
-)
+pytestmark = pytest.mark.verbs("submit", "claim", "settle", "get")
 RUN, BLOCK, CANCEL = (
     Policy(on_parent_failure=rule)
     for rule in (OnParentFailure.RUN, OnParentFailure.BLOCK, OnParentFailure.CANCEL)
@@ -61,6 +59,7 @@ async def test_two_parents_end_in_one_batch(bench):
 
 
 @pytest.mark.parametrize("outcome", [Outcome.FAILED, Outcome.RELEASED, Outcome.SNOOZED, Outcome.LOST])
+@pytest.mark.verbs("resolve")
 async def test_a_run_that_is_not_the_end_releases_nobody(bench, outcome):
     lease, (child,) = await family(bench, None)
     await bench.settle(lease, outcome, delay=60)
@@ -93,6 +92,7 @@ async def test_stored_parents(bench):
 
 
 @pytest.mark.parametrize("end", ["fail", "cancel", "kill", "expire"])
+@pytest.mark.verbs("resolve", "force", "overdue")
 async def test_the_rule_decides_however_the_parent_ends(bench, end):
     """on_parent_failure = cancel | run | block, for failure, cancellation and expiry alike."""
     now_us = (await bench.put_one(bench.task(delay=900))).created_at_us
@@ -112,6 +112,7 @@ async def test_the_rule_decides_however_the_parent_ends(bench, end):
     assert states == [State.CANCELLED, State.READY, State.BLOCKED]
 
 
+@pytest.mark.verbs("resolve")
 async def test_a_doomed_child_says_why(bench):
     lease, (child,) = await family(bench, CANCEL)
     await fail(bench, lease)
@@ -129,6 +130,7 @@ async def test_children_that_run_anyway_are_released_at_once(bench):
     assert (await bench.get(child)).state is State.READY
 
 
+@pytest.mark.verbs("resolve")
 async def test_one_bad_parent_among_good_ones(bench):
     """It dooms the child at once: the others need not end first."""
     parents = [bench.task() for _ in range(3)]
@@ -143,6 +145,7 @@ async def test_one_bad_parent_among_good_ones(bench):
     assert (await bench.get(child)).state is State.CANCELLED
 
 
+@pytest.mark.verbs("resolve")
 async def test_mixed_rules_of_several_parents(bench):
     """A child that runs anyway still waits for every parent's end."""
     parents = [bench.task() for _ in range(2)]
@@ -157,6 +160,7 @@ async def test_mixed_rules_of_several_parents(bench):
     assert (await bench.get(child)).state is State.READY
 
 
+@pytest.mark.verbs("resolve")
 async def test_a_parent_is_applied_to_a_child_once(bench):
     """Passes for its other children must not count it again, and release the child too early."""
     (failing, other) = await bench.submit_many(2)
@@ -171,6 +175,7 @@ async def test_a_parent_is_applied_to_a_child_once(bench):
     assert (record.state, record.open_parents) == (State.BLOCKED, 1)
 
 
+@pytest.mark.verbs("resolve")
 async def test_a_parent_that_failed_before_the_submit(bench):
     (parent,) = await bench.submit_many(1)
     await fail(bench, await bench.claim_one())
@@ -182,6 +187,7 @@ async def test_a_parent_that_failed_before_the_submit(bench):
     assert states == [State.CANCELLED, State.READY, State.BLOCKED]
 
 
+@pytest.mark.verbs("resolve")
 async def test_doom_goes_level_by_level(bench):
     """A deep chain is no deep transaction: one level a pass."""
     chain = [bench.task()]
@@ -193,6 +199,7 @@ async def test_doom_goes_level_by_level(bench):
     assert [list(moved.finished) for moved in passes] == [[task.id] for task in chain[1:]]
 
 
+@pytest.mark.verbs("resolve")
 async def test_a_cancelled_child_passes_it_on_by_rule(bench):
     """A grandchild that runs anyway is released by the doomed child's end."""
     parent = bench.task()
@@ -204,6 +211,7 @@ async def test_a_cancelled_child_passes_it_on_by_rule(bench):
     assert await bench.states(child.id, grandchild.id) == [State.CANCELLED, State.READY]
 
 
+@pytest.mark.verbs("resolve", "force")
 async def test_cancelling_a_child_by_hand_is_not_undone(bench):
     lease, (child,) = await family(bench, None)
     await bench.store.force([Force(child, Action.CANCEL)])
@@ -216,6 +224,7 @@ async def test_cancelling_a_child_by_hand_is_not_undone(bench):
 # --- parents that come back --------------------------------------------------------------------------
 
 
+@pytest.mark.verbs("resolve", "force")
 async def test_a_held_child_runs_when_its_parent_is_replayed(bench):
     lease, (child,) = await family(bench, BLOCK)
     await fail(bench, lease)
@@ -226,6 +235,7 @@ async def test_a_held_child_runs_when_its_parent_is_replayed(bench):
     assert (await bench.get(child)).state is State.READY
 
 
+@pytest.mark.verbs("resolve", "force")
 async def test_a_parent_replayed_before_the_pass_dooms_nobody(bench):
     """The pass looks at the parent as it is now."""
     lease, (child,) = await family(bench, CANCEL)
@@ -237,6 +247,7 @@ async def test_a_parent_replayed_before_the_pass_dooms_nobody(bench):
     assert (await bench.get(child)).state is State.READY
 
 
+@pytest.mark.verbs("resolve", "amend")
 async def test_a_held_child_can_be_edited_to_give_up(bench):
     """The new rule is applied to the parent that failed before."""
     lease, (child,) = await family(bench, BLOCK)
@@ -249,6 +260,7 @@ async def test_a_held_child_can_be_edited_to_give_up(bench):
     assert (await bench.get(child)).state is State.CANCELLED
 
 
+@pytest.mark.verbs("resolve", "delete")
 async def test_a_held_child_keeps_its_parent(bench):
     lease, (_child,) = await family(bench, BLOCK)
     await fail(bench, lease)
@@ -268,6 +280,7 @@ async def count_states(bench):
 
 
 @pytest.mark.parametrize("limit", [500, 4000])
+@pytest.mark.verbs("resolve", "stats")
 async def test_a_fan_out_of_ten_thousand(bench, limit):
     """The settle releases some, passes of the limit the rest; each child once."""
     lease, _ = await family(bench, *[None] * WIDE)
@@ -280,6 +293,7 @@ async def test_a_fan_out_of_ten_thousand(bench, limit):
     assert await count_states(bench) == {State.READY: WIDE, State.SUCCEEDED: 1}
 
 
+@pytest.mark.verbs("resolve", "stats")
 async def test_a_small_fan_out_needs_no_pass(bench):
     lease, _ = await family(bench, *[None] * 100)
     await bench.settle(lease)
@@ -287,6 +301,7 @@ async def test_a_small_fan_out_needs_no_pass(bench):
     assert await bench.resolve_all() == []
 
 
+@pytest.mark.verbs("resolve", "stats")
 async def test_a_doomed_fan_out_of_ten_thousand(bench):
     lease, _ = await family(bench, *[None] * WIDE)
     await fail(bench, lease)
@@ -295,6 +310,7 @@ async def test_a_doomed_fan_out_of_ten_thousand(bench):
     assert await count_states(bench) == {State.CANCELLED: WIDE, State.FAILED: 1}
 
 
+@pytest.mark.verbs("resolve")
 async def test_a_fan_in_of_ten_thousand(bench):
     """S0-68: the last parent releases the child, and no earlier one."""
     parents = [bench.task() for _ in range(WIDE)]
