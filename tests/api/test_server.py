@@ -1,0 +1,103 @@
+"""The doors behind a real server: what only a socket can show."""
+
+import asyncio
+import json
+import socket
+from contextlib import asynccontextmanager
+
+import httpx
+import pytest
+import uvicorn
+
+CREATE = b"POST /api/v1/tasks HTTP/1.1\r\n"
+HOST = b"Host: localhost\r\n"
+JSON = b"Content-Type: application/json\r\n"
+
+
+@asynccontextmanager
+async def served(n):
+    """The port of a server for this node."""
+    listening = socket.create_server(("127.0.0.1", 0))
+    config = uvicorn.Config(
+        n.app, lifespan="off", log_config=None, access_log=False, timeout_graceful_shutdown=5
+    )
+    server = uvicorn.Server(config)
+    serving = asyncio.create_task(server.serve(sockets=[listening]))
+    while not server.started:
+        await asyncio.sleep(0)
+    try:
+        yield listening.getsockname()[1]
+    finally:
+        server.should_exit = True
+        await serving
+        listening.close()
+
+
+async def send(port: int, text: bytes) -> tuple[int, bytes]:
+    """The status and the rest of what the server answers before it closes or falls silent."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(text)
+    head = await reader.readuntil(b"\r\n\r\n")
+    writer.close()
+    return int(head.split()[1]), head
+
+
+async def total(n) -> int:
+    return (await n.http.get("/api/v1/cluster/stats")).json()["total"]
+
+
+async def test_submit_and_read_over_a_socket(node):
+    async with node() as n, served(n) as port, httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as http:
+        answers = await asyncio.gather(*(http.post("/api/v1/tasks", json={"payload": i}) for i in range(50)))
+        read = [await http.get(answer.headers["location"]) for answer in answers]
+        head = await http.head(answers[0].headers["location"])
+    assert {answer.status_code for answer in answers} == {201}
+    assert [answer.json()["payload"] for answer in read] == list(range(50))
+    assert head.headers["etag"] == read[0].headers["etag"]
+    assert head.content == b""
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        CREATE + HOST + JSON + b"Content-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        CREATE + HOST + JSON + b"Content-Length: 2\r\nContent-Length: 3\r\n\r\n{}",
+        CREATE + HOST + HOST + JSON + b"Content-Length: 2\r\n\r\n{}",
+        CREATE + JSON + b"Content-Length: 2\r\n\r\n{}",
+        CREATE + HOST + JSON + b"X: a\rb\r\nContent-Length: 2\r\n\r\n{}",
+        CREATE + HOST + JSON + b"Content-Length: -1\r\n\r\n{}",
+        b"\x16\x03\x01 not http\r\n\r\n",
+    ],
+)
+async def test_ambiguous_requests_are_refused(node, text):
+    """Protocol check D-50: what two servers could read differently is 400, and stores nothing."""
+    async with node() as n, served(n) as port:
+        status, _ = await send(port, text)
+        assert (status, await total(n)) == (400, 0)
+
+
+async def test_a_body_that_is_announced_too_large(node):
+    """413 comes before the body is read; chunks without a length are counted (tests in process)."""
+    async with node() as n, served(n) as port:
+        status, head = await send(port, CREATE + HOST + JSON + b"Content-Length: 99999999999\r\n\r\n{")
+        assert (status, await total(n)) == (413, 0)
+    assert b"application/problem+json" in head
+
+
+async def test_a_worker_that_hangs_up_leaves_no_lease(node):
+    """A long claim ends with its connection, and the next task goes to somebody who is there."""
+    async with node() as n, served(n) as port:
+        body = json.dumps(
+            {"worker": "w", "incarnation": "i", "claim_seq": 1, "kinds": ["echo"], "wait": 60}
+        ).encode()
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+        length = b"Content-Length: %d\r\n\r\n" % len(body)
+        writer.write(b"POST /api/v1/leases/claim HTTP/1.1\r\n" + HOST + JSON + length + body)
+        waiters = n.scheduler._claiming._waiters
+        while not waiters:
+            await asyncio.sleep(0.001)
+        writer.close()
+        while waiters:
+            await asyncio.sleep(0.001)
+        task = await n.submit()
+        assert (await n.http.get(f"/api/v1/tasks/{task['id']}")).json()["state"] == "ready"
