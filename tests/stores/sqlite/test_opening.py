@@ -146,3 +146,11 @@ async def test_a_missing_folder_is_named(tmp_path):
 async def test_a_folder_is_no_file(tmp_path):
     with pytest.raises(StoreUnavailable, match="cannot be opened"):
         await SqliteStore(str(tmp_path), VirtualClock(1)).open()
+
+
+async def test_an_old_library_is_refused(path, new_store, monkeypatch):
+    """Before 3.51.3 two processes on one file could damage it."""
+    monkeypatch.setattr(apsw, "sqlite_lib_version", lambda: "3.51.2")
+    with pytest.raises(StoreUnavailable, match=r"SQLite 3\.51\.2; needed is SQLite 3\.51\.3"):
+        await new_store().open()
+    assert not Path(path).exists()  # noqa: ASYNC240

@@ -10,6 +10,8 @@ import apsw
 
 from mainspring.errors import StoreCorrupt, StoreError, StoreFull, StoreUnavailable
 
+# Older libraries carry a bug of the write-ahead log that several processes on one file can meet.
+OLDEST_SQLITE = (3, 51, 3)
 BUSY_STEP_MS = 1
 BUSY_STEPS = 30_000
 CACHE_KIB = 32 * 1024
@@ -60,6 +62,7 @@ class Database(Protocol):
 
 def connect(path: str, *, read_only: bool = False) -> Database:
     """A connection that waits for other processes in steps of a millisecond, up to half a minute."""
+    _check_library()
     flags = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE
     db = cast(Database, apsw.Connection(path, flags=flags, statementcachesize=STATEMENTS_KEPT))
     db.set_busy_handler(wait_a_step)
@@ -71,6 +74,15 @@ def connect(path: str, *, read_only: bool = False) -> Database:
     if read_only:
         db.execute("PRAGMA query_only = ON")
     return db
+
+
+def _check_library() -> None:
+    version = tuple(int(part) for part in apsw.sqlite_lib_version().split("."))
+    if version < OLDEST_SQLITE or "ENABLE_CARRAY" not in apsw.compile_options:
+        raise StoreUnavailable(
+            f"apsw {apsw.apsw_version()} was built with SQLite {apsw.sqlite_lib_version()}; needed is SQLite"
+            f" {'.'.join(map(str, OLDEST_SQLITE))} or later with carray, as in the wheels of apsw"
+        )
 
 
 def wait_a_step(steps_waited: int) -> bool:
