@@ -85,7 +85,11 @@ class Engine(Protocol):
     would cost more than an empty task."""
 
     finished: list[Run]
-    ready: bool  # whether it makes sense to claim for it now
+
+    @property
+    def ready(self) -> bool:
+        """Whether it makes sense to claim for it now."""
+        ...
 
     @property
     def kinds(self) -> tuple[str, ...]:
