@@ -89,6 +89,8 @@ def test_what_is_no_mainspring_server_is_exit_code_3():
         (["tasks", "get"], "Missing argument 'ID'. (see mainspring tasks get --help)"),
         (["tasks", "list", "--api-url", "localhost:8080"], "--api-url: not a server's URL: 'localhost:8080'"),
         (["tasks", "list", "--api-url", "http://"], "--api-url: not a server's URL"),
+        (["tasks", "list", "--token", "gehe\u00efm"], "--token: has characters that no HTTP header may"),
+        (["worker", "--api-url", "localhost:8080"], "api_url: not the address of a server"),
         (["simulate", "--seeds", "0"], "Invalid value for '--seeds'"),
         (["standalone", "--db", "a", "--store", "memory:"], "give --db or --store, not both"),
         (["standalone", "--listen", "8080"], "listen: not an address: '8080'; accepted: HOST:PORT"),
@@ -106,6 +108,15 @@ def test_what_is_no_mainspring_server_is_exit_code_3():
 def test_bad_usage_is_one_line_and_exit_code_2(arguments, complaint, nowhere, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert nowhere.fails(2, *arguments).startswith(complaint)
+
+
+def test_an_application_that_raises_is_told_with_the_place(nowhere, tmp_path, monkeypatch):
+    (tmp_path / "half_written.py").write_text("import os\n1 / 0\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    complaint = nowhere.fails(2, "standalone", "--store", "memory:", "-A", "half_written:app")
+    assert complaint.startswith("app: cannot be loaded: ZeroDivisionError: division by zero (")
+    assert "half_written.py:2)" in complaint
 
 
 def test_a_bad_variable_is_named(nowhere):

@@ -3,7 +3,7 @@
 import json
 import signal
 
-from tests.cli.conftest import Cli
+from tests.cli.conftest import JOBS, Cli
 from tests.e2e.processes import Process, running, until
 
 ANYWHERE = ("--listen", "127.0.0.1:0")
@@ -65,6 +65,44 @@ def test_a_drained_task_is_handed_back_and_a_second_signal_does_not_wait(tmp_pat
     with running(tmp_path, "second", "server", *arguments[:-2]) as process:
         record = Cli(process.url()).json("tasks", "get", task)
     assert (record["state"], record["attempt"], record["losses"]) == ("ready", 0, 0)
+
+
+def test_a_worker_needs_only_http(tmp_path):
+    """S4-05, S4-09, S4-13: it opens no store, and its work is seen at the server."""
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home/jobs.py").write_text(JOBS)
+    with running(tmp_path, "server", "server", *ANYWHERE, "--db", "only-the-servers.db") as process:
+        cli = Cli(process.url())
+        arguments = ("--api-url", cli.url, "--worker-id", "worker-1", "-A", "jobs:app", "--allow-commands")
+        with running(tmp_path / "home", "worker", "worker", *arguments) as worker:
+            task = cli.json("submit", "double", "--payload", "4", "--wait")
+            assert (task["result"], task["worker"]) == (8, "worker-1")
+            assert cli.ok("run", "echo $((6 * 7))") == "42\n"
+            assert [shown["worker"] for shown in cli.json("workers")["workers"]] == ["worker-1"]
+            assert worker.stop() == 0
+        assert cli.json("workers")["workers"] == []
+    assert list((tmp_path / "home").glob("*.db*")) == []
+
+
+def test_a_worker_runs_commands_only_if_told(tmp_path):
+    """S1-07: shell commands are an opt-in of each worker."""
+    with (
+        running(tmp_path, "server", "server", *ANYWHERE, "--store", "memory:") as process,
+        running(tmp_path, "worker", "worker", "--api-url", process.url()),
+    ):
+        cli = Cli(process.url())
+        command = cli.json("submit", "--command", "touch it-ran")["id"]
+        cli.ok("submit", "echo", "--wait")
+        assert cli.json("tasks", "get", command)["state"] == "ready"
+    assert not (tmp_path / "it-ran").exists()
+
+
+def test_an_application_that_cannot_be_loaded_is_told(tmp_path):
+    with running(tmp_path, "server", "server", *ANYWHERE, "--store", "memory:") as process:
+        arguments = ("--api-url", process.url(), "-A", "no_such_module:app")
+        with running(tmp_path, "worker", "worker", *arguments) as worker:
+            assert worker.popen.wait() == 2
+            assert "there is no module 'no_such_module'" in worker.printed()
 
 
 def test_killed_it_leaves_nothing_that_a_restart_cannot_read(tmp_path):

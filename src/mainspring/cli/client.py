@@ -27,6 +27,8 @@ class Server:
 
     def __init__(self, api_url: str, token: str = "") -> None:
         url = _checked(api_url)
+        if not (token.isascii() and token.isprintable()):
+            raise InvalidInput("--token", "has characters that no HTTP header may carry", "printable ASCII")
         self.api_url = api_url
         self.answered_s: float | None = None  # when it answered last, by the loop's clock
         self._http = httpx.AsyncClient(

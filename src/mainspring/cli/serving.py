@@ -9,8 +9,8 @@ import logging
 import os
 import signal
 import socket
+import traceback
 from collections.abc import Callable, Coroutine
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from mainspring.cli.exits import Exit
 from mainspring.cli.options import CONFIG, load_settings
 from mainspring.clock import SystemClock
 from mainspring.config import Settings
-from mainspring.errors import InvalidInput
+from mainspring.errors import InvalidInput, MainspringError
 from mainspring.sdk import Registry
 
 _log = logging.getLogger("mainspring.cli")
@@ -107,7 +107,14 @@ def _handlers(settings: Settings) -> Registry:
     from mainspring.worker.kinds import handlers_of
     from mainspring.worker.loading import load_app
 
-    app = load_app(settings.app) if settings.app else None
+    try:
+        app = load_app(settings.app) if settings.app else None
+    except MainspringError:
+        raise
+    except Exception as error:  # whatever the user's module raises while it is imported
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        problem = f"cannot be loaded: {type(error).__name__}: {error} ({last.filename}:{last.lineno})"
+        raise InvalidInput("app", problem, "a module that can be imported") from error
     return handlers_of(app, Commands(SystemClock()) if settings.commands else None)
 
 
@@ -171,15 +178,14 @@ async def _serve(settings: Settings, role: str, handlers: Registry | None) -> in
 
 async def _work(settings: Settings) -> int:
     from mainspring.worker import Worker, WorkerSettings
+    from mainspring.worker.sources import HttpSource
     from mainspring.worker.supervisor import ProcessEngine
 
     stop, clock = Stop(), SystemClock()
-    source = import_module("mainspring.worker.http").HttpSource(settings.api_url, settings.token, clock)
-    engine = ProcessEngine(settings.app, clock, commands=settings.commands, log_level=settings.log_level)
     node = f"{socket.gethostname()}-{os.getpid()}"
     works = Worker(
-        source,
-        engine,
+        source := HttpSource(settings.api_url, settings.token),
+        ProcessEngine(settings.app, clock, commands=settings.commands, log_level=settings.log_level),
         clock,
         WorkerSettings(
             worker=settings.worker_id or node,
@@ -191,6 +197,9 @@ async def _work(settings: Settings) -> int:
         ),
     )
     stop.on_first, stop.on_second = works.drain, works.halt
-    async with source:
+    click.echo(f"mainspring worker {works.info().worker} works for {settings.api_url}")
+    try:
         await works.run()
+    finally:
+        await source.close()
     return Exit.OK

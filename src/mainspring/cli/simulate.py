@@ -1,7 +1,5 @@
 """`mainspring simulate`: the simulation of the testing room, from the command line."""
 
-from importlib import import_module
-
 import click
 
 
@@ -14,6 +12,6 @@ def simulate(seeds: int, seed: int | None, planted: bool) -> int:
 
     A seed that breaks one is printed; `--seed` replays it identically.
     """
-    simulation = import_module("mainspring.testing.simulation")
-    code: int = simulation.run_cli(seeds=seeds, seed=seed, planted=planted)
-    return code
+    from mainspring.testing.simulation import run_cli
+
+    return run_cli(seeds=seeds, seed=seed, planted=planted)
