@@ -17,7 +17,8 @@ JSON = b"Content-Type: application/json\r\n"
 @asynccontextmanager
 async def served(n):
     """The port of a server for this node."""
-    listening = socket.create_server(("127.0.0.1", 0))
+    listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listening.bind(("127.0.0.1", 0))
     config = uvicorn.Config(
         n.app, lifespan="off", log_config=None, access_log=False, timeout_graceful_shutdown=5
     )
