@@ -1,5 +1,6 @@
-"""A node's doors in process: the real app over the real Scheduler and the memory store."""
+"""A node's doors in process: the real app over the real Scheduler, and over each store that there is."""
 
+import functools
 import itertools
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -10,7 +11,7 @@ import pytest
 from mainspring.api import ApiOptions, create_app
 from mainspring.clock import SystemClock
 from mainspring.scheduler import Scheduler, SchedulerSettings
-from mainspring.stores.memory import MemoryStore
+from mainspring.stores import open_store
 from mainspring.telemetry import Metrics
 
 BASE = "http://127.0.0.1:8080"
@@ -52,9 +53,9 @@ class Node:
 
 
 @asynccontextmanager
-async def running_node(**options: object) -> AsyncIterator[Node]:
+async def running_node(url: str, **options: object) -> AsyncIterator[Node]:
     clock = SystemClock()
-    store = MemoryStore(clock)
+    store = open_store(url, clock)
     await store.open()
     metrics = Metrics()
     scheduler = Scheduler(store, clock, SchedulerSettings(), sink=metrics)
@@ -68,7 +69,8 @@ async def running_node(**options: object) -> AsyncIterator[Node]:
         await store.close()
 
 
-@pytest.fixture
-def node():
+@pytest.fixture(params=["memory", "sqlite"])
+def node(request, tmp_path):
     """`async with node() as n`: a running node; options of `ApiOptions` may be given."""
-    return running_node
+    url = "memory:" if request.param == "memory" else f"sqlite:///{tmp_path}/scheduler.db"
+    return functools.partial(running_node, url)
