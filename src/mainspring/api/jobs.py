@@ -5,7 +5,7 @@ from mainspring.api.dialects import s4
 from mainspring.api.door import Door, idempotency
 from mainspring.api.http import NO_STORE, Answer, Call, json_answer
 from mainspring.api.leasing import claimed
-from mainspring.api.submitting import REPLAYED
+from mainspring.api.submitting import REPLAYED, still_there
 from mainspring.api.tasks import task_id
 from mainspring.core.model import State, Task
 from mainspring.errors import Forbidden, LeaseLost, WrongState
@@ -30,7 +30,7 @@ async def submit(door: Door, call: Call) -> Answer:
     if isinstance(stored, Accepted):
         view = s4.render_new_job(task, stored.states[0], stored.created_at_us)
         return json_answer(view, 201, (b"location", f"/jobs/{view.id}".encode()))
-    view = s4.render_job(stored.tasks[0])
+    view = s4.render_job(still_there(stored)[0])
     return json_answer(view, 201, (b"location", f"/jobs/{view.id}".encode()), REPLAYED)
 
 

@@ -43,10 +43,10 @@ async def submit_one(door: Door, call: Call) -> Answer:
     if isinstance(stored, Refused):
         raise refusal(stored)
     kept = door.replies.find(key) if key else None
-    return _replayed(kept or task_answer(_still_there(stored)[0], 201))
+    return _replayed(kept or task_answer(still_there(stored)[0], 201))
 
 
-def _still_there(stored: Existing) -> Sequence[Task]:
+def still_there(stored: Existing) -> Sequence[Task]:
     """A key is remembered longer than a task may live; a repeat must not pass for a new submit."""
     if not stored.tasks:
         raise Gone("the tasks made under this idempotency key have been deleted")
@@ -112,7 +112,7 @@ def _depend_on_existing(tasks: list[NewTask], existing: Mapping[int, Task]) -> N
 
 
 def _batch_again(batch: Batch, stored: Existing) -> BatchView:
-    tasks = _still_there(stored)
+    tasks = still_there(stored)
     if len(tasks) == len(batch.order):
         tasks = [tasks[row] for row in batch.order]
     return BatchView([task_view(task) for task in tasks], [])
