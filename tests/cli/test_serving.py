@@ -1,5 +1,6 @@
 """`mainspring standalone` and `server`: how they start, refuse, drain and stop."""
 
+import contextlib
 import json
 import signal
 
@@ -111,3 +112,28 @@ def test_killed_it_leaves_nothing_that_a_restart_cannot_read(tmp_path):
     first.kill()
     with running(tmp_path, "second", "server", *ANYWHERE, "--db", "killed.db") as process:
         assert Cli(process.url()).json("tasks", "get", task)["state"] == "scheduled"
+
+
+def test_six_terminals(tmp_path):
+    """S4-12, S4-13, S4-14: two schedulers on one file, two workers at each; all four work at the same time.
+
+    Each task waits for the other three, so fewer workers than four would never end them.
+    """
+    meet = 'touch "met-$MAINSPRING_TASK"; while [ $(ls met-* | wc -l) -lt 4 ]; do sleep 0.05; done'
+    with contextlib.ExitStack() as terminals:
+        urls = []
+        for name in ("one", "two"):
+            arguments = (*ANYWHERE, "--db", "scheduler.db")
+            urls.append(terminals.enter_context(running(tmp_path, name, "server", *arguments)).url())
+        for number in range(4):
+            arguments = ("--api-url", urls[number // 2], "--worker-id", f"worker-{number + 1}")
+            arguments += ("--concurrency", "1", "--allow-commands")
+            terminals.enter_context(running(tmp_path, f"worker-{number + 1}", "worker", *arguments))
+        one, two = map(Cli, urls)
+        (tmp_path / "meet.json").write_text(
+            json.dumps([{"command": meet, "timeout": "60s", "max_retries": 0}] * 4)
+        )
+        tasks = one.json("submit", "--file", str(tmp_path / "meet.json"), "--wait")["tasks"]
+        workers = [worker["worker"] for worker in two.json("workers")["workers"]]
+    assert {task["state"] for task in tasks} == {"succeeded"}
+    assert sorted(task["worker"] for task in tasks) == workers == [f"worker-{n}" for n in range(1, 5)]
