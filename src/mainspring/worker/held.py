@@ -98,7 +98,8 @@ class HeldLeases:
                 await self.renew()
             except (MainspringError, TimeoutError) as error:
                 _log.warning("heartbeat failed: %s", error or "no answer")
-                await backoff.wait(self._until_lapse_s())
+                # Never longer than the rhythm: a claim may be granted meanwhile.
+                await backoff.wait(min(self._until_lapse_s(), renew_interval_s(self.lease_s)))
                 wait_s = 0.0
             else:
                 backoff.reset()
@@ -118,7 +119,7 @@ class HeldLeases:
             return
         self._engine.look()
         runs, asked_s = self.runs(), self._clock.monotonic()
-        held = [Held(run.lease.task, run.lease.token, run.phase is not Phase.QUEUED) for run in runs]
+        held = [Held(run.lease.task, run.lease.token, run.phase >= Phase.STARTED) for run in runs]
         renewal = Renewal(self._incarnation, self.claim_seq, held, int(self.lease_s * SECOND_US))
         async with asyncio.timeout(min(renew_interval_s(self.lease_s), self._until_lapse_s())):
             answers = await self._source.renew(renewal)
@@ -142,6 +143,8 @@ class HeldLeases:
             return
         run.renewed_s = max(run.renewed_s, asked_s)
         if answer is Answer.CANCEL:
+            if run.phase is Phase.CLAIMED:
+                run.reason = Reason.CANCEL  # the engine does not know it yet, and never will
             self._engine.stop(run, Reason.CANCEL)
 
     def _lose_lapsed(self) -> None:
@@ -151,5 +154,7 @@ class HeldLeases:
                 self.lose(run)
 
     def _until_lapse_s(self) -> float:
-        renewed_s = min((run.renewed_s for run in self._runs.values()), default=inf)
-        return max(0.01, renewed_s + self.lease_s - self._clock.monotonic())
+        """How long until the first run would have to be stopped. One that has ended does not count: its report
+        may wait longer than its lease, and must not hurry the heartbeat of all others."""
+        standing = (run.renewed_s for run in self._runs.values() if run.phase is not Phase.ENDED)
+        return max(0.01, min(standing, default=inf) + self.lease_s - self._clock.monotonic())
