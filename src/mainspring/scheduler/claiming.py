@@ -121,7 +121,7 @@ class Claiming:
         """A task submitted in this flight can be claimed in it: put its lane on the board already.
         If the submit is refused, the claim finds the lane empty and takes it off again."""
         lanes = {
-            task.lane
+            task.lane: None
             for group in groups
             for task in group.tasks
             if not (task.delay_us or task.run_at_us or task.depends_on)

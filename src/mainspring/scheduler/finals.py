@@ -18,7 +18,7 @@ class Finals:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._waiting: dict[str, set[asyncio.Future[None]]] = defaultdict(set)
+        self._waiting: dict[str, dict[asyncio.Future[None], None]] = defaultdict(dict)
         self._stale = asyncio.Event()
 
     @property
@@ -28,7 +28,7 @@ class Finals:
     async def wait(self, task: str, timeout_s: float) -> Task:
         """The record as soon as it is final, else as it is after `timeout_s`. Raises `NotFound`."""
         ended = asyncio.get_running_loop().create_future()
-        self._waiting[task].add(ended)
+        self._waiting[task][ended] = None
         try:
             record = await self._read(task)
             if not record.state.is_final and timeout_s > 0.0:
@@ -36,7 +36,7 @@ class Finals:
                 record = await self._read(task)
             return record
         finally:
-            self._waiting[task].discard(ended)
+            del self._waiting[task][ended]
             if not self._waiting[task]:
                 del self._waiting[task]
 

@@ -40,7 +40,7 @@ class Slots:
         self._look_again = look_again
         self._monotonic = monotonic
         self._idle: list[asyncio.Future[None]] = []
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[asyncio.Task[None], None] = {}  # in their order, so that a run replays
         self._closed = False
         # A new slot would inherit the context of whoever wakes it, which may be the one left dirty.
         self._clean = copy_context()
@@ -52,8 +52,8 @@ class Slots:
             return
         loop, clean = asyncio.get_running_loop(), self._clean.copy()
         task = loop.create_task(self._serve(), name="mainspring-slot", context=clean)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._tasks[task] = None
+        task.add_done_callback(self._tasks.pop)
 
     async def close(self) -> None:
         self._closed = True

@@ -26,19 +26,19 @@ class Sweep(Generic[L]):
     def __init__(self, overdue: Callable[[L, float], None], monotonic: Callable[[], float]) -> None:
         self._overdue = overdue
         self._monotonic = monotonic
-        self._watched: set[L] = set()
+        self._watched: dict[L, None] = {}  # in their order, so that a run replays
         self._timer: asyncio.TimerHandle | None = None
         self._rings_s = inf
 
     def watch(self, run: L) -> None:
         """Watch a run, or notice that its `due_s` has moved nearer."""
         run.watched = True
-        self._watched.add(run)
+        self._watched[run] = None
         if run.due_s < self._rings_s:
             self._set(run.due_s)
 
     def forget(self, run: L) -> None:
-        self._watched.discard(run)
+        self._watched.pop(run, None)
 
     def close(self) -> None:
         self._watched.clear()

@@ -20,6 +20,7 @@ from mainspring.ports import Append, ClaimRequest, Clock, TaskSource, WorkerInfo
 from mainspring.worker.backoff import Backoff
 from mainspring.worker.held import HeldLeases
 from mainspring.worker.outbox import Outbox
+from mainspring.worker.outcomes import interrupted
 from mainspring.worker.runs import Engine, Phase, Reason, Run
 
 AHEAD_US = 50_000
@@ -55,7 +56,7 @@ class Worker:
         self.held = HeldLeases(source, engine, clock, self.incarnation)
         self._outbox = Outbox(source, self.held, clock)
         self._backoff = Backoff(clock)
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[asyncio.Task[None], None] = {}  # in their order, so that a run replays
         self._claiming: asyncio.Task[None] | None = None
         self._asking = False
         self._asked_seq = 0
@@ -137,13 +138,13 @@ class Worker:
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
+        self._tasks[task] = None
         task.add_done_callback(self._gone)
         return task
 
     def _gone(self, task: asyncio.Task[None]) -> None:
         """A worker whose parts fail must not look alive: its `run` raises what they raised."""
-        self._tasks.discard(task)
+        del self._tasks[task]
         if not task.cancelled() and (error := task.exception()) is not None:
             self.failed(error)
 
@@ -228,7 +229,8 @@ class Worker:
             runs = self.held.take(leases, asked_s)
             if runs and needs_renewal_before_start(asked_s, self._clock.monotonic(), self.held.lease_s):
                 runs = await self._confirm(runs)
-            self._start(runs)
+            self._start([run for run in runs if run.reason is None])
+            self._refuse([run for run in runs if run.reason is not None])
         except NotAllowed:
             if not self.held.claim_seq:
                 raise  # never let in: a person has to see to it
@@ -261,6 +263,13 @@ class Worker:
         self._engine.start(runs)
         if self._draining:
             self._stop_all(Phase.QUEUED)
+
+    def _refuse(self, runs: Sequence[Run]) -> None:
+        """Tasks that were cancelled before their run could begin."""
+        for run in runs:
+            assert run.reason is not None
+            run.phase, run.report = Phase.ENDED, interrupted(run.lease, run.reason, 0)
+        self._outbox.add(runs)
 
     async def _return_waiting(self) -> None:
         """Hand back what was claimed ahead but does not get its turn: tasks turned out longer than those

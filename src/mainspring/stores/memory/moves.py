@@ -25,7 +25,7 @@ class Call:
         self.mint = clock.mint
         self.finished: list[str] = []
         self._gained: dict[int, None] = {}
-        self._freed: set[str] = set()
+        self._freed: dict[str, None] = {}
         self._children_left = CHILDREN_RELEASED_AT_ONCE
 
     # --- the door -------------------------------------------------------------------------------
@@ -175,7 +175,7 @@ class Call:
         for name in names(lane):
             usage = self.tables.usage[name]
             usage.running -= 1
-            self._freed.add(name)
+            self._freed[name] = None
             if usage.running == 0 and usage.arrival_us <= self.now_us:
                 del self.tables.usage[name]
 
@@ -183,7 +183,7 @@ class Call:
         """What names under a limit have in use, those included that this call freed."""
         if not self.tables.rules:
             return {}
-        return self._usage({**dict.fromkeys(self.tables.usage), **dict.fromkeys(self._freed)})
+        return self._usage({**dict.fromkeys(self.tables.usage), **self._freed})
 
     def _usage(self, wanted: Iterable[str]) -> dict[str, LimitState]:
         found = {}
