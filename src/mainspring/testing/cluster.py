@@ -7,19 +7,21 @@ Each can crash, be frozen, be stopped in good order, and start again as a new pr
 """
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Sequence
 
 import msgspec
 
 from mainspring.core.model import SECOND_US
 from mainspring.election.store import StoreElector
+from mainspring.errors import StoreError
 from mainspring.ports import Retention, TaskSource
 from mainspring.scheduler import Scheduler, SchedulerSettings
 from mainspring.services import Campaigner, Promoter, Pruner, Reaper, Resolver, ServiceLoop
 from mainspring.testing.handlers import Stage, registry
 from mainspring.testing.loop import OUTSIDE, Host, VirtualLoop
 from mainspring.testing.network import Network, RemoteSource
-from mainspring.testing.record import Record
+from mainspring.testing.record import Phase, Record
 from mainspring.testing.storeline import StoreLine
 from mainspring.testing.watched import WatchedStore
 from mainspring.testing.weather import Weather
@@ -101,11 +103,16 @@ class Server:
         self.stopping = False
         self.host = host = world.new_host(self.name)
         host.clock.offset_us = self.offset_us
+        host.run(self._assemble)
+        host.on_kill.append(lambda: world.start_later(self.start))
+        host.spawn(self._run())
+
+    def _assemble(self) -> None:
+        world, host = self._world, self.host
         neighbours = world.lines if self._shape.hints else []
         line = StoreLine(world.store, host, world.loop, world.weather, neighbours)
         world.lines.append(line)
         host.on_kill.append(lambda: world.lines.remove(line))
-        host.on_kill.append(lambda: world.start_later(self.start))
         self._elector = StoreElector(line, host.clock, self.name)
         settings = SchedulerSettings(node_id=self.name, lease_s=self._shape.lease_s)
         self.scheduler = Scheduler(line, host.clock, settings, self._elector)
@@ -118,7 +125,6 @@ class Server:
         )
         self._loops = [ServiceLoop(service, host.clock) for service in services]
         self.scheduler.on_hint = self._wake_services
-        host.spawn(self._run())
 
     async def _run(self) -> None:
         await self.scheduler.start()
@@ -146,7 +152,8 @@ class Server:
             await self.worker.drained()
         for loop in self._loops:
             await loop.stop()
-        await self._elector.resign()
+        with contextlib.suppress(StoreError):
+            await self._elector.resign()
         await self.scheduler.close()
         host.kill()
 
@@ -181,23 +188,24 @@ class WorkerNode:
         host = world.new_host(self.name) if inside is None else inside.host
         host.clock.offset_us = self.offset_us if inside is None else inside.offset_us
         self.host = host
+        host.on_kill.append(lambda: world.record.add(Phase(world.loop.now_s, "gone", self.name)))
         if inside is None:
             host.on_kill.append(lambda: world.start_later(self.start))
+        self.worker = worker = host.run(self._assemble)
+        self._over = world.loop.create_future()
+        host.spawn(self._run(worker, self._over, host))
+
+    def _assemble(self) -> Worker:
+        world, host = self._world, self.host
+        network = None if self.lives_inside else world.network
         source = RemoteSource(
-            host,
-            lambda: self.worker.incarnation,
-            self._servers,
-            world.network if inside is None else None,
-            world.loop,
-            world.record,
+            self.name, host, lambda: self.worker.incarnation, self._servers, network, world.loop, world.record
         )
         engine = InProcessEngine(registry(world.stage, self, host), host.clock, grace_s=GRACE_S)
         settings = WorkerSettings(
             worker=self.name, node=host.name, slots=self._shape.slots, wait_s=2.0, drain_grace_s=1.5
         )
-        self.worker = Worker(source, engine, host.clock, settings)
-        self._over = world.loop.create_future()
-        host.spawn(self._run(self.worker, self._over, host))
+        return Worker(source, engine, host.clock, settings)
 
     async def _run(self, worker: Worker, over: asyncio.Future[None], host: Host) -> None:
         try:
@@ -208,11 +216,12 @@ class WorkerNode:
             if self._inside is None:
                 host.kill()
             elif not self._inside.stopping:
-                self._world.start_later(self._start_inside)
+                self._world.start_later(lambda: self._start_inside(host))
 
-    def _start_inside(self) -> None:
-        """Again in the same server, unless that died or stops: then its next life starts its worker."""
-        if self._inside is not None and self._inside.host is self.host and not self._inside.stopping:
+    def _start_inside(self, host: Host) -> None:
+        """Again in the same process, unless that died or stops: the server's next life starts its worker."""
+        inside = self._inside
+        if inside is not None and inside.host is host and host.alive and not inside.stopping:
             self.start()
 
     @property

@@ -10,12 +10,13 @@ from collections import deque
 from collections.abc import Callable, Coroutine
 from contextvars import Context, ContextVar
 from heapq import heappop, heappush
-from typing import Any, TypeVarTuple
+from typing import Any, TypeVar, TypeVarTuple
 
 from mainspring.clock import VirtualClock
 
 TURNS_AT_ONE_INSTANT = 200_000
 Args = TypeVarTuple("Args")
+T = TypeVar("T")
 
 
 class Stuck(Exception):
@@ -57,6 +58,10 @@ class Host:
     def spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         """Start a task of this host."""
         return self._loop.create_task(work, context=self.context())
+
+    def run(self, work: Callable[[], T]) -> T:
+        """Call `work` as this host: what it starts is this host's."""
+        return self.context().run(work)
 
     def freeze(self) -> None:
         self.frozen = True
@@ -120,7 +125,8 @@ class VirtualLoop(asyncio.BaseEventLoop):
     def call_soon_threadsafe(
         self, callback: Callable[[*Args], object], *args: *Args, context: Context | None = None
     ) -> asyncio.Handle:
-        raise Stuck("a thread has no place in a simulation")
+        """There is one thread; the interpreter calls this for asynchronous generators it lets go of."""
+        return self.call_soon(callback, *args, context=context)
 
     def call_at(
         self, when: float, callback: Callable[[*Args], object], *args: *Args, context: Context | None = None

@@ -156,6 +156,7 @@ class RemoteSource:
 
     def __init__(
         self,
+        name: str,
         host: Host,
         incarnation: Callable[[], str],
         servers: Callable[[], Sequence[Served]],
@@ -163,6 +164,7 @@ class RemoteSource:
         loop: VirtualLoop,
         record: Record,
     ) -> None:
+        self._name = name
         self._host = host
         self._incarnation = incarnation
         self._servers = servers
@@ -173,7 +175,7 @@ class RemoteSource:
 
     async def _call(self, verb: str, message: Any, timeout_s: float = TIMEOUT_S) -> Any:
         number = len(self._record.events)
-        self._record.add(Asked(self._loop.now_s, number, self._host.name, self._incarnation(), verb, message))
+        self._record.add(Asked(self._loop.now_s, number, self._name, self._incarnation(), verb, message))
         try:
             answer = await self._send(verb, message, timeout_s)
         except BaseException as error:
@@ -186,9 +188,9 @@ class RemoteSource:
     async def _send(self, verb: str, message: Any, timeout_s: float) -> Any:
         servers = self._servers()
         server = servers[self._turn % len(servers)]
-        if self._network is None:
-            return await getattr(server.source, verb)(message)
         work = _work(server, verb, message)
+        if self._network is None:
+            return await work()
         try:
             return await self._network.call(self._host, server.host, work, timeout_s, verb)
         except Unreachable:

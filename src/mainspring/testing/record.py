@@ -8,6 +8,7 @@ from hashlib import sha256
 from typing import Any, NamedTuple
 
 from mainspring.core.lifecycle import Cause
+from mainspring.core.limits import LimitRule
 from mainspring.core.model import Lane, State, Task
 
 
@@ -60,14 +61,16 @@ class Answered(NamedTuple):
 
 
 class Restored(NamedTuple):
-    """The store lost what was written since `taken_s`; these are its tasks now, and the parents that each
-    still waits for."""
+    """The store lost what was written since `taken_s`; these are its tasks now, the parents that each still
+    waits for, and the controls."""
 
     at_s: float
     taken_s: float
     tasks: tuple[Task, ...]
     holders: dict[str, tuple[str, int]]
     open_parents: dict[str, tuple[str, ...]]
+    paused: tuple[str, ...]
+    rules: dict[str, LimitRule]
 
 
 class Recounted(NamedTuple):
@@ -128,7 +131,8 @@ class Fault(NamedTuple):
 
 
 class Phase(NamedTuple):
-    """`storm`, then `calm`, then `end`. `detail` tells what was left undone."""
+    """The course of the seed: `storm`, `calm`, `closing`, `end`; `detail` tells what was left undone. And
+    that of a host, which `detail` names: it `woke`, or is `gone`."""
 
     at_s: float
     name: str

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from mainspring.core.model import SECOND_US
 from mainspring.testing.cluster import Server, WorkerNode, World
 from mainspring.testing.loop import Host
+from mainspring.testing.record import Phase
 from mainspring.testing.weather import BLOWS
 
 HOUR_US = 3600 * SECOND_US
@@ -102,6 +103,10 @@ class Storm:
         host.freeze()
         await asyncio.sleep(duration_s)
         host.thaw()
+        self._world.record.add(Phase(self._world.loop.now_s, "woke", host.name))
+        for node in self._workers:
+            if node.lives_inside and node.host is host:
+                self._world.record.add(Phase(self._world.loop.now_s, "woke", node.name))
 
     # --- between them ---------------------------------------------------------------------------
 

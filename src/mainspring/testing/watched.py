@@ -90,6 +90,8 @@ class WatchedStore(MemoryStore):
                 tuple(view(row) for row in tables.rows.values()),
                 {row.id: (row.incarnation, row.claim_seq) for row in tables.rows.values()},
                 {child: tuple(parents) for child, parents in waits.items()},
+                tuple(tables.paused),
+                dict(tables.rules),
             )
         )
 
@@ -140,7 +142,7 @@ class WatchedStore(MemoryStore):
         return tuple(
             task
             for task, earlier in before.items()
-            if task not in written and _fingerprint(rows.get(task)) != earlier
+            if earlier is not None and task not in written and _fingerprint(rows.get(task)) != earlier
         )
 
     def _astray(self, renewals: Sequence[Renewal]) -> tuple[str, ...]:

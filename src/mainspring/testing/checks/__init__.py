@@ -1,0 +1,76 @@
+"""The promises, looked up in a seed's record.
+
+    record ─► model     what the tasks must look like, from the events alone
+          ├─► fencing   tokens, leases, claims: nobody but the holder is heard
+          ├─► lives     legal steps, counters, cancels, truthful outcomes, places in line
+          ├─► lines     times, order, limits, pauses, parents, unique rules, keys
+          ├─► workers   what workers may start, must stop, and must not drop
+          └─► ends      nothing lost, nothing stuck, books right, recovery in time
+
+Each violation names its promise as `docs/simulation.md` does; `explain` tells the task's story.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from mainspring.testing.checks import ends, fencing, lines, lives, workers
+from mainspring.testing.checks.check import Check, Violation
+from mainspring.testing.checks.explain import explain
+from mainspring.testing.checks.model import Model
+from mainspring.testing.record import Event, Record
+
+__all__ = ["Violation", "audit", "explain"]
+
+CHECKS: tuple[type[Check], ...] = (
+    fencing.Tokens,
+    fencing.Fences,
+    fencing.Outcomes,
+    fencing.Claims,
+    lives.Steps,
+    lives.Counters,
+    lives.Cancels,
+    lives.Truth,
+    lives.Places,
+    lines.Times,
+    lines.Order,
+    lines.Limits,
+    lines.Parents,
+    lines.Rules,
+    workers.Holders,
+    ends.Promises,
+    ends.Endings,
+    ends.Recovery,
+    ends.Books,
+)
+
+
+def audit(record: Record, stuck: str = "") -> list[Violation]:
+    """Every violation in the record, in the order in which it can be seen."""
+    model, found = Model(), list[Violation]()
+    checks = [kind(model, found) for kind in CHECKS]
+    watchers: dict[type[Event], list[Callable[[Any], None]]] = {}
+    for event in record.events:
+        kind = type(event)
+        if kind not in watchers:
+            watchers[kind] = _watchers(checks, kind.__name__.lower())
+        for watch in watchers[kind]:
+            watch(event)
+        if found and found[0].promise == "legal-step":
+            break  # the model cannot follow a record that breaks the table
+        model.apply(event)
+    else:
+        for check in checks:
+            check.at_end()
+    if stuck:
+        found.append(Violation("time-goes-on", "", stuck, record.events[-1].at_s))
+    return found
+
+
+def _watchers(checks: list[Check], name: str) -> list[Callable[[Any], None]]:
+    """The checks that look at this kind of event."""
+    method = f"on_{name}"
+    return [
+        getattr(check, method)
+        for check in checks
+        if getattr(type(check), method) is not getattr(Check, method)
+    ]

@@ -1,0 +1,63 @@
+"""The story of a violation: what happened to its task, line by line."""
+
+from mainspring.testing.checks.check import Violation
+from mainspring.testing.record import Asked, Called, Event, Fault, Ran, Record, Step, Told
+
+LINES_MOST = 60
+
+
+def explain(record: Record, violation: Violation) -> str:
+    """The violation, and all that the record says of its task; without one, what happened just before."""
+    head = f"{violation.promise}: {violation.what} (at {violation.at_s:.3f} s)"
+    if violation.task:
+        head += f"\n  task {violation.task}"
+        story: list[Event] = [event for event in record.events if _concerns(event, violation.task)]
+    else:
+        story = [
+            event for event in record.events if event.at_s <= violation.at_s and isinstance(event, Fault)
+        ]
+    shown = story if len(story) <= LINES_MOST else story[-LINES_MOST:]
+    left_out = [f"  ... {len(story) - len(shown)} earlier lines"] if len(shown) < len(story) else []
+    return "\n".join([head, *left_out, *(f"  {_line(event, violation.task)}" for event in shown)])
+
+
+def _concerns(event: Event, task: str) -> bool:
+    if isinstance(event, Step | Ran):
+        return event.task == task
+    if isinstance(event, Told):
+        return task in event.tasks
+    if isinstance(event, Fault):
+        return event.point.startswith(("worker", "server", "store.lost", "store.clock"))
+    if isinstance(event, Asked):
+        return event.verb == "settle" and any(report.task == task for report in event.message)
+    return isinstance(event, Called) and event.verb == "exchange" and task in _settled(event)
+
+
+def _settled(event: Called) -> list[str]:
+    return [line.task for line in event.args[0].settles]
+
+
+def _line(event: Event, task: str) -> str:
+    at = f"{event.at_s:10.4f}"
+    if isinstance(event, Step):
+        old = "-" if event.old is None else event.old.label
+        return (
+            f"{at}  {old} --{event.cause.name}--> {event.new.label}  token {event.token}"
+            f" attempt {event.attempt} retries {event.retries} losses {event.losses}"
+            f" by {event.incarnation[-8:] or '-'}"
+        )
+    if isinstance(event, Ran):
+        return f"{at}    {event.worker} ({event.incarnation[-8:]}) {event.what}, token {event.token}"
+    if isinstance(event, Told):
+        state = "" if event.state is None else f", {event.state.label}"
+        return f"{at}    client told: {event.wish}{state}"
+    if isinstance(event, Fault):
+        return f"{at}        * {event.point} {event.detail}"
+    if isinstance(event, Asked):
+        (report,) = [report for report in event.message if report.task == task]
+        return f"{at}    {event.worker} reports {report.outcome.name.lower()}, token {report.token}"
+    if isinstance(event, Called):
+        lines = [line for line in event.args[0].settles if line.task == task]
+        causes = ", ".join(f"{line.change.cause.name} token {line.token}" for line in lines)
+        return f"{at}    the store is told {causes}"
+    return f"{at}    {type(event).__name__}"
