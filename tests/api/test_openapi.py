@@ -1,5 +1,7 @@
 """The document: complete, valid, and true to what is answered (protocol check D-52)."""
 
+from pathlib import Path
+
 import jsonschema
 import pytest
 
@@ -119,3 +121,9 @@ async def test_real_answers_are_as_described(node, checked):
             answer = await n.http.request(method.upper(), url, **request)
             assert answer.status_code < 500, (method, path, answer.text)
             checked(api, method, path, answer)
+
+
+def test_the_reference_names_every_route():
+    text = (Path(__file__).parents[2] / "docs" / "http.md").read_text()
+    missing = [route.path for route in ROUTES if route.path.replace(":path", "") not in text]
+    assert missing == []

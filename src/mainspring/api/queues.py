@@ -4,6 +4,7 @@ import msgspec
 
 from mainspring.api.door import Door
 from mainspring.api.http import Answer, Call, json_answer
+from mainspring.api.tasks import no_body
 from mainspring.core.model import State
 from mainspring.errors import NotFound
 from mainspring.wire import fields
@@ -53,6 +54,7 @@ async def pause(door: Door, call: Call) -> Answer:
 
 async def resume(door: Door, call: Call) -> Answer:
     queue = fields.name(call.path["queue"], "queue")
+    await no_body(call)
     await door.scheduler.resume(queue)
     return json_answer(await _queue(door, queue))
 
