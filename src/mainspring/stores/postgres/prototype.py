@@ -11,10 +11,22 @@ from asyncpg.pool import Pool
 
 from mainspring.core.limits import LimitRule
 from mainspring.core.model import State, Task
+from mainspring.core.order import LaneHead, Share
 from mainspring.errors import StoreError, StoreFull, StoreTooNew, StoreUnavailable
-from mainspring.ports import Answer, Exchange, Exchanged, Features, Force, Moved, Refused, Renewal, Stats
+from mainspring.ports import (
+    Answer,
+    BoardView,
+    Exchange,
+    Exchanged,
+    Features,
+    Force,
+    Moved,
+    Refused,
+    Renewal,
+    Stats,
+)
 from mainspring.stores.postgres import claiming, forcing, resolving, settling, submitting
-from mainspring.stores.postgres.rows import task_of
+from mainspring.stores.postgres.rows import lane_of, task_of
 from mainspring.stores.postgres.statements import MIGRATION
 from mainspring.stores.postgres.transaction import Known, Replay, Transaction
 
@@ -73,7 +85,8 @@ class PostgresPrototype:
             ready, usage = await tx.ready(), await tx.usage()
             # Last, although shares come before tasks elsewhere: a tenant's row is shared by all nodes, and
             # is locked for the commit alone.
-            await tx.do_many("charge", sorted(batch.charges))
+            charges = sorted(batch.charges, key=lambda charge: charge.tenant)
+            await tx.do_many("charge", charges)
             return Exchanged(tx.now_us, submits, settles, claims, ready, usage)
 
         return await self._transact(work)
@@ -94,6 +107,22 @@ class PostgresPrototype:
 
     async def resolve(self, limit: int) -> Moved:
         return await self._transact(lambda tx: resolving.resolve(tx, limit))
+
+    async def board(self) -> BoardView:
+        async def work(tx: Transaction) -> BoardView:
+            return BoardView(
+                tx.now_us,
+                [LaneHead(row["id"], lane_of(row), row["seq"]) for row in await tx.rows("all_heads")],
+                {row["queue"]: row["by"] for row in await tx.rows("all_paused")},
+                dict(tx.rules),
+                await tx.usage(),
+                {
+                    row["tenant"]: Share(row["weight"], row["virtual_us"])
+                    for row in await tx.rows("all_shares")
+                },
+            )
+
+        return await self._transact(work)
 
     async def stats(self) -> Stats:
         async def work(tx: Transaction) -> Stats:
@@ -120,6 +149,12 @@ class PostgresPrototype:
         async def work(tx: Transaction) -> None:
             await tx.do("change_controls")
             await (tx.do("put_limit", name, msgspec.json.encode(rule)) if rule else tx.do("drop_limit", name))
+
+        await self._transact(work)
+
+    async def set_weight(self, tenant: str, weight: float) -> None:
+        async def work(tx: Transaction) -> None:
+            await tx.do("weigh", tenant, weight)
 
         await self._transact(work)
 

@@ -11,7 +11,7 @@ proves by the conformance suite that the port fits these engines, and is the see
                    limits.lua   pauses, slots and rates         reply.lua   the answer's shape
                    settle.lua, submit.lua, claim.lua            what an exchange is made of
                    exchange.lua, renew.lua, force.lua, promote.lua,
-                   resolve.lua, get.lua, stats.lua              one entry per verb
+                   resolve.lua, get.lua, stats.lua, board.lua   one entry per verb
 """
 
 from mainspring.stores.redis.prototype import RedisPrototype

@@ -16,10 +16,11 @@ from redis.exceptions import TimeoutError as TimedOut
 from mainspring.core.lifecycle import DOOMED_ERROR
 from mainspring.core.limits import LimitRule, LimitState
 from mainspring.core.model import State, Task
-from mainspring.core.order import LaneHead
+from mainspring.core.order import LaneHead, Share
 from mainspring.errors import StoreError, StoreFull, StoreUnavailable
 from mainspring.ports import (
     Answer,
+    BoardView,
     Claimed,
     Exchange,
     Exchanged,
@@ -32,6 +33,8 @@ from mainspring.ports import (
 )
 from mainspring.stores.redis.packing import End, Reply, Request, pack, pack_renewals
 from mainspring.stores.redis.scripts import SOURCES, keys, scripts
+
+_rule = msgspec.json.Decoder(LimitRule)
 
 
 class RedisPrototype:
@@ -73,7 +76,7 @@ class RedisPrototype:
             [Answer(answer) for answer in settles],
             [Claimed([reply.lease(number) for number in leases], empty) for leases, empty in claims],
             _heads(reply, ready),
-            {name: LimitState(running, arrival_us) for name, running, arrival_us in usage},
+            _usage(usage),
         )
 
     async def renew(self, renewals: Sequence[Renewal]) -> Sequence[Sequence[Answer]]:
@@ -97,6 +100,18 @@ class RedisPrototype:
         count, ready, finished = reply.answers
         return Moved(count, _heads(reply, ready), finished)
 
+    async def board(self) -> BoardView:
+        reply = await self._run("board")
+        ready, paused, rules, usage, shares = reply.answers
+        return BoardView(
+            reply.now_us,
+            _heads(reply, ready),
+            dict(paused),
+            {name: _rule.decode(text) for name, text in rules},
+            _usage(usage),
+            {tenant: Share(weight, virtual_us) for tenant, (weight, virtual_us) in shares},
+        )
+
     async def stats(self) -> Stats:
         reply = await self._run("stats")
         counts = {}
@@ -114,6 +129,9 @@ class RedisPrototype:
 
     async def set_limit(self, name: str, rule: LimitRule | None) -> None:
         await self._put("rules", name, None if rule is None else _packed_rule(rule))
+
+    async def set_weight(self, tenant: str, weight: float) -> None:
+        await self._run("weigh", pack((tenant, weight)))
 
     async def _put(self, table: str, field: str, value: str | bytes | None) -> None:
         client, key = self._opened(), self._keys[table]
@@ -144,9 +162,15 @@ def _heads(reply: Reply, ready: Sequence[tuple[int, int]]) -> list[LaneHead]:
     return [LaneHead(number, reply.lanes[number], seq) for number, seq in ready]
 
 
+def _usage(told: Sequence[tuple[str, int, float]]) -> dict[str, LimitState]:
+    return {name: LimitState(running, arrival_us) for name, running, arrival_us in told}
+
+
 def _packed_rule(rule: LimitRule) -> bytes:
     fields = (rule.max_running, rule.rate, rule.interval_us, rule.burst, rule.max_waiting)
-    return msgspec.msgpack.encode([False if field is None else field for field in fields])
+    return pack(
+        [*[False if field is None else field for field in fields], msgspec.json.encode(rule).decode()]
+    )
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from importlib.resources import files
 
 _FOLDER = files(__package__).joinpath("lua")
 _SHARED = ("keys", "clock", "record", "limits", "reply", "settle", "submit", "claim")
-_VERBS = ("exchange", "renew", "force", "promote", "resolve", "get", "stats")
+_VERBS = ("exchange", "renew", "force", "promote", "resolve", "get", "stats", "board", "weigh")
 
 
 def _read(name: str) -> str:

@@ -33,3 +33,7 @@ CROSS JOIN LATERAL (
 -- $1 tenant, $2 cost, $3 floor
 INSERT INTO mainspring.shares AS s (tenant, virtual_us) VALUES ($1, greatest(0, $3::double precision) + $2::double precision)
 ON CONFLICT (tenant) DO UPDATE SET virtual_us = greatest(s.virtual_us, $3) + $2 / s.weight
+
+-- name: weigh
+INSERT INTO mainspring.shares (tenant, weight) VALUES ($1, $2)
+ON CONFLICT (tenant) DO UPDATE SET weight = EXCLUDED.weight

@@ -44,3 +44,17 @@ WHERE id = $1
 SELECT l.queue, t.state, count(*) AS n
 FROM mainspring.tasks t JOIN mainspring.lanes l ON l.id = t.lane_id
 GROUP BY l.queue, t.state
+
+-- name: all_heads
+-- Looks at every lane ever used: the driver to come keeps the active ones apart.
+SELECT l.*, head.seq
+FROM mainspring.lanes l
+CROSS JOIN LATERAL (
+    SELECT seq FROM mainspring.tasks WHERE lane_id = l.id AND state = 3 ORDER BY seq LIMIT 1
+) AS head
+
+-- name: all_paused
+SELECT queue, by FROM mainspring.paused
+
+-- name: all_shares
+SELECT tenant, weight, virtual_us FROM mainspring.shares

@@ -28,8 +28,7 @@ end
 
 local settled, submitted, granted = settle_all(settles), submit_all(submits), claim_all(claims)
 for _, charge in ipairs(charges) do
-    local packed = redis.call('HGET', key.shares, charge[1])
-    local share = packed and cmsgpack.unpack(packed) or {1, 0}
+    local share = share_of(charge[1])
     share[2] = math.max(share[2], charge[3]) + charge[2] / share[1]
     redis.call('HSET', key.shares, charge[1], cmsgpack.pack(share))
 end

@@ -1,7 +1,7 @@
 -- Limits, as `core/limits.py` has them: slots, and rates by GCRA. Every name's running tasks are counted, so
 -- that a rule set later finds what ran before it.
 local UNLIMITED = 1073741824
-local MAX_RUNNING, RATE, INTERVAL_US, BURST, MAX_WAITING = 1, 2, 3, 4, 5
+local MAX_RUNNING, RATE, INTERVAL_US, BURST, MAX_WAITING, RULE_TEXT = 1, 2, 3, 4, 5, 6
 
 local has_rules = redis.call('HLEN', key.rules) > 0
 local rules, used, freed = {}, {}, {}
@@ -108,4 +108,10 @@ local function limited_usage()
         end
     end
     return found
+end
+
+-- A tenant's {weight, virtual time}.
+local function share_of(tenant)
+    local packed = redis.call('HGET', key.shares, tenant)
+    return packed and cmsgpack.unpack(packed) or {1, 0}
 end
