@@ -49,13 +49,15 @@ class Bench(ABC):
     """One store under test. A driver joins the suite by one subclass, listed in conftest.
 
     `verbs` are those it has: tests that need another are not collected for it. `can_lose_writes`: it can be
-    brought back to an earlier state; `loses_live_writes`: that happens while nodes go on using it.
+    brought back to an earlier state; `loses_live_writes`: that happens while nodes go on using it;
+    `several_nodes`: several stores, as of several nodes, can be open on the same data.
     """
 
     verbs = VERBS
     exact_time = True
     can_lose_writes = False
     loses_live_writes = False
+    several_nodes = False
     scale = 1.0
 
     def __init__(self, folder: Path) -> None:
@@ -74,6 +76,10 @@ class Bench(ABC):
     @abstractmethod
     def new_store(self) -> Store:
         """An unopened store, empty at the bench's first call."""
+
+    def new_node(self) -> Store:
+        """Another node's store on the same data, unopened. For benches that say `several_nodes`."""
+        raise AssertionError(f"{type(self).__name__} is for one node")
 
     async def __aenter__(self) -> "Bench":
         await self._store.open()
@@ -259,9 +265,13 @@ class SqliteBench(Bench):
     """The store reads wall time through the virtual clock that it is given."""
 
     can_lose_writes = True
+    several_nodes = True
 
     def new_store(self) -> Store:
         return open_store(f"sqlite:///{self.folder / 'store.db'}", self.clock, history=True)
+
+    def new_node(self) -> Store:
+        return self.new_store()
 
     async def mark(self) -> None:
         await self._store.close()

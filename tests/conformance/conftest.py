@@ -27,6 +27,7 @@ def pytest_configure(config: pytest.Config) -> None:
         "verbs(*names): the store's verbs that the test uses",
         "exact_time: the test needs a store whose clock stands still between calls",
         "loses_writes: the test needs a store that can be brought back to an earlier state",
+        "several_nodes: the test needs a store that several nodes can use at once",
         "loses_live_writes: it needs one that loses its last writes while nodes go on using it",
     ):
         config.addinivalue_line("markers", marker)
@@ -42,34 +43,37 @@ ABILITIES = {
     "exact_time": "exact_time",
     "loses_writes": "can_lose_writes",
     "loses_live_writes": "loses_live_writes",
+    "several_nodes": "several_nodes",
 }
 
 
-def able(bench: type[Bench], metafunc: pytest.Metafunc) -> bool:
-    """Whether the bench can do what the test's other marks ask for."""
-    marks = (mark.name for mark in metafunc.definition.iter_markers())
-    return all(getattr(bench, ABILITIES[name]) for name in marks if name in ABILITIES)
+def lacking(bench: type[Bench], definition: Any) -> list[str]:
+    """The verbs and abilities that the test's marks ask for and the bench does not have."""
+    marks = {mark.name for mark in definition.iter_markers()}
+    unable = {name for name in marks & ABILITIES.keys() if not getattr(bench, ABILITIES[name])}
+    return sorted(needed(definition) - bench.verbs | unable)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "new_bench" in metafunc.fixturenames:
         wanted = needed(metafunc.definition)
         assert wanted <= VERBS, f"no such verbs: {set(wanted - VERBS)}"
-        names = [name for name, bench in BENCHES.items() if wanted <= bench.verbs and able(bench, metafunc)]
+        wants = {name: lacking(bench, metafunc.definition) for name, bench in BENCHES.items()}
+        names = [name for name, missed in wants.items() if not missed]
         metafunc.parametrize("new_bench", names, indirect=True, scope="function")
-        for name in BENCHES.keys() - set(names):
-            lacking = sorted(wanted - BENCHES[name].verbs) or ["an ability of its bench"]
-            LEFT_OUT.setdefault(name, {})[metafunc.definition.nodeid] = ", ".join(lacking)
+        for name, missed in wants.items():
+            if missed:
+                LEFT_OUT.setdefault(name, {})[metafunc.definition.nodeid] = ", ".join(missed)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     for name, tests in sorted(LEFT_OUT.items()):
         terminalreporter.section(f"{name}: {len(tests)} tests of the suite left out, for want of")
         groups = Counter(
-            (test.rpartition("/")[2].partition("::")[0], lacking) for test, lacking in tests.items()
+            (test.rpartition("/")[2].partition("::")[0], missed) for test, missed in tests.items()
         )
-        for (file, lacking), count in sorted(groups.items()):
-            terminalreporter.line(f"{file} ({count}): {lacking}")
+        for (file, missed), count in sorted(groups.items()):
+            terminalreporter.line(f"{file} ({count}): {missed}")
 
 
 def pytest_sessionfinish() -> None:

@@ -13,7 +13,16 @@ from tests.servers import PostgresServer, RedisServer, ValkeyServer, running
 
 HOT_VERBS = frozenset({"submit", "claim", "settle", "renew", "get"})
 # What the suite sets its scenes with, and what settling leaves to be done.
-PROTOTYPE_VERBS = HOT_VERBS | {"force", "promote", "resolve", "stats", "set_limit", "set_queue"}
+PROTOTYPE_VERBS = HOT_VERBS | {
+    "force",
+    "promote",
+    "resolve",
+    "stats",
+    "board",
+    "set_limit",
+    "set_queue",
+    "set_weight",
+}
 
 MOVABLE_CLOCK = """
 CREATE TABLE mainspring.clock_offset (us bigint NOT NULL);
@@ -41,6 +50,7 @@ class PostgresBench(Bench):
 
     verbs = PROTOTYPE_VERBS
     exact_time = False
+    several_nodes = True
     made = 0
     free: ClassVar[list[str]] = []
 
@@ -56,6 +66,9 @@ class PostgresBench(Bench):
             PostgresBench.made += 1
             self.free.append(f"bench{self.made}")
         self._database = self.free.pop()
+        return self.new_node()
+
+    def new_node(self) -> Any:
         return PostgresPrototype(self._server.dsn(self._database))
 
     async def __aenter__(self) -> "PostgresBench":
@@ -90,6 +103,7 @@ class RedisBench(Bench):
 
     verbs = PROTOTYPE_VERBS
     exact_time = False
+    several_nodes = True
     server: type[RedisServer] = RedisServer
     made = 0
 
@@ -102,6 +116,9 @@ class RedisBench(Bench):
         RedisBench.made += 1
         self._namespace = f"bench{self.made}"
         self._offset = f"{{{self._namespace}}}:offset"
+        return self.new_node()
+
+    def new_node(self) -> Any:
         return RedisPrototype(self._url, self._namespace, OFFSET_CLOCK.replace("OFFSET", self._offset))
 
     async def advance(self, seconds: float) -> None:
