@@ -13,9 +13,7 @@ from mainspring.errors import InvalidInput
 from mainspring.verbs import Action, Charge, Force, Query
 from tests.conformance.bench import LANE
 
-pytestmark = pytest.mark.verbs(
-    "submit", "claim", "settle", "find", "stats", "get", "board", "force", "set_weight", "delete"
-)
+pytestmark = pytest.mark.verbs("submit", "claim", "settle", "get")
 MAIL = Lane("mail", "send", "acme", 5)
 
 
@@ -51,6 +49,7 @@ async def test_a_record_that_was_read_does_not_change(bench):
 # --- find --------------------------------------------------------------------------------------------
 
 
+@pytest.mark.verbs("find")
 async def test_newest_first(bench):
     """S0-19: in pages, each task once."""
     tasks = await bench.submit_many(7)
@@ -59,17 +58,20 @@ async def test_newest_first(bench):
     assert await found(bench, limit=7) == tasks[::-1]
 
 
+@pytest.mark.verbs("find")
 async def test_an_empty_store(bench):
     page = await bench.store.find(Query())
     assert (page.tasks, page.cursor) == ([], None)
 
 
+@pytest.mark.verbs("find")
 async def test_records_are_whole(bench):
     (task,) = await bench.submit_many(1, labels=b'{"a":"b"}')
     (record,) = (await bench.store.find(Query())).tasks
     assert record == await bench.get(task)
 
 
+@pytest.mark.verbs("find")
 async def test_filters_alone_and_together(bench):
     """S0-21: by state, queue, kind, tenant and label."""
     labels = [b'{"team":"a","env":"x"}', b'{"team":"b"}', None]
@@ -90,6 +92,7 @@ async def test_filters_alone_and_together(bench):
     assert await found(bench, label=("team", "none")) == []
 
 
+@pytest.mark.verbs("find", "force")
 async def test_every_set_of_states_is_found(bench):
     """Alone and together, final states too: stores have ways of their own to find these."""
     ended = {State.SUCCEEDED: Outcome.SUCCEEDED, State.FAILED: Outcome.FAILED, State.CANCELLED: None}
@@ -111,6 +114,7 @@ async def test_every_set_of_states_is_found(bench):
             assert await found(bench, states=frozenset(states), limit=1) == wanted
 
 
+@pytest.mark.verbs("find")
 async def test_a_label_matches_whole_and_exactly(bench):
     """Quotes, wildcards and other letters of query languages are just letters."""
     odd = b'{"a%b":"it\'s \\"x\\" _","100":"1"}'
@@ -121,6 +125,7 @@ async def test_a_label_matches_whole_and_exactly(bench):
     assert await found(bench, label=("a_b", 'it\'s "x" _')) == []
 
 
+@pytest.mark.verbs("find")
 async def test_odd_names_of_queues(bench):
     lane = Lane("o'queue\"; --", "k%", "t_", 5)
     (task,) = await bench.submit_many(1, lane)
@@ -128,6 +133,7 @@ async def test_odd_names_of_queues(bench):
     assert await found(bench, queue=lane.queue, kind=lane.kind, tenant=lane.tenant) == [task]
 
 
+@pytest.mark.verbs("find")
 async def test_paging_while_tasks_are_added(bench):
     """Each task that was there at the start is seen once; new ones do not shift the pages."""
     old = await bench.submit_many(10)
@@ -142,6 +148,7 @@ async def test_paging_while_tasks_are_added(bench):
     assert seen == old[::-1]
 
 
+@pytest.mark.verbs("find", "delete")
 async def test_paging_while_tasks_are_deleted(bench):
     tasks = await bench.submit_many(9)
     for lease in await bench.claim(9):
@@ -153,6 +160,7 @@ async def test_paging_while_tasks_are_deleted(bench):
     assert [task.id for task in rest.tasks] == tasks[4::-1]
 
 
+@pytest.mark.verbs("find")
 async def test_paging_while_tasks_change_state(bench):
     """A filter sees each task as it is when its page is read."""
     tasks = await bench.submit_many(6)
@@ -165,6 +173,7 @@ async def test_paging_while_tasks_change_state(bench):
 
 
 @pytest.mark.parametrize("cursor", ["nonsense", "", "-1", "1;2", "9" * 40, "é"])
+@pytest.mark.verbs("find")
 async def test_a_cursor_that_is_none_of_ours(bench, cursor):
     """Refused, or a page of nothing strange: never an error of the store's inside."""
     await bench.submit_many(1)
@@ -190,6 +199,7 @@ async def told(bench):
     return {place: count for place, count in (await bench.store.stats()).counts.items() if count}
 
 
+@pytest.mark.verbs("find", "stats", "force", "delete")
 async def test_counts_equal_a_recount(bench):
     """By queue and state, exact at every step of a life."""
     assert await told(bench) == {}
@@ -212,6 +222,7 @@ async def test_counts_equal_a_recount(bench):
 # --- board -------------------------------------------------------------------------------------------
 
 
+@pytest.mark.verbs("board")
 async def test_the_board_shows_lanes_with_ready_tasks(bench):
     """With the age of their heads, as of one moment."""
     high = LANE._replace(priority=9)
@@ -228,6 +239,7 @@ async def test_the_board_shows_lanes_with_ready_tasks(bench):
     assert board.now_us >= heads[high].seq - bench.us(1)
 
 
+@pytest.mark.verbs("board")
 async def test_the_board_follows_claims(bench):
     await bench.submit_many(1)
     lease = await bench.claim_one()
@@ -237,6 +249,7 @@ async def test_the_board_follows_claims(bench):
 
 
 @pytest.mark.verbs("set_limit", "set_queue")
+@pytest.mark.verbs("board")
 async def test_the_board_shows_what_holds_lanes_back(bench):
     rule = LimitRule(max_running=3, rate=5, per_s=2.0, burst=7, max_waiting=100)
     await bench.store.set_limit("queue:mail", rule)
@@ -255,6 +268,7 @@ async def test_the_board_shows_what_holds_lanes_back(bench):
 # --- shares ------------------------------------------------------------------------------------------
 
 
+@pytest.mark.verbs("board", "set_weight")
 async def test_charges_are_kept_by_weight(bench):
     """max(virtual, floor) + cost / weight, tenant by tenant."""
     await bench.store.set_weight("acme", 2.0)
@@ -265,12 +279,14 @@ async def test_charges_are_kept_by_weight(bench):
     assert (shares["other"].weight, shares["other"].virtual_us) == (1.0, 510.0)
 
 
+@pytest.mark.verbs("board")
 async def test_a_correction_may_be_negative(bench):
     await bench.exchange(charges=[Charge("acme", 100.0, 0.0)])
     await bench.exchange(charges=[Charge("acme", -40.0, 0.0)])
     assert (await bench.store.board()).shares["acme"].virtual_us == 60.0
 
 
+@pytest.mark.verbs("board")
 async def test_two_charges_of_one_tenant_in_a_batch(bench):
     await bench.exchange(charges=[Charge("acme", 1.0, 0.0), Charge("acme", 2.0, 0.0)])
     assert (await bench.store.board()).shares["acme"].virtual_us == 3.0
