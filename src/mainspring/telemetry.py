@@ -41,9 +41,6 @@ FAMILIES: Mapping[str, Family] = {
     "tasks_claimed": Family("Tasks leased to workers"),
     "tasks_settled": Family("Reports of finished runs, by outcome", ("outcome",)),
     "reports_refused": Family("Reports that came after the lease was lost, or a second time", ("answer",)),
-    "leases_lapsed": Family("Leases that ran out because their worker was gone"),
-    "tasks_promoted": Family("Scheduled tasks that became due"),
-    "tasks_pruned": Family("Final tasks forgotten after their retention"),
     "task_run_seconds": Family("How long runs took, by outcome", ("outcome",), _LONG_SECONDS),
     "commit_rows": Family("Rows that shared one durable commit", (), _ROWS),
     "store_call_seconds": Family("How long store calls took, by verb", ("verb",), _SECONDS),
@@ -154,7 +151,13 @@ def _cumulated(buckets: tuple[float, ...], counts: list[int]) -> list[tuple[str,
 
 # --- logs -------------------------------------------------------------------------------------------
 
-_PLAIN_ATTRIBUTES = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+# What every record has, and uvicorn's second copy of its message.
+_PLAIN_ATTRIBUTES = frozenset(vars(logging.makeLogRecord({}))) | {
+    "message",
+    "asctime",
+    "taskName",
+    "color_message",
+}
 
 
 def configure_logging(level: str, stream: TextIO | None = None, as_json: bool | None = None) -> None:
