@@ -20,7 +20,9 @@ def test_limits(cli, queue):
     assert "0 of 2 running, 5 per 60s" in cli.ok("queues", "list")
     assert cli.ok("queues", "limit", queue, "--remove") == f"queue:{queue}: no limit\n"
     assert cli.ok("queues", "limit", "key:*", "--max-running", "1") == "key:*: 0 of 1 running\n"
+    assert "key:*  0 of 1 running" in cli.ok("queues", "limits")
     cli.ok("queues", "limit", "key:*", "--remove")
+    assert cli.json("queues", "limits") == {"limits": []}
 
 
 def test_a_full_queue_refuses(cli, queue):

@@ -15,6 +15,10 @@ from tests.e2e.processes import until
 def test_a_task_and_its_result(cli):
     task = cli.json("submit", "double", "--payload", "21", "--wait")
     assert (task["state"], task["result"], task["kind"]) == ("succeeded", 42, "double")
+    first, *left = cli.ok("submit", "double", "--payload", "21", "--wait").splitlines()
+    assert first.startswith("1 task in ")
+    assert left == ["  42"]
+    assert cli.ok("submit", "--command", "echo a; echo b", "--wait").splitlines()[1:] == ["  a", "  b"]
 
 
 def test_every_digit_comes_back(cli):

@@ -4,6 +4,8 @@ import json
 
 import pytest
 
+from tests.e2e.processes import until
+
 ABSENT = "01890a5d-ac96-774b-bcce-b302099a8057"
 
 
@@ -108,14 +110,13 @@ def test_cancel_by_filter_needs_a_filter(cli, queue):
     task = later(cli, queue)
     assert "ids, or a filter, or --all" in cli.fails(2, "tasks", "cancel")
     assert "ids, or a filter, or --all" in cli.fails(2, "tasks", "cancel", task, "--queue", queue)
-    assert cli.ok("tasks", "cancel", "--queue", queue) == "1 tasks\n"
+    assert cli.ok("tasks", "cancel", "--queue", queue) == "1 task\n"
     assert state(cli, task) == "cancelled"
 
 
 def test_kill_cancels_a_running_task_at_once(cli, queue):
     task = cli.json("submit", "--command", "sleep 60", "--queue", queue)["id"]
-    while state(cli, task) != "running":
-        pass
+    until(lambda: state(cli, task) == "running")
     assert cli.json("tasks", "cancel", task, "--kill")["state"] == "cancelled"
 
 

@@ -21,6 +21,10 @@ class Queues(msgspec.Struct):
     queues: list[QueueView]
 
 
+class Limits(msgspec.Struct):
+    limits: list[LimitView]
+
+
 class Workers(msgspec.Struct):
     workers: list[WorkerView]
 
@@ -119,6 +123,19 @@ async def limit(server: Server, name: str, remove: bool, output: str, **rule: An
         show.echo_json(body)
     else:
         click.echo(f"{full}: {limit_text(decode(body, LimitView))}")
+
+
+@queues.command("limits")
+@OUTPUT
+@asks_server
+async def list_limits(server: Server, output: str) -> None:
+    """Every limit there is, on whatever name."""
+    body = await server.send("GET", "/limits")
+    if output == "json":
+        show.echo_json(body)
+        return
+    rows = [(show.text(limit.name), limit_text(limit)) for limit in decode(body, Limits).limits]
+    show.table(("NAME", "LIMIT"), rows)
 
 
 @click.command()

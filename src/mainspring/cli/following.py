@@ -123,12 +123,14 @@ class Summary:
     def show(self, seconds: float) -> None:
         by_state = ", ".join(f"{n} {show.coloured(state)}" for state, n in sorted(self.counts.items()))
         out = show.console()
-        out.print(f"{len(self.tasks)} tasks in {show.duration(seconds)}: {by_state}")
+        out.print(f"{show.count(len(self.tasks))} in {show.duration(seconds)}: {by_state}")
         ran = [(run_s(task), task) for task in self.tasks if task.started_at and task.finished_at]
         ran.sort(key=lambda entry: -entry[0])
         if len(ran) > 1:
             slowest = ", ".join(f"{label(task)} {show.duration(seconds)}" for seconds, task in ran[:3])
             out.print(f"slowest: {slowest}")
+        elif self.counts["succeeded"] and (left := show.output_of(self.tasks[0])):
+            out.print(show.indented(left))
         failures = [task for task in self.tasks if task.state == "failed"]
         for task in failures[:SHOWN]:
             error = show.text(show.error_line(task.error), 200)

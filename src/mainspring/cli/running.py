@@ -1,6 +1,7 @@
 """`mainspring run`: one command, somewhere, as if it ran here."""
 
 import asyncio
+import contextlib
 import sys
 from typing import Any
 
@@ -8,11 +9,13 @@ import click
 import msgspec
 
 from mainspring.cli import show
-from mainspring.cli.client import Server, decode, step
+from mainspring.cli.client import Server
 from mainspring.cli.exits import Exit
 from mainspring.cli.following import Follower
 from mainspring.cli.options import asks_server, encoded
 from mainspring.cli.submitting import task_document, task_fields
+from mainspring.clock import SystemClock
+from mainspring.errors import NotFound
 from mainspring.wire.views import TaskView
 
 
@@ -38,13 +41,16 @@ async def run(server: Server, command: tuple[str, ...], labels: tuple[str, ...],
     if fields["max_retries"] is None:
         fields["max_retries"] = 0
     shell = command[0] if len(command) == 1 else list(command)
-    document = task_document(fields, labels, command=shell)
-    task = decode(await server.send("POST", "/tasks", encoded(document)), TaskView)
+    # Named here, so that it can be cancelled even if the answer to the submit has not come yet.
+    identity = SystemClock().new_id()
+    document = task_document(fields, labels, command=shell, id=identity)
     ended: list[TaskView] = []
     try:
-        await Follower(server, ended.append).follow([task.id])
+        await server.send("POST", "/tasks", encoded(document))
+        await Follower(server, ended.append).follow([identity])
     except asyncio.CancelledError:
-        await server.send("POST", f"/tasks/{step(task.id)}/cancel")
+        with contextlib.suppress(NotFound):
+            await server.send("POST", f"/tasks/{identity}/cancel")
         raise
     return _show_end(ended[0])
 

@@ -1,5 +1,6 @@
 """Tables for people, JSON for programs. Without a terminal there are no colours and no cut-off text."""
 
+import contextlib
 import shlex
 import sys
 from collections.abc import Sequence
@@ -36,6 +37,10 @@ def echo_json(document: bytes) -> None:
     if sys.stdout.isatty():
         document = msgspec.json.format(document, indent=2)
     click.echo(document)
+
+
+def count(tasks: int) -> str:
+    return f"{tasks} task" if tasks == 1 else f"{tasks} tasks"
 
 
 def coloured(state: str) -> str:
@@ -168,7 +173,7 @@ def task(task: TaskView) -> None:
         console().print(indented(details))
 
 
-class _Failure(msgspec.Struct):
+class _Left(msgspec.Struct):
     traceback: str = ""
     stdout: str = ""
     stderr: str = ""
@@ -177,19 +182,20 @@ class _Failure(msgspec.Struct):
 def failure_text(task: TaskView) -> str:
     """What a failed run left for its reader: a traceback, or a command's output."""
     try:
-        left = msgspec.json.decode(task.error, type=_Failure | None)
+        left = msgspec.json.decode(task.error, type=_Left | None)
     except msgspec.MsgspecError:
         return ""
     return "" if left is None else left.traceback + left.stdout + left.stderr
 
 
 def output_of(task: TaskView) -> str:
-    """What a command that succeeded wrote to its standard output."""
-    try:
-        left = msgspec.json.decode(task.result, type=_Failure | None)
-    except msgspec.MsgspecError:
-        return ""
-    return "" if left is None else left.stdout
+    """What a run that succeeded left for its reader: a command's output, or the result as JSON."""
+    result = bytes(task.result)
+    if task.kind == "command":
+        with contextlib.suppress(msgspec.MsgspecError):
+            left = msgspec.json.decode(result, type=_Left)
+            return left.stdout + left.stderr
+    return "" if result == b"null" else result.decode("utf-8", "replace")
 
 
 def indented(block: str) -> str:

@@ -177,7 +177,7 @@ async def _all(server: Server, path: str, wanted: Mapping[str, Any], every: bool
     if output == "json":
         show.echo_json(reply)
     else:
-        click.echo(f"{decode(reply, dict[str, int])['count']} tasks")
+        click.echo(show.count(decode(reply, dict[str, int])["count"]))
     return Exit.OK
 
 
