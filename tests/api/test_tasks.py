@@ -182,6 +182,8 @@ async def test_one_of_two_writers_wins(node):
         ("nonsense", 412),
         ("{tag} nonsense", 412),
         ('"99999999999999999999999999"', 412),
+        ('"9999999999999999999"', 412),
+        ('"999999999999999999"', 412),
     ],
 )
 async def test_if_match(node, match, status):

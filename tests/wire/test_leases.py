@@ -67,6 +67,7 @@ def test_answers_and_workers_come_back():
     [
         ({"kinds": []}, "kinds"),
         ({"kinds": ["a b"]}, "kinds[0]"),
+        ({"kinds": ["a"] * 1001}, "kinds"),
         ({"slots": 0}, "slots"),
         ({"slots": 1001}, "slots"),
         ({"wait": -1}, "wait"),
@@ -89,6 +90,8 @@ def test_claims_refused(fields, field):
         ({"outcome": "done"}, "reports[0].outcome"),
         ({"outcome": "failed", "delay": -1}, "reports[0].delay"),
         ({"outcome": "failed", "token": "1"}, "reports[0].token"),
+        ({"outcome": "failed", "token": 1 << 63}, "reports[0].token"),
+        ({"outcome": "failed", "token": -1}, "reports[0].token"),
         ({"outcome": "failed", "eror": {}}, "reports[0].eror"),
     ],
 )

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mainspring.errors import InvalidInput
+from mainspring.errors import InvalidInput, TooLarge
 from mainspring.wire.batches import BATCH
 from mainspring.wire.strict import parse_json
 from mainspring.wire.tasks import TASK
@@ -45,6 +45,11 @@ from mainspring.wire.tasks import TASK
 def test_refused(text, problem):
     with pytest.raises(InvalidInput, match=problem):
         parse_json(text)
+
+
+def test_millions_of_values_are_refused_before_they_are_made():
+    with pytest.raises(TooLarge, match="too many values"):
+        parse_json(b"[" + b"[]," * 1_000_000 + b"[]]")
 
 
 @pytest.mark.parametrize(

@@ -49,7 +49,7 @@ async def asked_version(call: Call, scheduler: Scheduler, task: str) -> int | No
     versions = {
         int(number)
         for weak, tag in tags(text)
-        if not weak and (number := tag.partition(".")[0]).isdecimal() and len(number) < 20
+        if not weak and (number := tag.partition(".")[0]).isdecimal() and len(number) < 19
     }
     if len(versions) == 1:
         return versions.pop()

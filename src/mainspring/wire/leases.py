@@ -10,6 +10,7 @@ Durations are seconds.
 """
 
 from collections.abc import Iterable, Sequence
+from typing import Annotated
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -28,6 +29,9 @@ ANSWERS = {answer: answer.name.lower() for answer in Answer}
 _ANSWERS_READ = {name: answer for answer, name in ANSWERS.items()}
 _LONGEST_S = 100 * 365 * 86400.0
 
+Token = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]
+Names = Annotated[list[str], msgspec.Meta(max_length=1000)]
+
 
 class ClaimIn(msgspec.Struct, forbid_unknown_fields=True):
     """Up to `slots` tasks of these kinds. Waits up to `wait` seconds for the first one.
@@ -38,8 +42,8 @@ class ClaimIn(msgspec.Struct, forbid_unknown_fields=True):
     worker: str
     incarnation: str
     claim_seq: int
-    kinds: list[str]
-    queues: list[str] = []
+    kinds: Names
+    queues: Names = []
     slots: int = 1
     wait: float = 0.0
 
@@ -79,7 +83,7 @@ class ClaimOut(msgspec.Struct):
 
 class HeldIn(msgspec.Struct, forbid_unknown_fields=True):
     task: str
-    token: int
+    token: Token
     started: bool = True
 
 
@@ -95,7 +99,7 @@ class ReportIn(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     """How one run ended. `delay` is a chosen retry or snooze, `duration` the run's, in seconds."""
 
     task: str
-    token: int
+    token: Token
     outcome: str
     result: msgspec.Raw | UnsetType = UNSET
     error: msgspec.Raw | UnsetType = UNSET
@@ -111,7 +115,7 @@ class SettleIn(msgspec.Struct, forbid_unknown_fields=True):
 
 class AppendLine(msgspec.Struct, forbid_unknown_fields=True):
     task: str
-    token: int
+    token: Token
     checkpoint: msgspec.Raw | UnsetType = UNSET
     progress: msgspec.Raw | UnsetType = UNSET
 
@@ -128,8 +132,8 @@ class WorkerIn(msgspec.Struct, forbid_unknown_fields=True):
     """A worker's word about itself; the name is in the path."""
 
     incarnation: str
-    kinds: list[str]
-    queues: list[str] = []
+    kinds: Names
+    queues: Names = []
     slots: int = 1
     running: int = 0
     draining: bool = False
@@ -253,7 +257,12 @@ def read_renewal(body: bytes, bounds: Bounds = BOUNDS) -> Renewal:
     given = RENEW.read(body)
     _check_lines(given.held, "held", bounds)
     held = [Held(line.task, line.token, line.started) for line in given.held]
-    return Renewal(given.incarnation, given.claim_seq, held, 0)
+    return Renewal(
+        fields.key(given.incarnation, "incarnation"),
+        fields.whole(given.claim_seq, "claim_seq", 0, 1 << 53),
+        held,
+        0,
+    )
 
 
 def write_renewal(renewal: Renewal) -> bytes:

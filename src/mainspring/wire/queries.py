@@ -69,24 +69,25 @@ def read_query(parameters: Mapping[str, str], bounds: Bounds = BOUNDS) -> Query:
 
 def page_token(query: Query, cursor: str) -> str:
     """Opaque to callers: where to go on, and for which filter that holds."""
-    text = f"{_mark(query):08x}{cursor}"
+    text = f"{_mark(query, cursor):08x}{cursor}"
     return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
 
 
 def _cursor(token: str, query: Query) -> str:
     try:
         text = base64.b64decode(token + "=" * (-len(token) % 4), b"-_", validate=True).decode()
-        if int(text[:8], 16) == _mark(query):
+        if int(text[:8], 16) == _mark(query, text[8:]):
             return text[8:]
     except (binascii.Error, ValueError):
         pass
     raise InvalidInput("page_token", "not a token of this list", TOKEN_ACCEPTED)
 
 
-def _mark(query: Query) -> int:
-    """Tells one filter from another: a token used with a different one would skip tasks silently."""
+def _mark(query: Query, cursor: str) -> int:
+    """Tells one filter from another: a token used with a different one would skip tasks silently. The
+    cursor counts too, so that a damaged token is found here and not by the store."""
     states = sorted(query.states)
-    return crc32(repr((states, query.queue, query.kind, query.tenant, query.label)).encode())
+    return crc32(repr((states, query.queue, query.kind, query.tenant, query.label, cursor)).encode())
 
 
 def _states(names: Sequence[str]) -> frozenset[State]:

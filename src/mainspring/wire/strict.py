@@ -18,6 +18,8 @@ from mainspring.wire.bounds import BOUNDS
 T = TypeVar("T")
 
 WHOLE = "body"
+VALUES = 2_000_000  # 32 MiB of `[],[],...` would become a gigabyte of empty lists
+LARGE = 1024 * 1024
 INTEGER_DIGITS = 308  # longer ones are beyond a double: every other language would read infinity
 _STRINGS = re.compile(rb'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
 _NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
@@ -27,9 +29,11 @@ _SQUARE = bytes.maketrans(b"{}", b"[]")
 def parse_json(body: bytes, depth: int = BOUNDS.depth) -> Any:
     """The value of a JSON text that means the same everywhere.
 
-    Raises `InvalidInput` for bad UTF-8, syntax errors, NaN and Infinity, numbers beyond a double's range,
-    duplicate keys, lone surrogates, and nesting deeper than `depth`.
+    Raises `TooLarge` for millions of values, and `InvalidInput` for bad UTF-8, syntax errors, NaN and
+    Infinity, numbers beyond a double, duplicate keys, lone surrogates, and nesting deeper than `depth`.
     """
+    if len(body) > LARGE and body.count(b",") + body.count(b"[") + body.count(b"{") > VALUES:
+        raise TooLarge(WHOLE, "has too many values", f"about {VALUES} values")
     if _is_deeper(body, depth):
         raise InvalidInput(WHOLE, f"nested deeper than {depth} levels", f"at most {depth} levels")
     try:

@@ -15,6 +15,7 @@ from mainspring.core.model import SECOND_US, NewTask, State, Task, decode_policy
 from mainspring.errors import InvalidInput
 from mainspring.wire import fields
 from mainspring.wire.bounds import BOUNDS, Bounds
+from mainspring.wire.leases import Token
 from mainspring.wire.strict import Shape
 from mainspring.wire.tasks import ACCEPTED, Duration, NewId, RetryIn, TaskIn, new_task
 
@@ -63,7 +64,7 @@ class CompletionIn(msgspec.Struct):
     status: str | None = None
     result: msgspec.Raw | UnsetType = UNSET
     error: Any = None
-    token: int | None = None
+    token: Token | None = None
     worker_id: str | None = None
 
 
