@@ -38,6 +38,7 @@ def test_every_state_is_documented():
 
 
 def test_every_setting_is_documented_as_it_is():
+    """S4-25, S4-26, S4-28: flags, variables and defaults are those of the table."""
     flags = {
         name: option
         for command in (standalone, server, worker)

@@ -4,6 +4,7 @@ import os
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -23,10 +24,14 @@ def nowhere():
 
 
 def test_version(nowhere):
+    """S4-10: one command, installed with the package."""
+    installed = Path(sys.executable).with_name("mainspring")
+    assert subprocess.check_output([installed, "version"], text=True) == f"mainspring {__version__}\n"
     assert nowhere.ok("version") == f"mainspring {__version__}\n"
 
 
 def test_every_command_has_help(nowhere):
+    """S4-24: standalone, server and worker among them."""
     overview = nowhere.ok("--help")
     for section in COMMANDS.values():
         for name, (_, what) in section.items():

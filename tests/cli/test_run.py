@@ -24,6 +24,22 @@ def test_output_and_exit_code_are_the_commands(cli, command, code, stdout, stder
     assert (result.exit_code, result.stdout, result.stderr) == (code, stdout, stderr)
 
 
+QUOTED = r"""python3 -c "fib=lambda n: n if n<=1 else fib(n-1)+fib(n-2); print(f\"fib(15)={fib(15)}\")" """
+
+
+@pytest.mark.parametrize(
+    ("command", "stdout"),
+    [
+        ('python3 -c "print(sum(range(1000)))"', "499500\n"),
+        (QUOTED, "fib(15)=610\n"),
+        ("dd if=/dev/zero of=zeros bs=1024 count=4 2>/dev/null && wc -c < zeros && rm zeros", "4096\n"),
+    ],
+)
+def test_quotes_and_operators_reach_the_shell_as_they_are(cli, command, stdout):
+    """S1-39, S1-41, S1-42: any shell command, quotes within quotes included."""
+    assert cli.ok("run", command) == stdout
+
+
 def test_long_output_is_cut_and_that_is_told(cli):
     result = cli("run", "seq 1 100000")
     assert result.exit_code == 0

@@ -40,7 +40,7 @@ def test_a_file_of_settings(tmp_path):
 
 
 def test_two_servers_share_one_file(tmp_path):
-    """S4-14: what one takes the other runs, and both show."""
+    """S4-14, S1-34: what one takes the other runs, and both show."""
     arguments = (*ANYWHERE, "--db", "shared.db")
     with (
         running(tmp_path, "one", "server", *arguments) as one,
@@ -86,7 +86,7 @@ def test_a_worker_needs_only_http(tmp_path):
 
 
 def test_a_worker_runs_commands_only_if_told(tmp_path):
-    """S1-07: shell commands are an opt-in of each worker."""
+    """S1-07, S4-27: shell commands are an opt-in of each worker; a name is not asked for."""
     with (
         running(tmp_path, "server", "server", *ANYWHERE, "--store", "memory:") as process,
         running(tmp_path, "worker", "worker", "--api-url", process.url()),
