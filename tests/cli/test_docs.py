@@ -4,6 +4,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
+
 from mainspring.api.routes import ROUTES
 from mainspring.cli.exits import Exit
 from mainspring.cli.serving import server, standalone, worker
@@ -65,6 +67,13 @@ def test_exit_codes_are_documented():
 def test_paths_that_probes_use_are_documented():
     for path, _ in rows("operations.md", "path"):
         assert path.strip("`") in {route.path for route in ROUTES}
+
+
+def test_metrics_worth_an_alert_exist(cli):
+    named = set(re.findall(r"`(mainspring_\w+)", (DOCS / "operations.md").read_text()))
+    metrics = httpx.get(f"{cli.url}/metrics").text
+    assert len(named) >= 5
+    assert {name for name in named if f"# TYPE {name} gauge" not in metrics} == set()
 
 
 def test_links_between_the_documents_lead_somewhere():

@@ -86,6 +86,18 @@ def test_what_is_no_mainspring_server_is_exit_code_3():
             serving.join()
 
 
+def test_a_reader_that_has_seen_enough(cli, write):
+    """`mainspring tasks list | head -1` ends without a complaint."""
+    cli.ok("submit", "--file", write("many.json", [{"delay": 3600}] * 2_000))
+    command = f"{sys.executable} -m mainspring tasks list --limit 2000 | head -1"
+    piped = subprocess.run(
+        ["bash", "-c", command], env={**os.environ, **cli.environment}, capture_output=True, text=True
+    )
+    assert piped.stdout.startswith("ID ")
+    assert "Traceback" not in piped.stderr
+    assert "Exception" not in piped.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [

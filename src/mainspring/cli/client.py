@@ -74,7 +74,7 @@ class Server:
                 params={name: value for name, value in (query or {}).items() if value is not None},
                 headers=sent,
             )
-        except httpx.TransportError as error:
+        except httpx.RequestError as error:
             reason = str(error) or type(error).__name__
             raise Unreachable(f"no server answers at {self.api_url}: {reason}") from None
         self.answered_s = asyncio.get_running_loop().time()
