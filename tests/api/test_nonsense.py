@@ -7,8 +7,8 @@ import pytest
 from mainspring.api.routes import ROUTES
 
 VALUES = [
-    None, 0, 1, -1, 5, 2**53 + 1, 2**63, 10**300, 1.5, 1e308, True, False, "", "x", "ready", "10s", "\0", "\U0001f600",
-    "2040-01-01T00:00:00Z", "a" * 300, "*", "queue:q", [], {}, [1], ["a"], {"a": "b"}, {"a": 1},
+    None, 0, 1, -1, 5, 2**53 + 1, 2**63, 10**300, 1.5, 1e308, True, False, "", "x", "ready", "10s", "\0",
+    "\U0001f600", "2040-01-01T00:00:00Z", "a" * 300, "*", "queue:q", [], {}, [1], ["a"], {"a": "b"}, {"a": 1},
 ]  # fmt: skip
 TAGS = ['"1"', "*", 'W/"2"', "x", '"9999999999999999999"', '""', '"a" "b"']
 NAMES = sorted({name for route in ROUTES if route.takes for name in route.takes.__struct_fields__} - {"wait"})
