@@ -106,8 +106,9 @@ class Claimed(msgspec.Struct):
 class Settlement(msgspec.Struct, gc=False):
     """The end of one lease. The store writes `change`, or `if_cancelled` when the row's cancellation
     was requested. A task that becomes ready again takes a new place in line (`LaneHead.seq`), unless
-    the cause is one of `lifecycle.KEEPS_PLACE`. `only_if_lapsed` is the reaper's: nothing is written if
-    the lease was renewed, and the answer is `LOST`."""
+    the cause is one of `lifecycle.KEEPS_PLACE`. `lane_id` is the lease's; 0 says that the node found nobody
+    to hold it: such a line is never written, only told from a repeat. `only_if_lapsed` is the reaper's:
+    nothing is written if the lease was renewed, and the answer is `LOST`."""
 
     task: str
     token: int

@@ -1,6 +1,7 @@
 """The one service that every door calls. It holds no state that a crash could lose."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
 from contextlib import aclosing
 from typing import Any, NoReturn
@@ -155,9 +156,13 @@ class Scheduler:
 
     def _release(self, leases: Sequence[Lease]) -> None:
         """Hand back leases whose claimer has left. If this fails too, they lapse."""
-        task = asyncio.get_running_loop().create_task(self._settling.release(leases))
+        task = asyncio.get_running_loop().create_task(self._try_release(leases))
         self._background.add(task)
         task.add_done_callback(self._background.discard)
+
+    async def _try_release(self, leases: Sequence[Lease]) -> None:
+        with contextlib.suppress(MainspringError):
+            await self._settling.release(leases)
 
     # --- reading --------------------------------------------------------------------------------
 

@@ -116,8 +116,9 @@ class Settling:
         if report.result is not None and len(report.result) > self._result_bytes:
             report = _too_large(report, self._result_bytes)
         if lease is None:
-            # The store says that nobody holds this token, and tokens never come back: the change cannot
-            # be written. The line is sent all the same, so that a repeat can be told from a loss.
+            # The store says that nobody holds this token. The line is sent all the same, so that a repeat
+            # can be told from a loss; without a lane it is never written, not even if the store lost its
+            # last writes meanwhile and the row is held again.
             return Settlement(report.task, report.token, 0, digest(report), _NOT_HELD, _NOT_HELD)
         change, if_cancelled = settle(report, lease, unit)
         return Settlement(report.task, report.token, lease.lane_id, digest(report), change, if_cancelled)

@@ -15,7 +15,7 @@ def settle(call: Call, line: Settlement) -> Answer:
     row = call.tables.rows.get(line.task)
     if row is None:
         return Answer.LOST
-    if row.state is not State.RUNNING or row.token != line.token:
+    if row.state is not State.RUNNING or row.token != line.token or not line.lane_id:
         repeated = row.settled_token == line.token and row.settled_digest == line.digest
         return Answer.ALREADY if repeated else Answer.LOST
     if line.only_if_lapsed and not _lapsed(call, row):

@@ -135,7 +135,7 @@ def _settle_one(tx: Transaction, line: Settlement) -> Answer:
     row = rows_by_id(tx.db, (line.task,)).get(line.task)
     if row is None:
         return Answer.LOST
-    if row.state is not State.RUNNING or row.token != line.token:
+    if row.state is not State.RUNNING or row.token != line.token or not line.lane_id:
         repeated = row.settled_token == line.token and row.settled_digest == line.digest
         return Answer.ALREADY if repeated else Answer.LOST
     if line.only_if_lapsed and row.end_us > tx.now_us:
