@@ -182,7 +182,9 @@ class VirtualLoop(asyncio.BaseEventLoop):
         """An error that nobody caught is kept for the checks. What dead hosts leave undone is no error."""
         error = context.get("exception")
         if error is not None and not self._ended:
-            self.crashes.append(f"{context['message']}: {error!r}")
+            task = context.get("future") or context.get("task")
+            where = getattr(task, "get_coro", lambda: None)()
+            self.crashes.append(f"{context['message']}: {error!r} in {getattr(where, '__qualname__', '?')}")
 
     def end(self) -> None:
         """Nothing runs any more. Coroutines still on their way are closed, their last words unheard."""

@@ -43,6 +43,7 @@ class Network:
         crossing = _Crossing(self._loop, self._weather, source, target, work, what)
         timer = self._loop.call_later(timeout_s, crossing.give_up, "timed out", context=OUTSIDE)
         crossing.send()
+        source.on_kill.append(crossing.lose_caller)
         try:
             return await crossing.reply
         except asyncio.CancelledError:
@@ -50,6 +51,7 @@ class Network:
             raise
         finally:
             timer.cancel()
+            source.on_kill.remove(crossing.lose_caller)
 
 
 class _Crossing:
@@ -91,6 +93,11 @@ class _Crossing:
     def hang_up(self) -> None:
         self._later(self._weather.delay_s("net.slow"), self._disconnect)
 
+    def lose_caller(self) -> None:
+        """The caller died. Mostly its machine still closes the connection; sometimes nobody does."""
+        if self._weather.random.random() < 0.7:
+            self.hang_up()
+
     def _later(self, delay_s: float, callback: Callable[..., object], *args: Any) -> None:
         self._loop.call_later(delay_s, callback, *args, context=OUTSIDE)
 
@@ -121,10 +128,10 @@ class _Crossing:
     def _answered(self, task: asyncio.Task[Any]) -> None:
         if self._reset in self._target.on_kill:
             self._target.on_kill.remove(self._reset)
-        if task.cancelled() or self._is_cut():
+        if task.cancelled():
             return
         error = task.exception()
-        if self.reply.done() or self._weather.strikes("net.reply_lost", self._what):
+        if self.reply.done() or self._is_cut() or self._weather.strikes("net.reply_lost", self._what):
             return
         delay_s = self._weather.delay_s("net.slow", self._what)
         if error is None:

@@ -134,9 +134,9 @@ class Storm:
     async def _store_lost_writes(self, point: str) -> None:
         """The store's machine fails, and comes back with what it had flushed up to a second before."""
         world, weather = self._world, self._world.weather
-        snapshot, taken_s = world.store.snapshot(), world.loop.now_s
+        snapshot, taken_s, lost = world.store.snapshot(), world.loop.now_s, world.store.times_lost
         await asyncio.sleep(0.05 + 0.95 * self._dice.random())
-        if weather.store_is_down:
+        if weather.store_is_down or world.store.times_lost != lost:
             return
         weather.blow(point, f"since {taken_s:.3f} s")
         weather.store_is_down = True

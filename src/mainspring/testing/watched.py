@@ -5,9 +5,10 @@ from collections import Counter
 from collections.abc import Coroutine, Sequence
 from typing import Any
 
+from mainspring.core.dag import Effect, effect
 from mainspring.core.lifecycle import Cause
 from mainspring.core.limits import LimitRule, names
-from mainspring.core.model import State, Task
+from mainspring.core.model import OnParentFailure, State, Task, decode_policy
 from mainspring.ports import (
     Answer,
     Append,
@@ -67,6 +68,7 @@ class WatchedStore(MemoryStore):
         self._loop = loop
         self._record = record
         self._number = 0
+        self.times_lost = 0
 
     def _call(self) -> WatchedCall:
         plain = super()._call()
@@ -77,6 +79,7 @@ class WatchedStore(MemoryStore):
     def lose_writes(self, snapshot: Tables, taken_s: float) -> None:
         """Go back to the snapshot, as after a crash of a store that flushes late."""
         self.restore(snapshot)
+        self.times_lost += 1
         tables = self._tables
         waits: dict[str, list[str]] = {}
         for parent, children in tables.dependents.items():
@@ -110,10 +113,8 @@ class WatchedStore(MemoryStore):
         if row.state is not State.BLOCKED:
             return False
         waits = [parent for parent in row.depends_on if self._tables.dependents[parent].get(row.id)]
-        return bool(waits) and any(
-            rows[parent].state in (State.FAILED, State.CANCELLED) or self._is_held(rows[parent])
-            for parent in waits
-        )
+        rule = decode_policy(row.policy).on_parent_failure
+        return any(self._is_held(rows[parent]) or _holds(rows[parent], rule) for parent in waits)
 
     # --- the writing verbs ----------------------------------------------------------------------
 
@@ -228,6 +229,10 @@ def finish(work: Coroutine[Any, Any, Any]) -> Any:
     except StopIteration as done:
         return done.value
     raise AssertionError("a verb of the memory store waited for something")
+
+
+def _holds(parent: Row, rule: OnParentFailure) -> bool:
+    return parent.state.is_final and effect(parent.state, rule) is Effect.HOLD
 
 
 def _fingerprint(row: Row | None) -> object:

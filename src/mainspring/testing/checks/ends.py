@@ -5,11 +5,11 @@ from typing import Any
 from mainspring.core.lifecycle import Cause
 from mainspring.core.model import FINAL, OnParentFailure, State
 from mainspring.testing.checks.check import Check
+from mainspring.testing.checks.lines import CALM_COUNTS_AFTER_S
 from mainspring.testing.checks.model import Life
 from mainspring.testing.record import Answered, Asked, Phase, Recounted, Step, Told
 
 RECOVERED_WITHIN_US = 1_000_000
-CALM_COUNTS_AFTER_S = 3.0
 
 
 class Promises(Check):
@@ -71,7 +71,7 @@ class Recovery(Check):
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
-        self._gone_s: dict[str, float] = {}
+        self._gone: set[str] = set()
         self._owners: dict[str, str] = {}
 
     def on_asked(self, event: Asked) -> None:
@@ -79,7 +79,7 @@ class Recovery(Check):
 
     def on_phase(self, event: Phase) -> None:
         if event.name == "gone":
-            self._gone_s[event.detail] = event.at_s
+            self._gone.update(who for who, worker in self._owners.items() if worker == event.detail)
 
     def on_step(self, event: Step) -> None:
         calm_s = self.model.calm_s
@@ -94,16 +94,17 @@ class Recovery(Check):
         if late_us > RECOVERED_WITHIN_US:
             what = f"its lease lapsed {late_us / 1e6:.3f} s before anybody noticed"
             self.say("recovered-in-time", event.task, what, event.at_s)
-        owner = self._owners.get(life.incarnation, "")
-        gone_s = self._gone_s.get(owner, -1.0)
-        if life.entered_s > calm_s and not life.entered_s <= gone_s <= event.at_s:
+        if life.entered_s > calm_s and life.incarnation not in self._gone:
+            owner = self._owners[life.incarnation]
             self.say("living-keep-leases", event.task, f"lost by {owner}, which lives", event.at_s)
 
 
 class Books(Check):
     """Counters and indexes agree with the rows, terms rise, and everything stops when told to."""
 
-    _term = ("", 0)
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self._terms: dict[int, str] = {}
 
     def on_recounted(self, event: Recounted) -> None:
         for difference in event.differences:
@@ -113,11 +114,11 @@ class Books(Check):
         if event.verb != "take_term":
             return
         term = event.answer
-        holder, number = self._term
-        if term.number < number or (term.number == number and term.holder != holder):
-            what = f"term {term.number} of {term.holder} follows {number} of {holder}"
-            self.say("terms-rise", "", what, event.at_s)
-        self._term = term.holder, term.number
+        if self._terms.get(term.number, term.holder) != term.holder:
+            self.say("terms-rise", "", f"term {term.number} has two holders", event.at_s)
+        elif term.number not in self._terms and term.number < max(self._terms, default=0):
+            self.say("terms-rise", "", f"term {term.number} is new, and not the highest", event.at_s)
+        self._terms[term.number] = term.holder
 
     def on_phase(self, event: Phase) -> None:
         if event.name == "closing" and event.detail:

@@ -10,6 +10,8 @@ from mainspring.testing.record import Answered, Restored, Step
 
 DUE_WITHIN_US = int(1.3 * SECOND_US)
 CLAIMED_WITHIN_S = 20.0
+# A call that was under way when the storm ended may still time out, and be repeated.
+CALM_COUNTS_AFTER_S = 5.0
 
 
 class Times(Check):
@@ -33,7 +35,7 @@ class Times(Check):
         calm_s = self.model.calm_s
         if calm_s is None:
             return
-        calm_us = event.now_us - int((event.at_s - calm_s - 2.0) * SECOND_US)
+        calm_us = event.now_us - int((event.at_s - calm_s - CALM_COUNTS_AFTER_S) * SECOND_US)
         if event.cause is Cause.PROMOTE and run_at_us is not None:
             late_us = event.now_us - max(run_at_us, calm_us)
             if late_us > DUE_WITHIN_US:

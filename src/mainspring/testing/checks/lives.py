@@ -128,7 +128,8 @@ def _agree(event: Step, word: Ran | None, life: Life) -> bool:
         # A handler that would not stop was given up, and what it said later counts for nothing.
         return said in (None, "interrupted") or life.act == "stubborn"
     if event.cause is Cause.CANCEL:
-        return life.cancel_wanted or said == "quit"
+        # The wish may have been lost by the store after the worker had heard of it.
+        return life.cancel_told or said == "quit"
     return True
 
 

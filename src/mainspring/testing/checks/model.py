@@ -37,6 +37,7 @@ class Life:
         self.born_us = step.now_us
         self.born_s = self.entered_s = step.at_s
         self.cancel_wanted = False
+        self.cancel_told = False
         self.doomed = False
         self.open_parents: set[str] = set()
         self.past: set[State] = {step.new}
@@ -175,7 +176,8 @@ class Model:
         elif event.verb == "force":
             for line, answer in zip(args[0], event.answer, strict=True):
                 if isinstance(answer, Task) and line.action in (Action.CANCEL, Action.KILL):
-                    self.lives[answer.id].cancel_wanted = True
+                    life = self.lives[answer.id]
+                    life.cancel_wanted = life.cancel_told = True
         elif event.verb == "amend" and isinstance(event.answer, Task):
             self._amended(event.answer)
         elif event.verb == "delete":

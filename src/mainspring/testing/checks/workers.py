@@ -30,6 +30,7 @@ class Holders(Check):
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
         self._holds: dict[_Key, Hold] = {}
+        self._latest: dict[tuple[str, str], int] = {}
         self._asked: dict[int, Asked] = {}
         self._woke_s: dict[str, float] = {}
 
@@ -41,8 +42,7 @@ class Holders(Check):
             return
         if event.verb == "claim":
             for lease in event.answer:
-                hold = Hold(asked.at_s + self.model.lease_s)
-                self._holds.setdefault((asked.incarnation, lease.task, lease.token), hold)
+                self._granted((asked.incarnation, lease.task, lease.token), asked.at_s)
         elif event.verb == "renew":
             for held, answer in zip(asked.message.held, event.answer, strict=True):
                 self._renewed((asked.incarnation, held.task, held.token), answer, asked.at_s, event.at_s)
@@ -50,8 +50,18 @@ class Holders(Check):
             for report in asked.message:
                 self._holds[asked.incarnation, report.task, report.token].settled = True
 
+    def _granted(self, key: _Key, asked_s: float) -> None:
+        """A new lease; an older one on the same task is over, whatever was said about it."""
+        latest = self._latest.get(key[:2])
+        if latest is not None and latest < key[2]:
+            self._holds[*key[:2], latest].settled = True
+        self._latest[key[:2]] = max(latest or 0, key[2])
+        self._holds.setdefault(key, Hold(asked_s + self.model.lease_s))
+
     def _renewed(self, key: _Key, answer: Answer, asked_s: float, heard_s: float) -> None:
         hold = self._holds[key]
+        if hold.said and hold.until_s < heard_s:
+            hold.settled = True  # it may have let go of the outcome before it heard this
         if answer is not Answer.LOST:
             hold.until_s = max(hold.until_s, asked_s + self.model.lease_s)
         elif hold.started and not (hold.said or hold.reported) and hold.lost_s is None:
