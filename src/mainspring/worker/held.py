@@ -54,6 +54,7 @@ class HeldLeases:
                     continue  # a repeated answer
                 self.lose(earlier)
             run = held[lease.task] = Run(lease, asked_s)
+            run.until_s = asked_s + self.lease_s
             runs.append(run)
         return runs
 
@@ -102,6 +103,7 @@ class HeldLeases:
                 await backoff.wait(min(self._until_lapse_s(), renew_interval_s(self.lease_s)))
                 wait_s = 0.0
             else:
+                self._lose_lapsed()  # the answer itself may have been heard too late
                 backoff.reset()
                 wait_s = renew_interval_s(self.lease_s)
 
@@ -142,6 +144,7 @@ class HeldLeases:
                 self.lose(run)
             return
         run.renewed_s = max(run.renewed_s, asked_s)
+        run.until_s = run.renewed_s + self.lease_s
         if answer is Answer.CANCEL:
             if run.phase is Phase.CLAIMED:
                 run.reason = Reason.CANCEL  # the engine does not know it yet, and never will
@@ -149,12 +152,13 @@ class HeldLeases:
 
     def _lose_lapsed(self) -> None:
         for run in self.runs():
-            if run.phase is not Phase.ENDED and self.lapsed(run):
+            # One that is not started yet is being renewed first, and is somebody's only if that fails.
+            if run.phase in (Phase.QUEUED, Phase.STARTED) and self.lapsed(run):
                 _log.warning("the lease on task %s has lapsed; its run is stopped", run.lease.task)
                 self.lose(run)
 
     def _until_lapse_s(self) -> float:
-        """How long until the first run would have to be stopped. One that has ended does not count: its report
-        may wait longer than its lease, and must not hurry the heartbeat of all others."""
+        """How long until the first run would have to be stopped. One that has ended does not count: its
+        report may wait longer than its lease, and must not hurry the heartbeat of all others."""
         standing = (run.renewed_s for run in self._runs.values() if run.phase is not Phase.ENDED)
         return max(0.01, min(standing, default=inf) + self.lease_s - self._clock.monotonic())

@@ -78,6 +78,8 @@ class InProcessEngine:
 
     def start(self, runs: Sequence[Run]) -> None:
         self.load += len(runs)
+        for run in runs:
+            run.phase = Phase.QUEUED
         self._queue.extend(runs)
         self._dispatch_soon()
 
@@ -100,6 +102,10 @@ class InProcessEngine:
         """The next run for a slot. Runs for threads ahead of it are started on the way."""
         while len(self._running) < self._slots_most and (run := self._head()) is not None:
             self._queue.popleft()
+            if run.until_s <= self.now_s():
+                # This process was held up, and somebody else may have the task by now.
+                self.stop(run, Reason.LOST)
+                continue
             handler = self._registry.get(run.lease.lane.kind)
             if handler is None:
                 self._finish(run, outcomes.no_handler(run.lease))

@@ -23,25 +23,28 @@ class Reason(StrEnum):
 
 
 class Phase(IntEnum):
-    QUEUED = 0
-    STARTED = 1
-    ENDED = 2
+    CLAIMED = 0  # in the pump's hands
+    QUEUED = 1  # in the engine's
+    STARTED = 2
+    ENDED = 3
 
 
 class Run:
     """A lease in a worker's hands.
 
     `asked_s` and `renewed_s` are this process's monotonic clock when the claim, and the last renewal that was
-    granted, were *asked* for. `report` is `None` for a run that ended without anything to say.
+    granted, were *asked* for; from `until_s` on, the lease must be assumed gone, and user code is not started
+    any more. `report` is `None` for a run that ended without anything to say.
     """
 
-    __slots__ = ("asked_s", "lease", "phase", "reason", "renewed_s", "report", "started_s", "work")
+    __slots__ = ("asked_s", "lease", "phase", "reason", "renewed_s", "report", "started_s", "until_s", "work")
 
     def __init__(self, lease: Lease, asked_s: float) -> None:
         self.lease = lease
         self.asked_s = self.renewed_s = asked_s
+        self.until_s = inf
         self.started_s = 0.0
-        self.phase = Phase.QUEUED
+        self.phase = Phase.CLAIMED
         self.reason: Reason | None = None
         self.report: Report | None = None
         self.work: object = None  # the engine's own
@@ -108,7 +111,8 @@ class Engine(Protocol):
         ...
 
     def stop(self, run: Run, reason: Reason) -> None:
-        """End the run early: at once if it waits, else by asking it, and by force after the grace."""
+        """End the run early: at once if it waits, else by asking it, and by force after the grace. Nothing
+        happens to a run that was never given to the engine, or has ended."""
         ...
 
     def kill(self) -> None:

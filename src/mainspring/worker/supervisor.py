@@ -82,6 +82,8 @@ class ProcessEngine:
 
     def start(self, runs: Sequence[Run]) -> None:
         self.load += len(runs)
+        for run in runs:
+            run.phase = Phase.QUEUED
         self._queue(runs)
         self.serve()
 
@@ -132,7 +134,9 @@ class ProcessEngine:
 
     def stop(self, run: Run, reason: Reason) -> None:
         placed = self._placed.get(run)
-        if run.phase is Phase.ENDED or (run.reason is not None and reason is not Reason.LOST):
+        if run.phase in (Phase.CLAIMED, Phase.ENDED):
+            return
+        if run.reason is not None and reason is not Reason.LOST:
             return
         asked_before, run.reason = run.reason is not None, reason
         if placed is None:

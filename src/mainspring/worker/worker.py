@@ -58,7 +58,7 @@ class Worker:
         self._backoff = Backoff(clock)
         self._tasks: dict[asyncio.Task[None], None] = {}  # in their order, so that a run replays
         self._claiming: asyncio.Task[None] | None = None
-        self._asking = False
+        self._holds_nothing = True
         self._asked_seq = 0
         self._handing_over = False
         self._turning = False
@@ -103,7 +103,7 @@ class Worker:
         self._draining = True
         if self._over is None:
             return  # it has not begun: `run` will find nothing to do
-        if self._claiming is not None and self._asking:
+        if self._claiming is not None and self._holds_nothing:
             self._claiming.cancel()
         self._stop_all(Phase.QUEUED)
         asyncio.get_running_loop().call_later(self._settings.drain_grace_s, self._stop_all, Phase.STARTED)
@@ -169,6 +169,8 @@ class Worker:
 
     def _turn(self) -> None:
         self._turning = False
+        if self._over is None:
+            return  # `run` is at its end
         if self._engine.finished:
             runs, self._engine.finished = self._engine.finished, []
             self._outbox.add(runs)
@@ -217,13 +219,14 @@ class Worker:
             self._engine.kinds,
             settings.queues,
             min(room, CLAIM_MOST),
-            settings.wait_s,
+            # Longer, and what it brings would be too old to start on without a renewal.
+            min(settings.wait_s, self.held.lease_s / 4.0),
         )
         asked_s = self._clock.monotonic()
-        self._asking = True
+        self._holds_nothing = True
         try:
             leases = await self._source.claim(request)
-            self._asking = False
+            self._holds_nothing = False
             self.held.claim_seq = seq
             self._backoff.reset()
             runs = self.held.take(leases, asked_s)
@@ -231,15 +234,12 @@ class Worker:
                 runs = await self._confirm(runs)
             self._start([run for run in runs if run.reason is None])
             self._refuse([run for run in runs if run.reason is not None])
-        except NotAllowed:
-            if not self.held.claim_seq:
-                raise  # never let in: a person has to see to it
-            await self._backoff.wait()
         except MainspringError as error:
+            if isinstance(error, NotAllowed) and not self.held.claim_seq:
+                raise  # never let in: a person has to see to it
             _log.warning("claiming failed: %s", error)
             await self._backoff.wait()
         finally:
-            self._asking = False
             self._claiming = None
             self._turn_soon()
 
@@ -249,7 +249,8 @@ class Worker:
         while runs := [run for run in runs if self.held.holds(run)]:
             try:
                 await self.held.renew()
-                break
+                if not any(self.held.lapsed(run) for run in runs):
+                    break
             except (MainspringError, TimeoutError):
                 await self._backoff.wait()
                 for run in runs:
