@@ -20,6 +20,7 @@ import uvicorn
 
 from mainspring import __version__
 from mainspring.api import ApiOptions, create_app
+from mainspring.api.serving import OneWriteProtocol
 from mainspring.clock import SystemClock
 from mainspring.config import Settings
 from mainspring.core.model import SECOND_US
@@ -174,6 +175,8 @@ class Door:
         app = create_app(node.scheduler, node.clock, options, node.metrics)
         config = uvicorn.Config(
             app,
+            http=OneWriteProtocol,
+            proxy_headers=False,
             lifespan="off",
             access_log=False,
             log_config=None,

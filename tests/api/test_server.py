@@ -9,6 +9,8 @@ import httpx
 import pytest
 import uvicorn
 
+from mainspring.api.serving import HeadWaits, OneWriteProtocol
+
 CREATE = b"POST /api/v1/tasks HTTP/1.1\r\n"
 HOST = b"Host: localhost\r\n"
 JSON = b"Content-Type: application/json\r\n"
@@ -20,7 +22,12 @@ async def served(n):
     listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listening.bind(("127.0.0.1", 0))
     config = uvicorn.Config(
-        n.app, lifespan="off", log_config=None, access_log=False, timeout_graceful_shutdown=5
+        http=OneWriteProtocol,
+        app=n.app,
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=5,
     )
     server = uvicorn.Server(config)
     serving = asyncio.create_task(server.serve(sockets=[listening]))
@@ -102,3 +109,36 @@ async def test_a_worker_that_hangs_up_leaves_no_lease(node):
             await asyncio.sleep(0.001)
         task = await n.submit()
         assert (await n.http.get(f"/api/v1/tasks/{task['id']}")).json()["state"] == "ready"
+
+
+class Wire:
+    """A transport that keeps each write apart."""
+
+    def __init__(self):
+        self.writes = []
+        self.get_extra_info = self.is_closing = self.pause_reading = self.resume_reading = lambda *_: None
+        self.set_protocol = lambda *_: None
+
+    def write(self, data):
+        self.writes.append(data)
+
+    def close(self):
+        self.writes.append("closed")
+
+
+async def test_an_answer_is_one_write():
+    """The head waits for the body of its turn; alone, it goes at the turn's end; a close loses nothing."""
+    wire, loop = Wire(), asyncio.get_running_loop()
+    held = HeadWaits(wire, loop)
+    held.write(b"head,")
+    held.write(b"body")
+    held.write(b"more")
+    assert wire.writes == [b"head,body", b"more"]
+    await asyncio.sleep(0)
+    held.write(b"head alone")
+    assert len(wire.writes) == 2
+    await asyncio.sleep(0)
+    held.write(b"last")
+    held.close()
+    await asyncio.sleep(0)
+    assert wire.writes == [b"head,body", b"more", b"head alone", b"last", "closed"]

@@ -6,6 +6,7 @@
                                        └─ jobs ── dialects.s4         another system's way to say it
                           │
                           └─► openapi                                 the same table, as a document
+    serving                                                           the server's HTTP/1, one write an answer
 
 Plain ASGI, without a framework: one look-up finds a hot route, and no object is made that it does not need.
 Every error, the router's own included, leaves as a problem document (RFC 9457).
