@@ -17,6 +17,7 @@ from mainspring.sdk.handlers import Handler, Registry
 from mainspring.worker import Engine, InProcessEngine, Worker, WorkerSettings
 
 LEASE_S = 15.0
+FOREVER_S = 100_000.0
 
 
 class ScriptedSource:
@@ -30,16 +31,19 @@ class ScriptedSource:
         self.failing: dict[str, MainspringError] = {}
         self.answers: dict[tuple[str, str], Answer] = {}
         self.delays_s: dict[str, float] = {}
+        self.claims_late_s = 0.0  # between the grant and its answer
         self.requests: list[ClaimRequest] = []
         self.renewals: list[Renewal] = []
         self.reports: list[Report] = []
         self.offered: list[Report] = []
         self.lines: list[Append] = []
+        self.on_call: Callable[[str], None] = lambda verb: None
+        self.on_settle: Callable[[Sequence[Report]], None] = lambda reports: None
         self.beats: list[WorkerInfo] = []
         self.left: list[tuple[str, str]] = []
         self.calls: list[str] = []
         self._ready: list[Lease] = []
-        self._granted: dict[int, list[Lease]] = {}
+        self._granted: dict[tuple[str, int], list[Lease]] = {}
         self._tokens = 0
         self._changed = asyncio.Condition()
 
@@ -65,8 +69,9 @@ class ScriptedSource:
     async def claim(self, request: ClaimRequest) -> list[Lease]:
         await self._called("claim")
         self.requests.append(request)
-        if request.claim_seq in self._granted:
-            return self._granted[request.claim_seq]
+        name = request.incarnation, request.claim_seq
+        if name in self._granted:
+            return self._granted[name]
         async with self._changed:
             try:
                 async with asyncio.timeout(request.wait_s):
@@ -74,7 +79,8 @@ class ScriptedSource:
             except TimeoutError:
                 return []
             leases, self._ready = self._ready[: request.slots], self._ready[request.slots :]
-        self._granted[request.claim_seq] = leases
+        self._granted[name] = leases
+        await asyncio.sleep(self.claims_late_s)
         return leases
 
     async def renew(self, renewal: Renewal) -> Sequence[Answer]:
@@ -85,6 +91,7 @@ class ScriptedSource:
     async def settle(self, reports: Sequence[Report]) -> Sequence[Answer]:
         self.offered.extend(reports)
         await self._called("settle")
+        self.on_settle(reports)
         async with self._changed:
             self.reports.extend(reports)
             self._changed.notify_all()
@@ -105,6 +112,7 @@ class ScriptedSource:
 
     async def _called(self, verb: str) -> None:
         self.calls.append(verb)
+        self.on_call(verb)
         if verb in self.delays_s:
             await asyncio.sleep(self.delays_s[verb])
         if verb in self.failing:
@@ -148,11 +156,16 @@ def embedded(clock: Clock | None = None, grace_s: float = 5.0, **functions: Call
     return InProcessEngine(registry(**functions), clock or SystemClock(), grace_s)
 
 
-def virtually(main: Callable[[VirtualClock], Coroutine[Any, Any, None]]) -> None:
-    """Run `main(clock)` on an event loop whose time is the clock's: waiting takes no time at all."""
-    clock = VirtualClock(seed=1)
-    with asyncio.Runner(loop_factory=lambda: _VirtualLoop(clock)) as runner:
-        runner.run(main(clock))
+def virtual(test: Callable[[VirtualClock], Coroutine[Any, Any, None]]) -> Callable[[], None]:
+    """Run the test on an event loop whose time is the clock's that it gets: waiting takes no time at all."""
+
+    def run() -> None:
+        clock = VirtualClock(seed=1)
+        with asyncio.Runner(loop_factory=lambda: _VirtualLoop(clock)) as runner:
+            runner.run(test(clock))
+
+    run.__name__, run.__doc__ = test.__name__, test.__doc__
+    return run
 
 
 class _VirtualLoop(asyncio.SelectorEventLoop):
@@ -173,4 +186,6 @@ class _JumpingSelector(selectors.DefaultSelector):
         if timeout is None:
             raise RuntimeError("nothing will ever happen: the test waits for what cannot come")
         self._clock.elapsed += max(0.0, timeout)
+        if self._clock.elapsed > FOREVER_S:
+            raise RuntimeError("the test waits for what does not come")
         return super().select(0)

@@ -145,6 +145,9 @@ class Worker:
     def _gone(self, task: asyncio.Task[None]) -> None:
         """A worker whose parts fail must not look alive: its `run` raises what they raised."""
         del self._tasks[task]
+        if task is self._claiming:
+            self._claiming = None  # cancelled before it had begun
+            self._turn_soon()
         if not task.cancelled() and (error := task.exception()) is not None:
             self.failed(error)
 
