@@ -44,9 +44,14 @@ class Placed:
         self.due_s = inf
 
     def look(self) -> None:
-        """Bring the run up to date with what its runner has written."""
-        if self.run.phase is Phase.QUEUED and (started_s := self.runner.board.read(self.place)):
-            self.run.phase, self.run.started_s = Phase.STARTED, started_s
+        """Bring the run up to date with what its runner has written, and the other way round."""
+        run = self.run
+        if run.phase is Phase.QUEUED:
+            started_s, _ = self.runner.board.read(self.place)
+            if started_s:
+                run.phase, run.started_s = Phase.STARTED, started_s
+            else:
+                self.runner.board.write_until(self.place, run.until_s)
 
 
 class Spec(Protocol):
@@ -157,7 +162,7 @@ class RunnerProcess:
         given = []
         for run in runs:
             place = self._free.pop()
-            self.board.write(place, 0.0)
+            self.board.clear(place, run.until_s)
             placed = self.placed[place] = Placed(run, self, place)
             given.append(placed)
         self._channel.send(Start([pack_lease(p.place, p.run.asked_s, p.run.lease) for p in given]))
