@@ -30,6 +30,7 @@ ERRORS = [
         415,
     ),
     ("POST", TASKS, {"content": b"{}", "headers": {"Content-Type": "text/plain"}}, 415),
+    ("POST", TASKS, {"content": b"{}", "headers": {"Content-Encoding": "gzip"}}, 415),
     ("POST", TASKS, {"content": b"{}", "headers": {"Host": "evil.example"}}, 403),
     ("POST", TASKS, {"content": b"{}", "headers": {"Origin": "http://evil.example"}}, 403),
     ("PATCH", f"{TASKS}/{NOBODY}", {"json": {"priority": 1}, "headers": {"If-Match": "*"}}, 412),
@@ -52,6 +53,7 @@ async def test_every_error_is_a_problem(node, method, path, request_, status):
     assert problem["detail"]
     assert "Traceback" not in answer.text
     assert ("allow" in answer.headers) == (status == 405)
+    assert ("accept" in answer.headers) == (status == 415)
 
 
 async def test_problem_types_can_be_followed(node):

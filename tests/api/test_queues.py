@@ -64,6 +64,16 @@ async def test_limits(node):
     assert [answer.status_code for answer in (*deleted, gone)] == [204, 204, 404]
 
 
+async def test_a_limit_is_not_overwritten_unasked(node):
+    """Protocol check C-31."""
+    async with node() as n:
+        only_new = {"If-None-Match": "*"}
+        first = await n.http.put(f"{LIMITS}/queue:q", json={"max_running": 1}, headers=only_new)
+        second = await n.http.put(f"{LIMITS}/queue:q", json={"max_running": 2}, headers=only_new)
+        limit = (await n.http.get(f"{LIMITS}/queue:q")).json()
+    assert (first.status_code, second.status_code, limit["max_running"]) == (200, 412, 1)
+
+
 async def test_a_queues_limit_is_shown_with_it(node):
     async with node() as n:
         await n.http.put(f"{LIMITS}/queue:q", json={"rate": 10, "per": "1m", "burst": 2, "max_waiting": 5})

@@ -15,6 +15,7 @@ from mainspring.api.http import (
     Receive,
     Scope,
     Send,
+    UnsupportedMediaType,
     read_query,
     send_answer,
 )
@@ -94,6 +95,8 @@ class Api:
             headers.append((b"retry-after", b"%d" % problem.retry_after))
         if isinstance(error, Unauthenticated):
             headers.append((b"www-authenticate", b'Bearer realm="mainspring"'))
+        if isinstance(error, UnsupportedMediaType):
+            headers += [(b"accept", b"application/json"), (b"accept-encoding", b"identity")]
         if isinstance(error, MethodNotAllowed):
             headers.append((b"allow", error.allowed.encode()))
         if problem.status >= 500:

@@ -125,6 +125,8 @@ class Call:
         return b"".join(chunks)
 
     def _check_type(self) -> None:
+        if b"content-encoding" in self.headers:
+            raise UnsupportedMediaType("a compressed body; send it as it is")
         given = self.headers.get(b"content-type", b"application/json")
         if given == b"application/json":
             return

@@ -6,7 +6,7 @@ from mainspring.api.door import Door
 from mainspring.api.http import Answer, Call, json_answer
 from mainspring.api.tasks import no_body
 from mainspring.core.model import State
-from mainspring.errors import NotFound
+from mainspring.errors import NotFound, VersionMismatch
 from mainspring.wire import fields
 from mainspring.wire.controls import (
     PAUSE,
@@ -79,6 +79,8 @@ async def _limit(door: Door, name: str) -> LimitView:
 
 async def put_limit(door: Door, call: Call) -> Answer:
     name, rule = limit_name(call.path["name"]), limit_rule(await call.body())
+    if call.header(b"if-none-match") == "*" and name in (await door.scheduler.board()).rules:
+        raise VersionMismatch(f"there is a limit {name} already")
     await door.scheduler.set_limit(name, rule)
     return json_answer(await _limit(door, name))
 

@@ -81,7 +81,9 @@ PROBLEMS: Mapping[str, Kind] = {
         "The record has changed since the version that If-Match names. Read it again.",
     ),
     "unsupported_media_type": Kind(
-        HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "Not JSON", "Bodies are `Content-Type: application/json`."
+        HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+        "Not JSON",
+        "Bodies are `Content-Type: application/json`, uncompressed.",
     ),
     "idempotency_key_reused": Kind(
         HTTPStatus.UNPROCESSABLE_ENTITY,
