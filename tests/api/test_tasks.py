@@ -125,7 +125,7 @@ async def test_bad_queries(node, path, field):
 
 
 async def test_edit_a_waiting_task(node):
-    """S3-18, S3-28; peer behaviour 16."""
+    """S3-28; peer behaviour 16."""
     async with node() as n:
         task = await n.submit(kind="x", delay=60, timeout=5)
         path = f"{TASKS}/{task['id']}"
@@ -304,7 +304,7 @@ async def test_retry_and_run(node):
 
 
 async def test_delete(node):
-    """S3-19 by contract 1.6-I: waiting and final tasks go, a running one is asked to stop (check D-46)."""
+    """Contract 1.6-I: waiting and final tasks go, a running one is asked to stop (check D-46)."""
     async with node() as n:
         waiting, final, running = (
             await n.submit(delay=60),

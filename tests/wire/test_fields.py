@@ -66,7 +66,7 @@ def test_times_come_back(moment):
     [(1, 1), (10, 10), ("high", 8), ("Medium", 5), (" LOW ", 2), ("7", 7), (0, 5), ("0", 5), (None, 5)],
 )
 def test_priorities(value, number):
-    """Words and numbers on every surface; 0 and nothing mean unset (S0-02, S2-11, contract 1.6-B)."""
+    """Words and numbers on every surface; 0 and nothing mean unset (S0-02, contract 1.6-B)."""
     assert fields.priority(value) == number
 
 
@@ -88,7 +88,7 @@ def test_priorities_refused(value):
     ],
 )
 def test_states_in_every_spelling(text, labels):
-    """S0-21, S1-68, S2-12, S3-30: filters accept every source's spelling, in any case (contract 1.6-A)."""
+    """S0-21: filters accept every source's spelling, in any case (contract 1.6-A)."""
     assert {state.label for state in fields.states(text)} == labels
 
 
@@ -108,7 +108,7 @@ def test_names_refused(text):
     ("value", "us"), [(1.5, 1_500_000), ("1h30m", 5_400_000_000), ("250ms", 250_000), (0, 0)]
 )
 def test_durations(value, us):
-    """Go's spelling everywhere (S1-25, S1-28)."""
+    """Go's spelling everywhere (contract 1.6-O)."""
     assert fields.duration_us(value, "delay") == us
 
 

@@ -50,7 +50,7 @@ def test_kind_said_or_understood(fields, kind):
 
 
 def test_command_alone_is_a_command():
-    """S1-32: a job file is a list of `{"command": ...}`."""
+    """As job files have it: a list of `{"command": ...}`."""
     made = task(command="ls -la", priority="high")
     assert (made.lane.kind, made.lane.priority) == ("command", 8)
     assert json.loads(made.payload) == {"command": "ls -la"}
