@@ -138,7 +138,7 @@ async def test_late_reports_are_refused(node):
 
 
 async def test_types(node):
-    """S4-02: http, sleep, file and command; a worker may name the types it knows."""
+    """Types in any case; a worker may name those it knows."""
     async with node() as n:
         made = {
             name: (await job(n, type=name))["id"] for name in ("HTTP", "Sleep", "file", "command", "resize")

@@ -45,7 +45,7 @@ def test_defaults():
     ],
 )
 def test_kind_said_or_understood(fields, kind):
-    """Contract 1.6-I; S0-18 and S2-11 submit without a kind."""
+    """Contract 1.6-I; S0-18 submits without a kind."""
     assert task(**fields).lane.kind == kind
 
 
