@@ -105,7 +105,7 @@ class HeldLeases:
             else:
                 self._lose_lapsed()  # the answer itself may have been heard too late
                 backoff.reset()
-                wait_s = renew_interval_s(self.lease_s)
+                wait_s = min(renew_interval_s(self.lease_s), self._until_lapse_s())
 
     async def _learns_within(self, wait_s: float) -> bool:
         """Sleep; whether the server's leases turned out to have another length meanwhile."""
