@@ -3,6 +3,7 @@
 import random
 import signal
 import sqlite3
+import time
 from collections import Counter
 from datetime import datetime
 from pathlib import Path
@@ -79,22 +80,30 @@ def seconds(stamp: str) -> float:
 
 
 def test_a_worker_stopped_for_three_leases_is_refused_and_its_children_are_ended(tmp_path: Path):
-    """SIGSTOP, three leases, SIGCONT: the late outcome changes nothing."""
+    """SIGSTOP, three leases, SIGCONT: one task is still running then, the other has ended meanwhile."""
     with running(tmp_path, "server", "server", "--listen", "127.0.0.1:0", "--lease", "1s") as server:
         api = server.api()
         worker = ("worker", "--api-url", server.url(), "--allow-commands")
-        with running(tmp_path, "frozen", *worker, "--worker-id", "frozen") as frozen:
+        with running(tmp_path, "frozen", *worker) as frozen:
             marker = tmp_path / "marker"
-            command = f"echo $$ > {marker}; sleep 60"
-            (task,) = api.submit([{"kind": "command", "payload": {"command": command}, "max_retries": 0}])
+            commands = (f"echo $$ > {marker}; sleep 60", "sleep 1.5; echo done")
+            tasks = api.submit(
+                [{"kind": "command", "payload": {"command": c}, "max_losses": 1} for c in commands]
+            )
             until(lambda: marker.exists() and marker.read_text().strip())
+            until(lambda: api.states()["running"] == 2)
             child = int(marker.read_text())
             frozen.signal(signal.SIGSTOP)
-            until(lambda: api.get(task)["losses"] == 1)
-            assert api.client.post(f"/api/v1/tasks/{task}/cancel").status_code == 200
+            until(lambda: api.states()["failed"] == 2)
+            lost_at = time.monotonic()
+            until(lambda: time.monotonic() - lost_at > 2)  # two more leases
             frozen.signal(signal.SIGCONT)
             until(lambda: not alive(child))
-        assert api.get(task)["state"] == "cancelled"
+            (proof,) = api.submit([{"payload": "it works again"}])
+            until(lambda: api.get(proof)["state"] == "succeeded")
+        for task in tasks:
+            record = api.get(task)
+            assert (record["state"], record["losses"], record["result"]) == ("failed", 1, None)
 
 
 def alive(pid: int) -> bool:
@@ -140,7 +149,7 @@ def test_tasks_that_kill_their_runner_end_as_dead_letters_and_hurt_nobody(tmp_pa
             "--concurrency",
             "10",
         ):
-            until(lambda: api.states()["succeeded"] == 1000 and api.states()["failed"] == 100, 240)
+            until(lambda: api.states()["succeeded"] == 1000 and api.states()["failed"] == 100, 120)
         records = api.all()
     assert {(r["kind"], r["state"]) for r in records} == {("good", "succeeded"), ("poison", "failed")}
     assert {r["losses"] for r in records if r["kind"] == "poison"} == {2}

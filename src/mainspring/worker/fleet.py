@@ -36,6 +36,10 @@ class Owner(Protocol):
         """A runner can take work."""
         ...
 
+    def up(self) -> None:
+        """The shared runner has come up, for the first time or after its predecessor died."""
+        ...
+
     def ended(self, placed: Placed, report: Report | None) -> None: ...
 
     def recorded(self, placed: Placed, checkpoint: bytes | None, progress: bytes | None) -> None: ...
@@ -93,12 +97,13 @@ class Fleet:
                 self.shared = runner
                 if not loaded.done():
                     loaded.set_result(None)
-                self._owner.serve()
+                self._owner.up()
                 await runner.dead.wait()
             if not loaded.done():
                 loaded.set_exception(InvalidInput("app", f"cannot be loaded: {runner.why_not()}"))
                 return
             if runner.served:
+                # It came up and died of its work, however quickly: the next one need not wait.
                 self._backoff.reset()
             else:
                 _log.error("the shared runner does not come up: %s", runner.why_not())

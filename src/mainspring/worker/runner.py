@@ -68,6 +68,9 @@ class Runner:
         self._channel.send(Hello(kinds))
         await self._over.wait()
 
+    def ready(self) -> None:
+        """An engine in this very process is always ready."""
+
     def ended(self) -> None:
         asyncio.get_running_loop().call_soon(self._send_ended)
 

@@ -165,6 +165,7 @@ class RunnerProcess:
             self.board.clear(place, run.until_s)
             placed = self.placed[place] = Placed(run, self, place)
             given.append(placed)
+        self.served = True
         self._channel.send(Start([pack_lease(p.place, p.run.asked_s, p.run.lease) for p in given]))
         return given
 
@@ -187,7 +188,6 @@ class RunnerProcess:
     def _heard(self, messages: list[Message]) -> None:
         for message in messages:
             if isinstance(message, Ended):
-                self.served = True
                 placed = self.placed.pop(message.place)
                 self._free.append(message.place)
                 placed.look()

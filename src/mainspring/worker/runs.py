@@ -74,6 +74,10 @@ class Hooks(Protocol):
         """`Engine.finished` is no longer empty."""
         ...
 
+    def ready(self) -> None:
+        """`Engine.ready` has become true."""
+        ...
+
     def append(self, line: Append) -> None:
         """A running task recorded something."""
         ...

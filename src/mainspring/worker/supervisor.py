@@ -185,6 +185,11 @@ class ProcessEngine:
 
     # --- what runners tell ----------------------------------------------------------------------
 
+    def up(self) -> None:
+        self.serve()
+        # While it was down nothing was claimed, and nothing may be left that would end and start a turn.
+        self._hooks.ready()
+
     def ended(self, placed: Placed, report: Report | None) -> None:
         del self._placed[placed.run]
         if placed.watched:

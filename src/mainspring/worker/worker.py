@@ -15,7 +15,7 @@ import msgspec
 
 from mainspring.core.lease import needs_renewal_before_start
 from mainspring.core.model import SECOND_US
-from mainspring.errors import MainspringError, NotAllowed
+from mainspring.errors import InvalidInput, MainspringError, NotAllowed
 from mainspring.ports import Append, ClaimRequest, Clock, TaskSource, WorkerInfo
 from mainspring.worker.backoff import Backoff
 from mainspring.worker.held import HeldLeases
@@ -76,8 +76,8 @@ class Worker:
     async def run(self) -> None:
         """Work until drained. Cancelled, it stops like a crash: nothing more is reported.
 
-        Raises what the engine raises when it cannot start, for example `InvalidInput`, and `NotAllowed` if
-        the source does not let the worker in.
+        Raises what the engine raises when it cannot start, for example `InvalidInput`, and `NotAllowed` or
+        `InvalidInput` if the source never accepts the worker: its token, its name, its kinds.
         """
         self._over = asyncio.get_running_loop().create_future()
         try:
@@ -160,6 +160,9 @@ class Worker:
     def ended(self) -> None:
         self._turn_soon()
 
+    def ready(self) -> None:
+        self._turn_soon()
+
     def append(self, line: Append) -> None:
         self._outbox.append(line)
         self._turn_soon()
@@ -238,8 +241,8 @@ class Worker:
             self._start([run for run in runs if run.reason is None])
             self._refuse([run for run in runs if run.reason is not None])
         except MainspringError as error:
-            if isinstance(error, NotAllowed) and not self.held.claim_seq:
-                raise  # never let in: a person has to see to it
+            if isinstance(error, NotAllowed | InvalidInput) and not self.held.claim_seq:
+                raise  # never accepted: a person has to see to it
             _log.warning("claiming failed: %s", error)
             await self._backoff.wait()
         finally:
