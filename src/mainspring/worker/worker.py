@@ -303,7 +303,7 @@ class Worker:
                 async with asyncio.timeout(self.held.lease_s):
                     await self._source.beat(self.info())
             except (MainspringError, TimeoutError) as error:
-                _log.debug("not registered: %s", error or "no answer")
+                _log.warning("not registered: %s", error or "no answer")
             await asyncio.sleep(self.held.lease_s / 3.0)
 
     def info(self) -> WorkerInfo:
