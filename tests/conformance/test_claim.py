@@ -51,6 +51,25 @@ async def test_the_record_shows_the_holder(bench):
 
 
 @pytest.mark.verbs("get")
+async def test_a_run_ends_at_its_timeout_or_its_deadline(bench):
+    """Whichever comes first; without either it may run for ever."""
+    now_us = (await bench.put_one(bench.task(LOW))).created_at_us
+    early, late = now_us + bench.us(100), now_us + bench.us(900)
+    limits = [
+        (None, None),
+        (bench.us(300), None),
+        (None, late),
+        (bench.us(300), late),
+        (bench.us(300), early),
+    ]
+    await bench.submit(*[bench.task(HIGH, timeout_us=span, deadline_us=at) for span, at in limits])
+    leases = await bench.claim(5, [HIGH])
+    ends = [(await bench.get(lease.task)).timeout_at_us for lease in leases]
+    timeout = leases[0].started_at_us + bench.us(300)
+    assert ends == [None, timeout, late, timeout, early]
+
+
+@pytest.mark.verbs("get")
 async def test_every_claim_raises_the_version(bench):
     (task,) = await bench.submit(bench.task())
     before = (await bench.get(task)).version

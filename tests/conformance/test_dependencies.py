@@ -294,6 +294,19 @@ async def test_a_fan_out_of_ten_thousand(bench, limit):
 
 
 @pytest.mark.verbs("resolve", "stats")
+async def test_many_parents_of_many_children_end_in_one_batch(bench):
+    """What a settle releases is bounded for the whole call, not for each parent."""
+    parents = [bench.task() for _ in range(4)]
+    children = [bench.task(depends_on=(parent.id,)) for parent in parents for _ in range(300)]
+    await bench.submit(*parents, *children)
+    leases = await bench.claim(4)
+    await bench.settle_lines(*[bench.line(lease) for lease in leases])
+    assert (await count_states(bench))[State.READY] == 500
+    await bench.resolve_all()
+    assert await count_states(bench) == {State.READY: 1200, State.SUCCEEDED: 4}
+
+
+@pytest.mark.verbs("resolve", "stats")
 async def test_a_small_fan_out_needs_no_pass(bench):
     lease, _ = await family(bench, *[None] * 100)
     await bench.settle(lease)

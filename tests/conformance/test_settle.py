@@ -161,6 +161,7 @@ async def test_a_release_is_not_counted(bench):
     assert await bench.settle(lease, Outcome.RELEASED) is Answer.OK
     record = await bench.get(lease.task)
     assert (record.state, record.attempt, record.retries, record.losses) == (State.READY, 0, 0, 0)
+    assert (record.worker, record.lease_until_us, record.timeout_at_us) == (None, None, None)
     assert record.attempts is None
     assert (await bench.claim_one()).attempt == 1
 
