@@ -124,7 +124,7 @@ class Execution:
     def stopped(self, now_s: float) -> Report | None:
         run = self.run
         assert run.reason is not None
-        took_us = int((now_s - run.started_s) * SECOND_US) if run.started_s else 0
+        took_us = int((now_s - run.started_s) * SECOND_US)
         return outcomes.interrupted(run.lease, run.reason, took_us, self.limit_s)
 
 
