@@ -4,7 +4,6 @@ import asyncio
 import os
 import signal
 import sys
-from pathlib import Path
 
 import msgspec
 import pytest
@@ -15,6 +14,7 @@ from mainspring.errors import InvalidInput
 from mainspring.ports import Answer
 from mainspring.worker import Worker, WorkerSettings
 from mainspring.worker.supervisor import ProcessEngine
+from tests.worker.processes import appears, gone
 from tests.worker.scripted import ScriptedSource, working
 
 JOBS = "tests.worker.jobs:app"
@@ -22,28 +22,6 @@ JOBS = "tests.worker.jobs:app"
 
 def processes(grace_s=0.3, commands=False, app=JOBS):
     return ProcessEngine(app, SystemClock(), commands=commands, grace_s=grace_s, log_level="warning")
-
-
-async def appears(path: Path) -> int:
-    """The process id that a task under test leaves in a file."""
-    while (text := read(path)) is None:
-        await asyncio.sleep(0.01)
-    return int(text)
-
-
-async def gone(pid: int) -> None:
-    """Returns when no such process runs any more (a zombie that nobody has reaped does not run)."""
-    while (stat := read(Path(f"/proc/{pid}/stat"))) is not None:
-        if stat.rpartition(")")[2].split()[0] in "ZX":
-            return
-        await asyncio.sleep(0.01)
-
-
-def read(path: Path) -> str | None:
-    try:
-        return path.read_text()
-    except (FileNotFoundError, ProcessLookupError):
-        return None
 
 
 def payload_of(task: str) -> object:
@@ -229,6 +207,7 @@ from mainspring.worker import Worker, WorkerSettings
 from mainspring.ports import Answer
 from mainspring.worker import Worker, WorkerSettings
 from mainspring.worker.supervisor import ProcessEngine
+from tests.worker.processes import appears, gone
 from tests.worker.scripted import ScriptedSource
 
 async def main(shared, command):

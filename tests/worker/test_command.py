@@ -1,0 +1,186 @@
+"""The `command` kind: real commands, what is kept of them, and that nothing of them stays behind."""
+
+import asyncio
+import os
+import sys
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from mainspring.clock import SystemClock
+from mainspring.core.lifecycle import Outcome
+from mainspring.worker import InProcessEngine
+from mainspring.worker.command import KEPT_BYTES, Commands
+from mainspring.worker.kinds import handlers_of
+from mainspring.worker.warden import Warden
+from tests.worker.processes import appears, gone
+from tests.worker.scripted import ScriptedSource, working
+
+
+@pytest.fixture(scope="module")
+def warden():
+    warden = Warden.start()
+    yield warden
+    warden.close()
+
+
+@pytest.fixture
+def engine(warden):
+    clock = SystemClock()
+    return InProcessEngine(handlers_of(None, Commands(clock, warden)), clock, grace_s=10)
+
+
+async def run(engine, payload, **fields):
+    """The report on one command."""
+    source = ScriptedSource()
+    async with working(source, engine):
+        lease = await source.put("command", payload, **fields)
+        await source.settled()
+    return source.report_on(lease)
+
+
+def result(report):
+    assert report.outcome is Outcome.SUCCEEDED, report.error
+    return msgspec.json.decode(report.result)
+
+
+async def test_a_shell_command_and_its_output(engine):
+    """S1-07, S1-42: any shell command, operators and all."""
+    report = await run(engine, {"command": "echo out && echo err >&2 | cat; exit 0"})
+    assert result(report) == {"exit_code": 0, "stdout": "out\n", "stderr": "err\n", "truncated": False}
+
+
+async def test_a_list_is_run_without_a_shell(engine):
+    report = await run(engine, {"command": ["printf", "%s|", "a b", "$HOME", "*"]})
+    assert result(report)["stdout"] == "a b|$HOME|*|"
+
+
+async def test_environment_folder_and_input(engine, tmp_path):
+    script = "pwd; echo $COLOUR $MAINSPRING_TASK $MAINSPRING_ATTEMPT; cat"
+    payload = {"command": script, "env": {"COLOUR": "red"}, "cwd": str(tmp_path), "stdin": "given\n" * 50_000}
+    lines = result(await run(engine, payload, attempt=2, task="t-1"))["stdout"].splitlines()
+    assert lines[:3] == [str(tmp_path), "red t-1 2", "given"]
+
+
+async def test_input_that_the_command_does_not_read_is_no_error(engine):
+    report = await run(engine, {"command": "exec 0<&-; echo done", "stdin": "x" * 1_000_000})
+    assert result(report)["stdout"] == "done\n"
+
+
+@pytest.mark.parametrize(
+    ("command", "code", "says"),
+    [
+        ("echo no such thing >&2; exit 3", 3, "exit code 3: no such thing"),
+        ("exit 4", 4, "exit code 4"),
+        ("kill -TERM $$", -15, "ended by SIGTERM"),
+    ],
+)
+async def test_another_exit_code_is_a_failure_with_the_output(engine, command, code, says):
+    report = await run(engine, {"command": command})
+    assert (report.outcome, report.error_type, report.retryable) == (Outcome.FAILED, "CommandFailed", True)
+    error = msgspec.json.decode(report.error)
+    assert (error["exit_code"], error["message"]) == (code, says)
+    assert {"stdout", "stderr", "truncated"} <= error.keys()
+
+
+@pytest.mark.parametrize(
+    "payload", [None, {}, {"command": ""}, {"command": []}, {"command": 5}, {"command": "ls", "shell": "zsh"}]
+)
+async def test_what_is_no_command_fails_and_is_not_retried(engine, payload):
+    report = await run(engine, payload)
+    assert (report.outcome, report.error_type, report.retryable) == (Outcome.FAILED, "BadPayload", False)
+
+
+async def test_a_program_that_is_not_there_fails(engine):
+    report = await run(engine, {"command": ["/no/such/program"]})
+    assert (report.outcome, report.error_type) == (Outcome.FAILED, "FileNotFoundError")
+
+
+async def test_of_much_output_the_head_and_the_tail_are_kept(engine):
+    script = f"import sys; sys.stdout.write('head' + 'x' * {3 * KEPT_BYTES} + 'tail'); sys.stderr.write('e')"
+    output = result(await run(engine, {"command": [sys.executable, "-c", script]}))
+    text = output["stdout"]
+    assert output["truncated"]
+    assert text.startswith("headx")
+    assert text.endswith("xtail")
+    assert f"[{2 * KEPT_BYTES + 8} bytes left out]" in text
+    assert len(text) < KEPT_BYTES + 100
+    assert output["stderr"] == "e"
+
+
+async def test_output_that_is_no_text_is_shown_as_well_as_can_be(engine):
+    assert result(await run(engine, {"command": r"printf 'a\377b\000c'"}))["stdout"] == "a\ufffdb\x00c"
+
+
+async def test_cancelled_the_command_and_its_children_end(engine, tmp_path):
+    """It is asked first: a command that cleans up on SIGTERM may."""
+    mark, cleaned = tmp_path / "mark", tmp_path / "cleaned"
+    script = (
+        f"trap 'touch {cleaned}; exit 0' TERM; sleep 3600 & echo $! > {mark}.new; mv {mark}.new {mark}; wait"
+    )
+    report = await run(engine, {"command": script}, timeout_us=300_000)
+    assert report.error_type == "Timeout"
+    assert cleaned.exists()
+    await gone(await appears(mark))
+
+
+async def test_a_command_that_ignores_being_asked_is_killed(engine, tmp_path):
+    mark = tmp_path / "mark"
+    script = f"trap '' TERM; echo $$ > {mark}.new; mv {mark}.new {mark}; while true; do sleep 1; done"
+    report = await run(engine, {"command": script}, timeout_us=300_000)
+    assert report.error_type == "Timeout"
+    await gone(await appears(mark))
+
+
+async def test_what_a_command_leaves_running_ends_with_it(engine, tmp_path):
+    """Else every task could leave a process behind; the output pipe it holds must not hang the task."""
+    mark = tmp_path / "mark"
+    script = f"sleep 3600 & echo $! > {mark}.new; mv {mark}.new {mark}; echo done"
+    assert result(await run(engine, {"command": script}))["stdout"] == "done\n"
+    await gone(await appears(mark))
+
+
+async def test_no_file_stays_open_behind_a_command(engine):
+    await run(engine, {"command": "true"})
+    before = set(os.listdir("/proc/self/fd"))
+    source = ScriptedSource()
+    async with working(source, engine):
+        for _ in range(20):
+            await source.put("command", {"command": "echo x"})
+        await source.settled(20)
+    assert set(os.listdir("/proc/self/fd")) <= before
+
+
+async def test_the_warden_ends_the_groups_of_an_owner(warden, tmp_path):
+    """And of no other."""
+    ended, kept = tmp_path / "ended", tmp_path / "kept"
+    children = [await sleeper(path) for path in (ended, kept)]
+    pids = [await appears(path) for path in (ended, kept)]
+    warden.add(pids[0], owner=1_000_001)
+    warden.add(pids[1], owner=1_000_002)
+    warden.end(1_000_001)
+    assert await children[0].wait() == -9
+    assert children[1].returncode is None
+    warden.end(1_000_002)
+    assert await children[1].wait() == -9
+
+
+async def test_a_group_that_has_ended_is_forgotten(warden, tmp_path):
+    """Its number may be somebody else's by now."""
+    child = await sleeper(tmp_path / "mark")
+    warden.add(child.pid, owner=1_000_003)
+    warden.remove(child.pid, owner=1_000_003)
+    warden.end(1_000_003)
+    other = await sleeper(tmp_path / "other")
+    warden.add(other.pid, owner=1_000_003)
+    warden.end(1_000_003)
+    assert await other.wait() == -9
+    assert child.returncode is None
+    child.kill()
+    await child.wait()
+
+
+async def sleeper(path: Path) -> asyncio.subprocess.Process:
+    script = f"echo $$ > {path}.new; mv {path}.new {path}; sleep 3600"
+    return await asyncio.create_subprocess_exec("/bin/sh", "-c", script, start_new_session=True)
