@@ -248,6 +248,22 @@ async def test_a_result_over_the_cap_fails_clearly():
     assert "1048578 bytes" in error(report)["message"]
 
 
+async def test_a_checkpoint_over_the_cap_is_refused_where_it_is_made():
+    async def handler(ctx: Context):
+        ctx.checkpoint("x" * 1024 * 1024)
+
+    report = await outcome(handler)
+    assert (report.outcome, report.error_type) == (Outcome.FAILED, "TooLarge")
+
+
+@pytest.mark.parametrize("fraction", [-0.1, 1.1, float("nan")])
+async def test_progress_is_a_fraction(fraction):
+    async def handler(ctx: Context):
+        ctx.progress(fraction)
+
+    assert (await outcome(handler)).error_type == "InvalidInput"
+
+
 async def test_none_is_a_result():
     async def handler():
         return None

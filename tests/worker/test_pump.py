@@ -400,6 +400,22 @@ async def test_one_refused_report_does_not_hold_up_the_others(clock):
 
 
 @virtual
+async def test_large_results_go_in_several_bursts(clock):
+    """One body with all of them would be over the server's limit."""
+
+    async def handler():
+        return "x" * 1_000_000
+
+    source = ScriptedSource()
+    async with working(source, embedded(clock, kind=handler), clock, slots=40):
+        for _ in range(40):
+            await source.put("kind")
+        await source.settled(40)
+    assert {report.outcome for report in source.reports} == {Outcome.SUCCEEDED}
+    assert source.calls.count("settle") >= 5
+
+
+@virtual
 async def test_progress_is_sent_while_the_task_runs_and_only_the_latest(clock):
     async def handler(ctx: Context):
         for step in range(5):

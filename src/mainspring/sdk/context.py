@@ -10,8 +10,9 @@ from typing import Any, Protocol
 import msgspec
 
 from mainspring.core.model import SECOND_US, Lease
-from mainspring.errors import InvalidInput
+from mainspring.errors import InvalidInput, TooLarge
 
+CHECKPOINT_BYTES = 1024 * 1024
 _log = logging.getLogger("mainspring.task")
 _decode = msgspec.json.Decoder().decode
 _labels = msgspec.json.Decoder(dict[str, str]).decode
@@ -138,9 +139,13 @@ class Context:
     def checkpoint(self, state: Any) -> None:
         """Keep `state` (anything JSON) for a later run of this task, which finds it as `saved`.
 
-        Returns at once; what was given last is stored before the run's outcome is.
+        Returns at once; what was given last is stored before the run's outcome is. Raises `TooLarge` over
+        1 MiB, and what msgspec raises for a value that JSON cannot hold.
         """
-        self._recorder.record(checkpoint=msgspec.json.encode(state))
+        encoded = msgspec.json.encode(state)
+        if len(encoded) > CHECKPOINT_BYTES:
+            raise TooLarge("state", f"has {len(encoded)} bytes", f"at most {CHECKPOINT_BYTES} bytes")
+        self._recorder.record(checkpoint=encoded)
 
     def progress(self, fraction: float, message: str = "") -> None:
         """Show how far the run is: `fraction` from 0 to 1. Raises `InvalidInput` outside of that."""

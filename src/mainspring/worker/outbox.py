@@ -12,6 +12,7 @@ from mainspring.worker.held import HeldLeases
 from mainspring.worker.runs import Run
 
 BURST_MOST = 1_000
+BURST_BYTES = 8 * 1024 * 1024  # a server has a limit on bodies
 _log = logging.getLogger("mainspring.worker")
 
 
@@ -52,11 +53,24 @@ class Outbox:
     async def hand_over(self) -> None:
         """Send what waits now, recordings before outcomes: a checkpoint given last must be there for the
         next run. Returns when the source has it, or nobody holds it any more."""
-        runs, self._ended = self._ended[:BURST_MOST], self._ended[BURST_MOST:]
+        runs = self._burst()
         if self._lines:
             await self._record()
         if runs:
             await self._settle(runs)
+
+    def _burst(self) -> list[Run]:
+        """The reports to send together; one is always among them."""
+        size, count = 0, 0
+        for run in self._ended[:BURST_MOST]:
+            report = run.report
+            if report is not None and report.result is not None:
+                size += len(report.result)
+                if size > BURST_BYTES and count:
+                    break
+            count += 1
+        runs, self._ended = self._ended[:count], self._ended[count:]
+        return runs
 
     async def _record(self) -> None:
         lines, self._lines = list(self._lines.values()), {}

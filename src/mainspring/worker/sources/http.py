@@ -8,7 +8,7 @@ import msgspec
 from mainspring import __version__
 from mainspring.core.lifecycle import Report
 from mainspring.core.model import Lease
-from mainspring.errors import StoreUnavailable
+from mainspring.errors import InvalidInput, StoreUnavailable
 from mainspring.ports import Answer, Append, ClaimRequest, Renewal, WorkerInfo
 from mainspring.wire import leases as wire
 from mainspring.wire.problems import error_of
@@ -72,9 +72,13 @@ class HttpSource:
 
     async def _call(self, method: str, path: str, body: bytes | None, timeout_s: float = ANSWER_S) -> bytes:
         reply = await self._connections.call(method, API + path, body, timeout_s)
-        if reply.status not in _OK:
-            raise error_of(reply.body, reply.status)
-        return reply.body
+        if reply.status in _OK:
+            return reply.body
+        error = error_of(reply.body, reply.status)
+        if isinstance(error, InvalidInput) and b'"code"' not in reply.body:
+            # Somebody between here and the server: its word must not make a task fail.
+            raise self._nonsense(error)
+        raise error
 
     def _nonsense(self, error: Exception) -> StoreUnavailable:
         return StoreUnavailable(f"{self._connections.url} answers, but not as a Mainspring server: {error}")
