@@ -37,6 +37,18 @@ class Refused(msgspec.Struct, frozen=True):
     row: int | None = None
 
 
+def not_found(task: str) -> Refused:
+    return Refused("not_found", f"no task {task}")
+
+
+def wrong_state(task: str, state: State, wish: str) -> Refused:
+    return Refused("wrong_state", f"task {task} is {state.label}: {wish} is not possible")
+
+
+def version_mismatch(task: str, found: int, wanted: int) -> Refused:
+    return Refused("version_mismatch", f"task {task} is at version {found}, not {wanted}")
+
+
 # --- submit -----------------------------------------------------------------------------------------
 
 

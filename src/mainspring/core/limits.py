@@ -8,6 +8,8 @@ The rate is a token bucket in its leaky form, GCRA (ITU-T I.371, annex): one num
 theoretical arrival time, says both how full the bucket is and when the next task may start.
 """
 
+from collections.abc import Mapping
+
 import msgspec
 
 from mainspring.core.model import SECOND_US, Lane
@@ -45,7 +47,7 @@ def names(lane: Lane) -> tuple[str, ...]:
     return (*found, f"key:{lane.key}") if lane.key else found
 
 
-def rule_for(name: str, rules: dict[str, LimitRule]) -> LimitRule | None:
+def rule_for(name: str, rules: Mapping[str, LimitRule]) -> LimitRule | None:
     """The name's own rule, else its family's `*` rule, else none."""
     return rules.get(name) or rules.get(name.split(":", 1)[0] + ":*")
 

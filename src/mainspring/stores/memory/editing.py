@@ -6,6 +6,7 @@ from mainspring.ports import Action, Edit, Force, Refused
 from mainspring.stores.memory.moves import Call
 from mainspring.stores.memory.reading import view
 from mainspring.stores.memory.tables import Row
+from mainspring.verbs import not_found, version_mismatch, wrong_state
 
 
 def force(call: Call, line: Force) -> Task | Refused:
@@ -13,7 +14,7 @@ def force(call: Call, line: Force) -> Task | Refused:
     if isinstance(row, Refused):
         return row
     done = _ACTIONS[line.action](call, row)
-    return view(row) if done else _wrong_state(row, line.action.name.lower())
+    return view(row) if done else wrong_state(row.id, row.state, line.action.name.lower())
 
 
 def _cancel(call: Call, row: Row) -> bool:
@@ -77,7 +78,7 @@ def amend(call: Call, task: str, version: int, edit: Edit) -> Task | Refused:
     if isinstance(row, Refused):
         return row
     if row.state not in WAITING:
-        return _wrong_state(row, "edit")
+        return wrong_state(row.id, row.state, "edit")
     _change_lane(call, row, edit)
     row.payload, row.labels = edit.payload, edit.labels
     row.timeout_us, row.deadline_us = edit.timeout_us, edit.deadline_us
@@ -113,7 +114,7 @@ def delete(call: Call, task: str) -> Refused | None:
     if isinstance(row, Refused):
         return row
     if not row.state.is_final:
-        return _wrong_state(row, "delete")
+        return wrong_state(row.id, row.state, "delete")
     if task in call.tables.dependents:
         return Refused("wrong_state", f"unfinished tasks depend on task {task}")
     call.tables.forget(row)
@@ -123,11 +124,7 @@ def delete(call: Call, task: str) -> Refused | None:
 def _guarded(call: Call, task: str, version: int | None) -> Row | Refused:
     row = call.tables.rows.get(task)
     if row is None:
-        return Refused("not_found", f"no task {task}")
+        return not_found(task)
     if version is not None and row.version != version:
-        return Refused("version_mismatch", f"task {task} is at version {row.version}, not {version}")
+        return version_mismatch(task, row.version, version)
     return row
-
-
-def _wrong_state(row: Row, wish: str) -> Refused:
-    return Refused("wrong_state", f"task {row.id} is {row.state.label}: {wish} is not possible")

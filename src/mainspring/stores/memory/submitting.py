@@ -1,12 +1,12 @@
 """Submitting: a group is looked at whole before anything of it is written."""
 
-from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 from heapq import heappop, heappush
 
 from mainspring.core.dag import Effect, effect
+from mainspring.core.groups import GroupPlan
 from mainspring.core.lifecycle import Cause
-from mainspring.core.limits import rule_for
 from mainspring.core.model import WAITING, NewTask, State, Task, UniqueRule, decode_policy
 from mainspring.ports import Accepted, Existing, Group, Idempotency, Refused
 from mainspring.stores.memory.moves import Call
@@ -19,9 +19,9 @@ def submit(call: Call, group: Group) -> Accepted | Existing | Refused:
     if earlier is not None:
         return earlier
     plan = _Plan(call, group.tasks)
-    refused = plan.refusal()
-    if refused is not None:
-        return refused
+    refusal = plan.refusal(call.tables.rows) or plan.backlog_refusal(call.tables.rules, plan.waiting_in)
+    if refusal is not None:
+        return Refused(*refusal)
     rows = [_store(call, plan, task) for task in plan.new]
     if group.idempotency is not None:
         _remember_key(call, group.idempotency, [plan.ids[task.id] for task in group.tasks])
@@ -30,56 +30,15 @@ def submit(call: Call, group: Group) -> Accepted | Existing | Refused:
     return plan.accepted()
 
 
-class _Plan:
-    """What would become of a group: which rows are new, and which stand for an earlier task."""
+class _Plan(GroupPlan):
+    """The group's plan over these tables."""
 
     def __init__(self, call: Call, tasks: Sequence[NewTask]) -> None:
         self._call = call
-        self._tasks = tasks
-        self.new: list[NewTask] = []
-        self.ids: dict[str, str] = {}
-        self._unique: dict[bytes, str] = {}
-        for task in tasks:
-            found = self._duplicate_of(task)
-            self.ids.setdefault(task.id, found or task.id)
-            if found is None:
-                self.new.append(task)
-                if task.unique is not None:
-                    self._unique[task.unique.digest] = task.id
+        super().__init__(tasks, partial(_unique_match, call))
 
-    def _duplicate_of(self, task: NewTask) -> str | None:
-        if task.unique is None:
-            return None
-        return self._unique.get(task.unique.digest) or _unique_match(self._call, task.unique)
-
-    def refusal(self) -> Refused | None:
-        rows = self._call.tables.rows
-        seen: set[str] = set()
-        for place, task in enumerate(self._tasks):
-            if task.id in seen or task.id in rows:
-                return Refused("id_taken", f"there is a task {task.id} already", place)
-            seen.add(task.id)
-            for parent in task.depends_on:
-                if parent not in self.ids and parent not in rows:
-                    return Refused("unknown_parent", f"it depends on {parent}, which is not stored", place)
-        return self._backlog_refusal()
-
-    def _backlog_refusal(self) -> Refused | None:
-        tables = self._call.tables
-        waiting: Counter[str] = Counter()
-        for place, task in enumerate(self._tasks):
-            if self.ids[task.id] != task.id:
-                continue
-            queue = task.lane.queue
-            rule = rule_for(f"queue:{queue}", tables.rules)
-            if rule is None or rule.max_waiting is None:
-                continue
-            if queue not in waiting:
-                waiting[queue] = sum(tables.counts.get((queue, state), 0) for state in WAITING)
-            waiting[queue] += 1
-            if waiting[queue] > rule.max_waiting:
-                return Refused("backlog_full", f"queue {queue} may hold {rule.max_waiting} waiting", place)
-        return None
+    def waiting_in(self, queue: str) -> int:
+        return sum(self._call.tables.counts.get((queue, state), 0) for state in WAITING)
 
     def accepted(self) -> Accepted:
         rows = [self._call.tables.rows[self.ids[task.id]] for task in self._tasks]
@@ -104,7 +63,7 @@ def _unique_match(call: Call, rule: UniqueRule) -> str | None:
 
 def _store(call: Call, plan: _Plan, task: NewTask) -> Row:
     tables = call.tables
-    depends_on = tuple(dict.fromkeys(plan.ids.get(parent, parent) for parent in task.depends_on))
+    depends_on = plan.parents(task)
     row = Row(
         id=task.id,
         lane=task.lane,

@@ -8,6 +8,7 @@ from mainspring.ports import Action, Edit, Force, Refused
 from mainspring.stores.sqlite.moves import due_state, move, write
 from mainspring.stores.sqlite.rows import RESERVED, Row, rows_by_id, tasks_by_id
 from mainspring.stores.sqlite.transaction import Transaction
+from mainspring.verbs import not_found, version_mismatch, wrong_state
 
 HAS_UNFINISHED_CHILDREN = (
     "SELECT EXISTS (SELECT 1 FROM edges e JOIN tasks t ON t.n = e.child WHERE e.parent = ? AND t.state <= 4)"
@@ -31,7 +32,7 @@ def force(tx: Transaction, line: Force) -> Task | Refused:
     if isinstance(row, Refused):
         return row
     if not _ACTIONS[line.action](tx, row):
-        return _wrong_state(row, line.action.name.lower())
+        return wrong_state(row.id, row.state, line.action.name.lower())
     return tasks_by_id(tx.db, tx.lanes, (row.id,))[row.id]
 
 
@@ -89,7 +90,7 @@ def amend(tx: Transaction, task: str, version: int, edit: Edit) -> Task | Refuse
     if isinstance(row, Refused):
         return row
     if row.state not in WAITING:
-        return _wrong_state(row, "edit")
+        return wrong_state(row.id, row.state, "edit")
     _change_lane(tx, row, edit)
     write(
         tx, row, payload=edit.payload, labels=edit.labels, timeout_us=edit.timeout_us,
@@ -123,7 +124,7 @@ def delete(tx: Transaction, task: str) -> Refused | None:
     if isinstance(row, Refused):
         return row
     if not row.state.is_final:
-        return _wrong_state(row, "delete")
+        return wrong_state(row.id, row.state, "delete")
     if has_unfinished_children(tx, row.n):
         return Refused("wrong_state", f"unfinished tasks depend on task {task}")
     forget(tx, row.n, row.id, row.state, row.lane_id)
@@ -146,11 +147,7 @@ def forget(tx: Transaction, n: int, task: str, state: int, lane_id: int) -> None
 def _guarded(tx: Transaction, task: str, version: int | None) -> Row | Refused:
     row = rows_by_id(tx.db, (task,)).get(task)
     if row is None:
-        return Refused("not_found", f"no task {task}")
+        return not_found(task)
     if version is not None and row.version != version:
-        return Refused("version_mismatch", f"task {task} is at version {row.version}, not {version}")
+        return version_mismatch(task, row.version, version)
     return row
-
-
-def _wrong_state(row: Row, wish: str) -> Refused:
-    return Refused("wrong_state", f"task {row.id} is {row.state.label}: {wish} is not possible")

@@ -1,11 +1,9 @@
-"""What would become of a group: which rows are new, which stand for an earlier task, and whether the group
-may be stored at all. Nothing is written here."""
+"""A group's plan over the stored rows: nothing is written here."""
 
-from collections import Counter
 from collections.abc import Sequence
 
 from mainspring.core.dag import Effect, effect
-from mainspring.core.limits import rule_for
+from mainspring.core.groups import GroupPlan
 from mainspring.core.model import WAITING, NewTask, UniqueRule, decode_policy
 from mainspring.ports import Refused
 from mainspring.stores.sqlite.rows import Row, rows_by_id
@@ -17,28 +15,23 @@ LATEST_UNIQUE = (
 )
 
 
-class Plan:
-    """`new` are the rows to store; `ids` says for every row of the group which task it stands for."""
+class Plan(GroupPlan):
+    """The group's plan, with what is stored of its tasks and their parents."""
 
     def __init__(self, tx: Transaction, tasks: Sequence[NewTask]) -> None:
         self._tx = tx
-        self._tasks = tasks
-        self.new: list[NewTask] = []
-        self.ids: dict[str, str] = {}
-        self._unique: dict[bytes, str] = {}
-        for task in tasks:
-            found = self._duplicate_of(task)
-            self.ids.setdefault(task.id, found or task.id)
-            if found is None:
-                self.new.append(task)
-                if task.unique is not None:
-                    self._unique[task.unique.digest] = task.id
+        super().__init__(tasks, self._latest)
         named = {task.id for task in tasks}.union(*(self.parents(task) for task in tasks))
         self._stored: dict[str, Row] = rows_by_id(tx.db, named)
 
-    def parents(self, task: NewTask) -> tuple[str, ...]:
-        """The tasks that it depends on, duplicates replaced by what they stand for."""
-        return tuple(dict.fromkeys(self.ids.get(parent, parent) for parent in task.depends_on))
+    def refused(self) -> Refused | None:
+        refusal = self.refusal(self._stored)
+        if refusal is None and self._tx.caps_backlogs:
+            refusal = self.backlog_refusal(self._tx.rules, self._waiting_in)
+        return None if refusal is None else Refused(*refusal)
+
+    def _waiting_in(self, queue: str) -> int:
+        return sum(self._tx.counted(queue, state) for state in WAITING)
 
     def is_open(self, parent: str, task: NewTask) -> bool:
         """Whether the parent still holds the task back."""
@@ -59,38 +52,6 @@ class Plan:
                 if row is not None and row.state.is_final and self.is_open(parent, task):
                     found.add(parent)
         return found
-
-    def refusal(self) -> Refused | None:
-        seen: set[str] = set()
-        for place, task in enumerate(self._tasks):
-            if task.id in seen or task.id in self._stored:
-                return Refused("id_taken", f"there is a task {task.id} already", place)
-            seen.add(task.id)
-            for parent in task.depends_on:
-                if parent not in self.ids and parent not in self._stored:
-                    return Refused("unknown_parent", f"it depends on {parent}, which is not stored", place)
-        return self._backlog_refusal() if self._tx.caps_backlogs else None
-
-    def _backlog_refusal(self) -> Refused | None:
-        waiting: Counter[str] = Counter()
-        for place, task in enumerate(self._tasks):
-            if self.ids[task.id] != task.id:
-                continue
-            queue = task.lane.queue
-            rule = rule_for(f"queue:{queue}", self._tx.rules)
-            if rule is None or rule.max_waiting is None:
-                continue
-            if queue not in waiting:
-                waiting[queue] = sum(self._tx.counted(queue, state) for state in WAITING)
-            waiting[queue] += 1
-            if waiting[queue] > rule.max_waiting:
-                return Refused("backlog_full", f"queue {queue} may hold {rule.max_waiting} waiting", place)
-        return None
-
-    def _duplicate_of(self, task: NewTask) -> str | None:
-        if task.unique is None:
-            return None
-        return self._unique.get(task.unique.digest) or self._latest(task.unique)
 
     def _latest(self, rule: UniqueRule) -> str | None:
         """The latest task under the rule. A task exactly `period_us` old is outside of the period."""

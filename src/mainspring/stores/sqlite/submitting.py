@@ -85,7 +85,7 @@ def _submit_whole(tx: Transaction, group: Group) -> Accepted | Existing | Refuse
 
 def _submit_planned(tx: Transaction, group: Group) -> Accepted | Refused:
     plan = Plan(tx, group.tasks)
-    refused = plan.refusal()
+    refused = plan.refused()
     if refused is not None:
         return refused
     states, versions = _store(tx, plan.new, {task.id for task in plan.new if plan.is_blocked(task)})
