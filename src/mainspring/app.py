@@ -74,9 +74,10 @@ class Mainspring:
         """Make a function a task. An `async def` runs as a coroutine, a `def` on a thread.
 
         `name` is the kind (default: the function's name). `isolation="process"` runs each task alone in a
-        child process, where a crash or a leak hurts nothing else. `timeout` is in seconds, or text such
-        as `30s`; it holds for tasks submitted without one. `max_retries` holds for tasks submitted
-        without a policy, and can lower the server's default. Raises `InvalidInput`.
+        child process, where a crash or a leak hurts nothing else; a worker embedded in another process
+        has no children, and runs it as any other. `timeout` is in seconds, or text such as `30s`; it
+        holds for tasks submitted without one. `max_retries` holds for tasks submitted without a policy,
+        and can lower the server's default. Raises `InvalidInput`.
         """
 
         def register(function: Callable[P, R]) -> TaskFunction[P, R]:

@@ -182,6 +182,18 @@ def test_bad_options_are_refused_where_they_are_written(options, field):
     assert refused.value.field == field
 
 
+def test_a_generator_is_no_task():
+    def counting():
+        yield 1
+
+    async def counting_slowly():
+        yield 1
+
+    for function in (counting, counting_slowly):
+        with pytest.raises(InvalidInput, match="generator"):
+            Mainspring().task(function)
+
+
 def test_a_kind_has_one_handler():
     with pytest.raises(InvalidInput, match="already"):
         Registry(Handler("kind", nothing), Handler("kind", one))

@@ -162,6 +162,38 @@ async def test_handlers_leave_nothing_behind_in_their_slot():
     assert seen == ["none"] * 5
 
 
+async def test_a_context_value_with_its_own_idea_of_equality_does_no_harm():
+    from contextvars import ContextVar
+
+    class Odd:
+        def __eq__(self, other):
+            raise ValueError("the truth of this is ambiguous")
+
+        __hash__ = None
+
+    tint = ContextVar("tint")
+    tint.set(Odd())
+
+    async def handler():
+        tint.set(Odd())
+
+    source = ScriptedSource()
+    async with working(source, embedded(kind=handler), slots=1):
+        for _ in range(3):
+            await source.put("kind")
+        await source.settled(3)
+    assert {report.outcome for report in source.reports} == {Outcome.SUCCEEDED}
+
+
+async def test_a_function_that_returns_a_coroutine_fails_clearly():
+    async def inner():
+        pass
+
+    report = await outcome(lambda: inner())
+    assert (report.outcome, report.error_type) == (Outcome.FAILED, "TypeError")
+    assert "async def" in error(report)["message"]
+
+
 async def test_handlers_run_in_a_real_task():
     """`asyncio.timeout` and task groups work in a handler, though its task serves many."""
 

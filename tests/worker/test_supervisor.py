@@ -235,6 +235,18 @@ async def test_nothing_outlives_a_killed_supervisor(tmp_path):
         await gone(pid)
 
 
+async def test_a_signal_to_every_process_is_the_supervisors_to_obey(tmp_path):
+    """Service managers send SIGTERM to runners too: the run goes on, and is not lost."""
+    source, mark = ScriptedSource(), tmp_path / "mark"
+    async with working(source, processes(), drain_grace_s=0.0):
+        lease = await source.put("marking", {"path": str(mark)})
+        os.kill(await appears(mark), signal.SIGTERM)
+        other = await source.put("pid")
+        await source.settled()
+        assert source.outcome_of(other) is Outcome.SUCCEEDED
+    assert source.outcome_of(lease) is Outcome.RELEASED
+
+
 async def test_many_runs_of_each_sort_all_end():
     source = ScriptedSource()
     async with working(source, processes(), slots=6):

@@ -59,6 +59,8 @@ class Handler:
         self.max_retries = max_retries
         self.timeout_s = None if timeout is None else parse_duration_s(timeout, "timeout") or None
         self.is_coroutine = inspect.iscoroutinefunction(function)
+        if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+            raise InvalidInput("function", "is a generator, which has no result", "a function or a coroutine")
         self.isolation = isolation
         if isolation not in (None, "thread", "process"):
             raise InvalidInput("isolation", f"not known: {isolation!r}", "thread, process or None")

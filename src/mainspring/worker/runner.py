@@ -8,6 +8,7 @@ not listen is ended from outside, together with this process.
 import asyncio
 import logging
 import os
+import signal
 import sys
 import traceback
 from math import inf
@@ -129,6 +130,10 @@ async def _run(options: RunnerOptions) -> None:
 
 def main() -> None:
     options = msgspec.json.decode(sys.argv[1], type=RunnerOptions)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        # Service managers send these to every process there is. What becomes of the runs is for the
+        # supervisor to say, which got it too. No SIG_IGN, which user code's own children would inherit.
+        signal.signal(number, lambda *_: None)
     configure_logging(options.log_level)
     asyncio.run(_run(options))
     # The supervisor is gone: whatever still runs is nobody's. Threads could hold up a polite exit.

@@ -8,7 +8,7 @@ changed is given up for a new one.
 
 import asyncio
 from collections.abc import Callable
-from contextvars import copy_context
+from contextvars import Context, copy_context
 from math import inf
 
 from mainspring.sdk.context import running
@@ -76,7 +76,7 @@ class Slots:
                     return  # another slot stands in for this one already
                 if me.cancelling():
                     await self._uncancel(me)
-                if copy_context() != clean:
+                if _differs(copy_context(), clean):
                     self._look_again()
                     return
                 now_s = monotonic()
@@ -131,3 +131,8 @@ class Slots:
                 raise
         while me.uncancel():
             pass
+
+
+def _differs(now: Context, clean: Context) -> bool:
+    """By identity: a value's own idea of equality may be slow, or raise."""
+    return len(now) != len(clean) or any(clean.get(var, clean) is not value for var, value in now.items())

@@ -7,7 +7,7 @@ those that end until it looks come along (measured 2.6 times the throughput of `
 import asyncio
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextvars import copy_context
 from queue import SimpleQueue
 
@@ -58,6 +58,9 @@ class Threads:
         run = execution.run
         try:
             value = execution.handler.call(run.lease.payload, execution)
+            if isinstance(value, Coroutine):
+                value.close()
+                raise TypeError("the handler returned a coroutine: make it an `async def`")
         except BaseException as error:
             report = execution.raised(error, self._monotonic())
         else:

@@ -7,7 +7,7 @@ one commit of both.
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextvars import copy_context
 from typing import Any
 
@@ -57,6 +57,7 @@ class Worker:
         self._outbox = Outbox(source, self.held, clock)
         self._backoff = Backoff(clock)
         self._tasks: dict[asyncio.Task[None], None] = {}  # in their order, so that a run replays
+        self._timers: list[asyncio.TimerHandle] = []
         self._claiming: asyncio.Task[None] | None = None
         self._holds_nothing = True
         self._asked_seq = 0
@@ -90,6 +91,8 @@ class Worker:
             await self._leave()
         finally:
             self._over = None
+            for timer in self._timers:
+                timer.cancel()
             for task in self._tasks:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -106,7 +109,7 @@ class Worker:
         if self._claiming is not None and self._holds_nothing:
             self._claiming.cancel()
         self._stop_all(Phase.QUEUED)
-        asyncio.get_running_loop().call_later(self._settings.drain_grace_s, self._stop_all, Phase.STARTED)
+        self._later(self._settings.drain_grace_s, self._stop_all, Phase.STARTED)
         self._turn_soon()
 
     def halt(self) -> None:
@@ -114,13 +117,16 @@ class Worker:
         self.drain()
         if self._over is not None:
             self._engine.kill()
-            asyncio.get_running_loop().call_later(HALT_S, self._finish)
+            self._later(HALT_S, self._finish)
 
     def _stop_all(self, phase: Phase) -> None:
         self._engine.look()
         for run in self.held.runs():
             if run.phase is phase:
                 self._engine.stop(run, Reason.DRAIN)
+
+    def _later(self, delay_s: float, call: Callable[..., None], *arguments: object) -> None:
+        self._timers.append(asyncio.get_running_loop().call_later(delay_s, call, *arguments))
 
     def _finish(self) -> None:
         if self._over is not None and not self._over.done():
