@@ -142,7 +142,7 @@ class Server:
         """The sweep is due once a minute; a simulation is shorter than that."""
         for loop in self._loops:
             if loop.name == "pruner":
-                loop.wake()
+                self._world.loop.call_soon(loop.wake, context=self.host.context())
 
     async def stop(self) -> None:
         """In good order, as on SIGTERM."""

@@ -1,157 +1,193 @@
-"""One seed: a cluster, a workload, a storm, then calm, in which everything must come to its end."""
+"""Many seeds, on every core, and what they showed: broken promises, faults taken, steps seen.
 
-import asyncio
+A broken promise is told with its task's story, and its seed replays it identically.
+"""
+
 import gc
-import logging
-from collections.abc import Sequence
-from contextvars import Context
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from typing import TypeVar
 
 import msgspec
 
-from mainspring.testing.client import Client
-from mainspring.testing.cluster import Server, Shape, WorkerNode, World
-from mainspring.testing.loop import Stuck
-from mainspring.testing.record import Phase, Record
-from mainspring.testing.storm import Storm
-from mainspring.testing.workload import Deed, Workload
+from mainspring.clock import SystemClock
+from mainspring.core.lifecycle import EDGES, Cause
+from mainspring.core.model import State
+from mainspring.testing.checks import Violation, audit, explain
+from mainspring.testing.course import Outcome, run_seed
+from mainspring.testing.planted import BUGS
+from mainspring.testing.weather import POINTS
 
-CALM_AT_MOST_S = 90.0
-CLOSING_AT_MOST_S = 30.0
-RECOUNTED_EVERY_S = 1.0
+SEEDS_FOR_A_BUG = 200
+SEEDS_A_JOB = 10
+SEEDS_FOR_A_POOL = 20
+STORIES_TOLD = 3
+# Over a run of 2,000 seeds every step and every fault must have been seen this often; fewer seeds, fewer.
+SEEN_AT_LEAST, SEEN_OVER_SEEDS = 100, 2_000
 
-
-class Cluster:
-    """All parts of one seed, and its course."""
-
-    def __init__(self, seed: int) -> None:
-        self.world = world = World(seed)
-        self.shape = shape = _shape(world)
-        self.servers = [Server(world, f"server-{n + 1}", shape) for n in range(shape.servers)]
-        self.workers = [
-            WorkerNode(world, f"worker-{n + 1}", shape, lambda: self.servers) for n in range(shape.workers)
-        ]
-        if shape.embedded:
-            first = self.servers[0]
-            first.worker = WorkerNode(world, "worker-0", shape, lambda: [first], inside=first)
-            self.workers.append(first.worker)
-        self.client = Client(world, lambda: self.servers)
-        self.workload = Workload(self.client, world.store_host.clock)
-        self.storm = Storm(world, self.servers, self.workers)
-
-    async def course(self) -> None:
-        """The storm, the calm, the end."""
-        world = self.world
-        await world.store.open()
-        for server in self.servers:
-            server.start()
-        for node in self.workers:
-            if not node.lives_inside:
-                node.start()
-        recounting = world.loop.create_task(self._recount())
-        self._enter("storm")
-        world.weather.stormy = True
-        await self._do_everything()
-        world.weather.stormy = False
-        self._enter("calm")
-        await self._settle()
-        recounting.cancel()
-        world.store.recount()
-        self._enter("closing")
-        await self._close()
-        self._enter("end", ", ".join(world.loop.crashes))
-
-    def _enter(self, phase: str, detail: str = "") -> None:
-        self.world.record.add(Phase(self.world.loop.now_s, phase, detail))
-
-    async def _do_everything(self) -> None:
-        loop = self.world.loop
-        raging = loop.create_task(self.storm.rage())
-        deeds: list[asyncio.Task[None]] = []
-
-        async def begin(at_s: float, deed: Deed) -> None:
-            await asyncio.sleep(at_s)
-            await deed()
-
-        for at_s, deed in self.workload.deeds:
-            deeds.append(self.client.host.spawn(begin(at_s, deed)))
-        await asyncio.gather(*deeds)
-        self.storm.end()
-        await raging
-
-    async def _settle(self) -> None:
-        """Nothing fails any more: wait until nothing is left to do."""
-        world = self.world
-        until_s = world.loop.now_s + CALM_AT_MOST_S
-        await world.store.set_queue("held", None)
-        while world.loop.now_s < until_s:
-            await asyncio.sleep(0.5)
-            if not world.store.unfinished():
-                return
-
-    async def _recount(self) -> None:
-        while True:
-            await asyncio.sleep(RECOUNTED_EVERY_S)
-            self.world.store.recount()
-
-    async def _close(self) -> None:
-        """Everything stops in good order."""
-        world = self.world
-        world.closing = True
-        try:
-            async with asyncio.timeout(CLOSING_AT_MOST_S):
-                living = [node for node in self.workers if node.host.alive and not node.lives_inside]
-                await asyncio.gather(*(node.drained() for node in living))
-                open_servers = [server for server in self.servers if server.host.alive]
-                await asyncio.gather(*(server.host.spawn(server.stop()) for server in open_servers))
-        except TimeoutError:
-            self._enter("closing", "not everything stopped")
+Edge = tuple[State | None, Cause, State]
+T = TypeVar("T")
+R = TypeVar("R")
 
 
-def _shape(world: World) -> Shape:
-    dice = world.dice.clock.random
-    return Shape(
-        servers=dice.choice((1, 2, 2, 3)),
-        workers=dice.randint(2, 5),
-        slots=dice.randint(2, 4),
-        lease_s=dice.choice((1.5, 2.0, 3.0)),
-        embedded=dice.random() < 0.3,
-        hints=dice.random() < 0.5,
+class Finding(msgspec.Struct):
+    """What one seed showed. `stories` are its first violations, told; `broken` names all of them."""
+
+    seed: int
+    digest: str
+    virtual_s: float
+    tasks: int
+    faults: Counter[str]
+    edges: Counter[Edge]
+    broken: list[str]
+    stories: list[str]
+
+
+def look(seed: int, *, with_digest: bool = False) -> Finding:
+    """Run a seed and check its record."""
+    outcome = run_seed(seed)
+    record = outcome.record
+    violations = _audited(outcome)
+    return Finding(
+        seed=seed,
+        digest=record.digest() if with_digest else "",
+        virtual_s=outcome.virtual_s,
+        tasks=sum(count for (old, _, _), count in record.edges.items() if old is None),
+        faults=record.faults,
+        edges=record.edges,
+        broken=sorted({violation.promise for violation in violations}),
+        stories=[explain(record, violation) for violation in violations[:STORIES_TOLD]],
     )
 
 
-class Outcome(msgspec.Struct):
-    """What a seed showed."""
-
-    seed: int
-    record: Record
-    virtual_s: float
-    stuck: str = ""
-
-
-def run_seed(seed: int) -> Outcome:
-    """Run one seed to its end. The same seed gives the same record, byte for byte."""
-    loud = logging.root.manager.disable
-    logging.disable(logging.CRITICAL)
-    # What dead hosts leave behind must not be collected in the middle: closing it would run its `finally`.
-    gc.disable()
-    cluster = Cluster(seed)
-    loop = cluster.world.loop
-    outcome = Outcome(seed, cluster.world.record, 0.0)
+def _audited(outcome: Outcome) -> list[Violation]:
     try:
-        Context().run(loop.run_until_complete, cluster.course())
-    except Stuck as error:
-        outcome.stuck = str(error)
-    finally:
-        outcome.virtual_s = loop.now_s
-        loop.end()
-        gc.enable()
-        logging.disable(loud)
-    return outcome
+        return audit(outcome.record, outcome.stuck)
+    except Exception as error:  # a record that the model cannot follow breaks a promise, too
+        return [Violation("no-stray-error", "", f"the checks failed: {error!r}", outcome.virtual_s)]
+
+
+def look_at(seeds: Sequence[int]) -> list[Finding]:
+    """One job of a pool."""
+    findings = [look(seed) for seed in seeds]
+    gc.collect()
+    return findings
+
+
+def hunt(number: int) -> tuple[int | None, list[str]]:
+    """Plant bug `number` and run seeds until one shows it: that seed, and the promises it broke."""
+    with BUGS[number].planted():
+        for seed in range(SEEDS_FOR_A_BUG):
+            finding = look(seed)
+            if finding.broken:
+                return seed, finding.broken
+    return None, []
+
+
+# --- the command line -------------------------------------------------------------------------------
 
 
 def run_cli(seeds: int, seed: int | None, planted: bool) -> int:
-    """`mainspring simulate`."""
-    chosen: Sequence[int] = [seed] if seed is not None else range(seeds)
-    for number in chosen:
-        run_seed(number)
-    return 0
+    """`mainspring simulate`: 0 if every promise held (or every planted bug was caught), else 1."""
+    if planted:
+        return _hunt_all()
+    if seed is not None:
+        return _replay(seed)
+    return _search(seeds)
+
+
+def _replay(seed: int) -> int:
+    finding = look(seed, with_digest=True)
+    _say(f"seed {seed}: {finding.tasks} tasks, {finding.faults.total()} faults in {finding.virtual_s:.1f} s")
+    _say(f"record {finding.digest}")
+    for story in finding.stories:
+        _say(story)
+    return 1 if finding.broken else 0
+
+
+def _search(seeds: int) -> int:
+    clock = SystemClock()
+    began_s = clock.monotonic()
+    jobs = [range(start, min(start + SEEDS_A_JOB, seeds)) for start in range(0, seeds, SEEDS_A_JOB)]
+    findings: list[Finding] = []
+    for some in _spread(look_at, jobs, seeds >= SEEDS_FOR_A_POOL):
+        for finding in some:
+            findings.append(finding)
+            if finding.broken:
+                _say(f"seed {finding.seed} breaks {', '.join(finding.broken)}")
+        if len(findings) % (10 * SEEDS_A_JOB) == 0:
+            took_s = clock.monotonic() - began_s
+            _say(f"{len(findings)} of {seeds} seeds, {len(findings) / took_s:.1f} a second")
+    failed = [finding for finding in findings if finding.broken]
+    _summarise(findings, clock.monotonic() - began_s)
+    for finding in failed[:STORIES_TOLD]:
+        _say(f"\nseed {finding.seed} (mainspring simulate --seed {finding.seed} replays it)")
+        _say(finding.stories[0])
+    verdict = f"{len(failed)} of {seeds} seeds broke a promise" if failed else "every promise was kept"
+    _say(f"\n{verdict}")
+    return 1 if failed else 0
+
+
+def _summarise(findings: Sequence[Finding], took_s: float) -> None:
+    faults: Counter[str] = Counter()
+    edges: Counter[Edge] = Counter()
+    for finding in findings:
+        faults.update(finding.faults)
+        edges.update(finding.edges)
+    count = len(findings)
+    least = min(finding.faults.total() for finding in findings)
+    fewest = min(finding.tasks for finding in findings)
+    virtual_s = sum(finding.virtual_s for finding in findings)
+    _say(
+        f"\n{count} seeds in {took_s:.0f} s, {count / took_s:.1f} a second: {virtual_s / 3600:.1f} h of theirs"
+    )
+    _say(f"each with at least {fewest} tasks and {least} faults")
+    seen_least = SEEN_AT_LEAST * count / SEEN_OVER_SEEDS
+    _say("\nsteps taken")
+    _table([(_edge_name(edge), edges[edge]) for edge in sorted(EDGES, key=_edge_order)], seen_least)
+    _say("\nfaults met")
+    _table([(point, faults[point]) for point in POINTS], seen_least)
+
+
+def _table(rows: Iterable[tuple[str, int]], least: float) -> None:
+    for name, count in rows:
+        _say(f"  {name:<36} {count:>9}{'   WARNING: too seldom' if count < least else ''}")
+
+
+def _edge_name(edge: Edge) -> str:
+    old, cause, new = edge
+    return f"{'-' if old is None else old.label} --{cause.name.lower()}--> {new.label}"
+
+
+def _edge_order(edge: Edge) -> tuple[int, int, int]:
+    old, cause, new = edge
+    return (0 if old is None else int(old), int(cause), int(new))
+
+
+def _hunt_all() -> int:
+    missed = 0
+    for bug, (seed, broken) in zip(BUGS, _spread(hunt, range(len(BUGS)), True), strict=True):
+        if seed is None:
+            missed += 1
+            _say(f"  NOT CAUGHT in {SEEDS_FOR_A_BUG} seeds: {bug.name}")
+        else:
+            _say(f"  seed {seed:>3}  {bug.name:<55} {', '.join(broken)}")
+    _say(f"\n{len(BUGS) - missed} of {len(BUGS)} planted bugs were caught")
+    return 1 if missed else 0
+
+
+def _spread(work: Callable[[T], R], jobs: Sequence[T], in_pool: bool) -> Iterator[R]:
+    """The results in the order of the jobs, whatever the number of cores."""
+    cores = os.cpu_count() or 1
+    if not in_pool or cores == 1:
+        yield from map(work, jobs)
+        return
+    with ProcessPoolExecutor(cores, mp_context=get_context("spawn")) as pool:
+        yield from pool.map(work, jobs)
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)

@@ -107,6 +107,11 @@ class WatchedStore(MemoryStore):
         rows = self._tables.rows
         return [row.id for row in rows.values() if not (row.state.is_final or self._is_held(row))]
 
+    def worker_of(self, task: str) -> str | None:
+        """Who runs the task now."""
+        row = self._tables.rows[task]
+        return row.worker if row.state is State.RUNNING else None
+
     def _is_held(self, row: Row) -> bool:
         """Blocked, and every parent that it still waits for has failed or is held itself."""
         rows = self._tables.rows

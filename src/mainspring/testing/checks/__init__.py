@@ -39,6 +39,7 @@ CHECKS: tuple[type[Check], ...] = (
     workers.Holders,
     ends.Promises,
     ends.Endings,
+    ends.Removals,
     ends.Recovery,
     ends.Books,
 )

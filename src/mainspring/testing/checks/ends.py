@@ -1,5 +1,6 @@
 """How it all ends: nothing lost, nothing stuck, all books right; and recovery in the time promised."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from mainspring.core.lifecycle import Cause
@@ -10,6 +11,7 @@ from mainspring.testing.checks.model import Life
 from mainspring.testing.record import Answered, Asked, Phase, Recounted, Step, Told
 
 RECOVERED_WITHIN_US = 1_000_000
+REPLACED_WITHIN_S = 1.0
 
 
 class Promises(Check):
@@ -66,6 +68,35 @@ class Endings(Check):
         return False
 
 
+class Removals(Check):
+    """Only what is final is forgotten, after its retention if by a sweep, and no unfinished task needs it."""
+
+    def on_answered(self, event: Answered) -> None:
+        call = self.model.call
+        assert call is not None
+        if event.verb == "delete":
+            lines = zip(call.args[0], event.answer, strict=True)
+            self._check([task for task, refused in lines if refused is None], event)
+        elif event.verb == "prune":
+            self._retention = call.args[1]
+        elif event.verb == "pruned":
+            self._check(call.args[0], event)
+            for task in call.args[0]:
+                life = self.model.lives[task]
+                kept_us = getattr(self._retention, f"{life.state.label}_us", None)
+                if kept_us is None or life.ended_us + kept_us > event.now_us:
+                    self.say("kept-long-enough", task, "forgotten before its time", event.at_s)
+
+    def _check(self, tasks: Sequence[str], event: Answered) -> None:
+        for task in tasks:
+            if not self.model.lives[task].state.is_final:
+                self.say("kept-long-enough", task, "forgotten though it is not final", event.at_s)
+            for child_id in self.model.children.get(task, ()):
+                child = self.model.life(child_id)
+                if child is not None and not child.state.is_final and child_id not in tasks:
+                    self.say("kept-long-enough", task, f"forgotten though {child_id} needs it", event.at_s)
+
+
 class Recovery(Check):
     """In calm weather a lapsed lease is noticed within a second, and no lease of a living worker lapses."""
 
@@ -105,6 +136,7 @@ class Books(Check):
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
         self._terms: dict[int, str] = {}
+        self._renewed = ("", 0.0)
 
     def on_recounted(self, event: Recounted) -> None:
         for difference in event.differences:
@@ -119,6 +151,21 @@ class Books(Check):
         elif term.number not in self._terms and term.number < max(self._terms, default=0):
             self.say("terms-rise", "", f"term {term.number} is new, and not the highest", event.at_s)
         self._terms[term.number] = term.holder
+        self._check_failover(event, term.holder)
+
+    def _check_failover(self, event: Answered, holder: str) -> None:
+        """In calm weather a leader that dies is replaced within its time to live and a second."""
+        call = self.model.call
+        assert call is not None
+        earlier, renewed_s = self._renewed
+        calm_s = self.model.calm_s
+        if calm_s is not None and renewed_s > calm_s and holder != earlier:
+            waited_s = event.at_s - renewed_s
+            if waited_s > call.args[1] / 1e6 + REPLACED_WITHIN_S:
+                what = f"{holder} leads {waited_s:.2f} s after {earlier} last renewed"
+                self.say("leader-in-time", "", what, event.at_s)
+        if holder == call.args[0]:
+            self._renewed = holder, event.at_s
 
     def on_phase(self, event: Phase) -> None:
         if event.name == "closing" and event.detail:

@@ -12,6 +12,8 @@ def explain(record: Record, violation: Violation) -> str:
     if violation.task:
         head += f"\n  task {violation.task}"
         story: list[Event] = [event for event in record.events if _concerns(event, violation.task)]
+        began_s = min((event.at_s for event in story if isinstance(event, Step)), default=0.0)
+        story = [event for event in story if began_s <= event.at_s]
     else:
         story = [
             event for event in record.events if event.at_s <= violation.at_s and isinstance(event, Fault)

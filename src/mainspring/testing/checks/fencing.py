@@ -29,6 +29,7 @@ class Fences(Check):
     """A line counts if its token is the running row's, and changes nothing otherwise."""
 
     _expected: list[tuple[Any, bool]]
+    _standing: set[str]
 
     def on_called(self, event: Called) -> None:
         if event.verb == "exchange":
@@ -41,11 +42,15 @@ class Fences(Check):
 
     def _settles(self, event: Called) -> list[tuple[Any, bool]]:
         expected, done = [], set()
+        self._standing = set()
         for line in event.args[0].settles:
-            counts = line.task not in done and self._holds(line)
+            # A line without a lane is a question: its node found nobody to hold the lease.
+            counts = line.lane_id != 0 and line.task not in done and self._holds(line)
             if counts and line.only_if_lapsed:
                 until_us = self.model.lives[line.task].lease_until_us
                 counts = until_us is not None and until_us <= event.now_us
+                if not counts:
+                    self._standing.add(line.task)
             if counts:
                 done.add(line.task)
             expected.append((line, counts))
@@ -73,7 +78,7 @@ class Fences(Check):
         what = f"{event.verb} with token {line.token} was answered {answer.name}"
         if counts:
             self.say("holder-is-heard", line.task, what + ", though it is the holder's", event.at_s)
-        elif getattr(line, "only_if_lapsed", False) and self._holds(line):
+        elif getattr(line, "only_if_lapsed", False) and line.task in self._standing:
             self.say("lease-stands", line.task, what + ": a lease that stands was ended", event.at_s)
         else:
             self.say("only-holder-is-heard", line.task, what + ", though it is not the holder's", event.at_s)
@@ -148,8 +153,12 @@ class Claims(Check):
             return
         call = self.model.call
         assert call is not None
+        limits: dict[tuple[str, int], int] = {}
         for ask in call.args[0].claims:
-            granted = self._now[ask.incarnation, ask.claim_seq]
-            if granted > ask.limit:
-                what = f"{granted} leases for the {ask.limit} slots of {ask.worker}"
+            limits[ask.incarnation, ask.claim_seq] = max(
+                ask.limit, limits.get((ask.incarnation, ask.claim_seq), 0)
+            )
+        for name, limit in limits.items():
+            if self._now[name] > limit:
+                what = f"{self._now[name]} leases for {limit} slots of {name[0]}"
                 self.say("claim-limit", "", what, event.at_s)

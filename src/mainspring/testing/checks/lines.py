@@ -5,6 +5,7 @@ from typing import Any
 from mainspring.core.lifecycle import Cause
 from mainspring.core.limits import LimitRule, names, rule_for
 from mainspring.core.model import SECOND_US
+from mainspring.ports import Existing, Refused
 from mainspring.testing.checks.check import Check
 from mainspring.testing.record import Answered, Restored, Step
 
@@ -21,13 +22,15 @@ class Times(Check):
         life = self.model.lives.get(event.task)
         if life is None:
             return
-        if event.cause in (Cause.CLAIM, Cause.PROMOTE) and (life.run_at_us or 0) > event.now_us:
-            early_s = ((life.run_at_us or 0) - event.now_us) / SECOND_US
+        assert self.model.call is not None
+        now_us = self.model.call.now_us
+        if event.cause in (Cause.CLAIM, Cause.PROMOTE) and (life.run_at_us or 0) > now_us:
+            early_s = ((life.run_at_us or 0) - now_us) / SECOND_US
             self.say("not-before-due", event.task, f"{event.cause.name} {early_s:g} s early", event.at_s)
         due_us = life.deadline_us
-        if event.cause is Cause.CLAIM and due_us is not None and due_us < event.now_us:
+        if event.cause is Cause.CLAIM and due_us is not None and due_us < now_us:
             self.say("not-after-deadline", event.task, "claimed after its deadline", event.at_s)
-        if event.cause is Cause.EXPIRE and (due_us is None or due_us >= event.now_us):
+        if event.cause is Cause.EXPIRE and (due_us is None or due_us >= now_us):
             self.say("not-after-deadline", event.task, "expired before its deadline", event.at_s)
         self._promptness(event, life.run_at_us, life.entered_s)
 
@@ -141,10 +144,14 @@ class Rules(Check):
         assert call is not None
         for group, answer in zip(call.args[0].submits, event.answer.submits, strict=True):
             key = group.idempotency
-            if key is None or not hasattr(answer, "states"):
+            if key is None or isinstance(answer, Refused):
                 continue
             name = key.principal, key.key
             earlier = self._keys.get(name, ())
+            if isinstance(answer, Existing):
+                if not {task.id for task in answer.tasks} <= set(earlier):
+                    self.say("key-used-once", earlier[0], "the key was answered with other tasks", event.at_s)
+                continue
             if earlier and any(self.model.lives[task].gone != "lost" for task in earlier):
                 what = f"the key {key.key} made {', '.join(earlier)} before"
                 self.say("key-used-once", group.tasks[0].id, what, event.at_s)

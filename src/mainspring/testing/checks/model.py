@@ -34,7 +34,7 @@ class Life:
         self.lease_until_us: int | None = None
         self.run_at_us = step.run_at_us
         self.deadline_us = step.deadline_us
-        self.born_us = step.now_us
+        self.born_us = self.ended_us = step.now_us
         self.born_s = self.entered_s = step.at_s
         self.cancel_wanted = False
         self.cancel_told = False
@@ -124,6 +124,7 @@ class Model:
             life.cancel_wanted = False
         self._enter(life)
         if step.new.is_final:
+            life.ended_us = step.now_us
             self._tell_children(life)
 
     def _born(self, step: Step) -> Life:
@@ -231,6 +232,7 @@ class Model:
             life.losses, life.snoozes = task.losses, task.snoozes
             life.lease_until_us, life.run_at_us = task.lease_until_us, task.run_at_us
             life.deadline_us, life.cancel_wanted = task.deadline_us, task.cancel_requested_at_us is not None
+            life.ended_us = task.finished_at_us or 0
             life.incarnation, life.claim_seq = event.holders[life.id]
             life.open_parents = set(event.open_parents.get(life.id, ()))
             life.doomed = any(

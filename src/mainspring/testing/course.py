@@ -1,0 +1,186 @@
+"""One seed: a cluster, a workload, a storm, then calm, in which everything must come to its end."""
+
+import asyncio
+import gc
+import logging
+from contextvars import Context
+
+import msgspec
+
+from mainspring.core.model import Lane, NewTask
+from mainspring.election.store import TTL_S
+from mainspring.ports import Group
+from mainspring.testing.checks.lines import CALM_COUNTS_AFTER_S
+from mainspring.testing.client import Client
+from mainspring.testing.cluster import Server, Shape, WorkerNode, World
+from mainspring.testing.loop import Stuck
+from mainspring.testing.record import Phase, Record
+from mainspring.testing.storm import Storm
+from mainspring.testing.workload import Deed, Workload
+
+CALM_AT_MOST_S = 90.0
+CLOSING_AT_MOST_S = 30.0
+RECOUNTED_EVERY_S = 1.0
+PROBES = 0.25
+PRUNES = 0.2
+
+
+class Cluster:
+    """All parts of one seed, and its course."""
+
+    def __init__(self, seed: int) -> None:
+        self.world = world = World(seed)
+        self.shape = shape = _shape(world)
+        self.servers = [Server(world, f"server-{n + 1}", shape) for n in range(shape.servers)]
+        self.workers = [
+            WorkerNode(world, f"worker-{n + 1}", shape, lambda: self.servers) for n in range(shape.workers)
+        ]
+        if shape.embedded:
+            first = self.servers[0]
+            first.worker = WorkerNode(world, "worker-0", shape, lambda: [first], inside=first)
+            self.workers.append(first.worker)
+        self.client = Client(world, lambda: self.servers)
+        self.workload = Workload(self.client, world.store_host.clock)
+        self.storm = Storm(world, self.servers, self.workers)
+
+    async def course(self) -> None:
+        """The storm, the calm, the end."""
+        world = self.world
+        await world.store.open()
+        for server in self.servers:
+            server.start()
+        for node in self.workers:
+            if not node.lives_inside:
+                node.start()
+        recounting = world.loop.create_task(self._recount())
+        self._enter("storm")
+        world.weather.stormy = True
+        await self._do_everything()
+        world.weather.stormy = False
+        self._enter("calm")
+        await self._settle()
+        if world.dice.clock.random.random() < PROBES:
+            await self._probe()
+        recounting.cancel()
+        world.store.recount()
+        self._enter("closing")
+        await self._close()
+        self._enter("end", ", ".join(world.loop.crashes))
+
+    def _enter(self, phase: str, detail: str = "") -> None:
+        self.world.record.add(Phase(self.world.loop.now_s, phase, detail))
+
+    async def _do_everything(self) -> None:
+        loop = self.world.loop
+        raging = loop.create_task(self.storm.rage())
+        deeds: list[asyncio.Task[None]] = []
+
+        async def begin(at_s: float, deed: Deed) -> None:
+            await asyncio.sleep(at_s)
+            await deed()
+
+        for at_s, deed in self.workload.deeds:
+            deeds.append(self.client.host.spawn(begin(at_s, deed)))
+        await asyncio.gather(*deeds)
+        self.storm.end()
+        await raging
+
+    async def _settle(self) -> None:
+        """Nothing fails any more: wait until nothing is left to do."""
+        world = self.world
+        until_s = world.loop.now_s + CALM_AT_MOST_S
+        await world.store.set_queue("held", None)
+        while world.loop.now_s < until_s:
+            await asyncio.sleep(0.5)
+            if not world.store.unfinished():
+                return
+
+    async def _probe(self) -> None:
+        """In calm weather, kill the leader, then the worker of a running task: others take over in time."""
+        world, client = self.world, self.client
+        await asyncio.sleep(CALM_COUNTS_AFTER_S)
+        for server in self.servers:
+            if server.elector.leads() and len(self.servers) > 1:
+                world.weather.blow("server.crash", server.name)
+                server.host.kill()
+                await asyncio.sleep(TTL_S + 2.0)
+                break
+        payload = msgspec.json.encode({"do": "long", "s": 2.0})
+        task = NewTask(client.new_id(), Lane("main", "slow", "", 5), payload)
+        await client.host.spawn(client.submit(Group([task])))
+        node = await self._runner_of(task.id)
+        world.weather.blow("worker.crash", node.name)
+        node.host.kill()
+        await self._settle()
+
+    async def _runner_of(self, task: str) -> WorkerNode:
+        """The worker of the task, once it has one."""
+        for _ in range(100):
+            await asyncio.sleep(0.1)
+            for node in self.workers:
+                if node.name == self.world.store.worker_of(task):
+                    return node
+        raise Stuck(f"nobody claims task {task} in calm weather")
+
+    async def _recount(self) -> None:
+        while True:
+            await asyncio.sleep(RECOUNTED_EVERY_S)
+            self.world.store.recount()
+            for server in self.servers:
+                if server.host.alive and self.world.weather.random.random() < PRUNES:
+                    server.prune_now()
+
+    async def _close(self) -> None:
+        """Everything stops in good order."""
+        world = self.world
+        world.closing = True
+        try:
+            async with asyncio.timeout(CLOSING_AT_MOST_S):
+                living = [node for node in self.workers if node.host.alive and not node.lives_inside]
+                await asyncio.gather(*(node.drained() for node in living))
+                open_servers = [server for server in self.servers if server.host.alive]
+                await asyncio.gather(*(server.host.spawn(server.stop()) for server in open_servers))
+        except TimeoutError:
+            self._enter("closing", "not everything stopped")
+
+
+def _shape(world: World) -> Shape:
+    dice = world.dice.clock.random
+    return Shape(
+        servers=dice.choice((1, 2, 2, 3)),
+        workers=dice.randint(2, 5),
+        slots=dice.randint(2, 4),
+        lease_s=dice.choice((1.5, 2.0, 3.0)),
+        embedded=dice.random() < 0.3,
+        hints=dice.random() < 0.5,
+    )
+
+
+class Outcome(msgspec.Struct):
+    """What happened in a seed. `stuck` says why it did not come to its end."""
+
+    seed: int
+    record: Record
+    virtual_s: float
+    stuck: str = ""
+
+
+def run_seed(seed: int) -> Outcome:
+    """Run one seed to its end. The same seed gives the same record, byte for byte."""
+    loud = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    # What dead hosts leave behind must not be collected in the middle: closing it would run its `finally`.
+    gc.disable()
+    cluster = Cluster(seed)
+    loop = cluster.world.loop
+    outcome = Outcome(seed, cluster.world.record, 0.0)
+    try:
+        Context().run(loop.run_until_complete, cluster.course())
+    except Stuck as error:
+        outcome.stuck = str(error)
+    finally:
+        outcome.virtual_s = loop.now_s
+        loop.end()
+        gc.enable()
+        logging.disable(loud)
+    return outcome
