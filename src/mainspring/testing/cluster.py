@@ -85,6 +85,7 @@ class Server:
         self.scheduler: Scheduler
         self.worker: WorkerNode | None = None
         self.stopping = False
+        self.stays_down = False
         self._world = world
         self._shape = shape
         self._loops: list[ServiceLoop] = []
@@ -104,8 +105,12 @@ class Server:
         self.host = host = world.new_host(self.name)
         host.clock.offset_us = self.offset_us
         host.run(self._assemble)
-        host.on_kill.append(lambda: world.start_later(self.start))
+        host.on_kill.append(lambda: world.start_later(self._start_again))
         host.spawn(self._run())
+
+    def _start_again(self) -> None:
+        if not self.stays_down:
+            self.start()
 
     def _assemble(self) -> None:
         world, host = self._world, self.host

@@ -102,8 +102,11 @@ class Cluster:
         for server in self.servers:
             if server.elector.leads() and len(self.servers) > 1:
                 world.weather.blow("server.crash", server.name)
+                server.stays_down = True
                 server.host.kill()
-                await asyncio.sleep(TTL_S + 2.0)
+                await asyncio.sleep(TTL_S + 4.0)
+                server.stays_down = False
+                server.start()
                 break
         payload = msgspec.json.encode({"do": "long", "s": 2.0})
         task = NewTask(client.new_id(), Lane("main", "slow", "", 5), payload)

@@ -16,7 +16,7 @@ import msgspec
 from mainspring.clock import SystemClock
 from mainspring.core.lifecycle import EDGES, Cause
 from mainspring.core.model import State
-from mainspring.testing.checks import Violation, audit, explain
+from mainspring.testing.checks import Audit, Violation, audit, explain
 from mainspring.testing.course import Outcome, run_seed
 from mainspring.testing.planted import BUGS
 from mainspring.testing.weather import POINTS
@@ -42,6 +42,7 @@ class Finding(msgspec.Struct):
     tasks: int
     faults: Counter[str]
     edges: Counter[Edge]
+    acknowledged_lost: int
     broken: list[str]
     stories: list[str]
 
@@ -50,7 +51,8 @@ def look(seed: int, *, with_digest: bool = False) -> Finding:
     """Run a seed and check its record."""
     outcome = run_seed(seed)
     record = outcome.record
-    violations = _audited(outcome)
+    audited = _audited(outcome)
+    violations = audited.violations
     return Finding(
         seed=seed,
         digest=record.digest() if with_digest else "",
@@ -58,16 +60,18 @@ def look(seed: int, *, with_digest: bool = False) -> Finding:
         tasks=sum(count for (old, _, _), count in record.edges.items() if old is None),
         faults=record.faults,
         edges=record.edges,
+        acknowledged_lost=audited.acknowledged_lost,
         broken=sorted({violation.promise for violation in violations}),
         stories=[explain(record, violation) for violation in violations[:STORIES_TOLD]],
     )
 
 
-def _audited(outcome: Outcome) -> list[Violation]:
+def _audited(outcome: Outcome) -> Audit:
     try:
         return audit(outcome.record, outcome.stuck)
     except Exception as error:  # a record that the model cannot follow breaks a promise, too
-        return [Violation("no-stray-error", "", f"the checks failed: {error!r}", outcome.virtual_s)]
+        what = f"the checks failed: {error!r}"
+        return Audit([Violation("no-stray-error", "", what, outcome.virtual_s)], 0)
 
 
 def look_at(seeds: Sequence[int]) -> list[Finding]:
@@ -141,10 +145,10 @@ def _summarise(findings: Sequence[Finding], took_s: float) -> None:
     least = min(finding.faults.total() for finding in findings)
     fewest = min(finding.tasks for finding in findings)
     virtual_s = sum(finding.virtual_s for finding in findings)
-    _say(
-        f"\n{count} seeds in {took_s:.0f} s, {count / took_s:.1f} a second: {virtual_s / 3600:.1f} h of theirs"
-    )
+    lost = sum(finding.acknowledged_lost for finding in findings)
+    _say(f"\n{count} seeds in {took_s:.0f} s, {count / took_s:.1f} a second; {virtual_s:.0f} s of their own")
     _say(f"each with at least {fewest} tasks and {least} faults")
+    _say(f"acknowledged tasks lost with the last writes of a failing store (durability class B): {lost}")
     seen_least = SEEN_AT_LEAST * count / SEEN_OVER_SEEDS
     _say("\nsteps taken")
     _table([(_edge_name(edge), edges[edge]) for edge in sorted(EDGES, key=_edge_order)], seen_least)

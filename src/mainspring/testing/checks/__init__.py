@@ -11,7 +11,7 @@ Each violation names its promise as `docs/simulation.md` does; `explain` tells t
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from mainspring.testing.checks import ends, fencing, lines, lives, workers
 from mainspring.testing.checks.check import Check, Violation
@@ -19,7 +19,7 @@ from mainspring.testing.checks.explain import explain
 from mainspring.testing.checks.model import Model
 from mainspring.testing.record import Event, Record
 
-__all__ = ["Violation", "audit", "explain"]
+__all__ = ["Audit", "Violation", "audit", "explain"]
 
 CHECKS: tuple[type[Check], ...] = (
     fencing.Tokens,
@@ -45,8 +45,16 @@ CHECKS: tuple[type[Check], ...] = (
 )
 
 
-def audit(record: Record, stuck: str = "") -> list[Violation]:
-    """Every violation in the record, in the order in which it can be seen."""
+class Audit(NamedTuple):
+    """The violations, in the order in which they can be seen; and how many tasks that a client had been told
+    of went with the last writes of a failing store, as a class B store may lose them."""
+
+    violations: list[Violation]
+    acknowledged_lost: int
+
+
+def audit(record: Record, stuck: str = "") -> Audit:
+    """Look every promise up in the record. `stuck` says why the seed did not come to its end, if so."""
     model, found = Model(), list[Violation]()
     checks = [kind(model, found) for kind in CHECKS]
     watchers: dict[type[Event], list[Callable[[Any], None]]] = {}
@@ -64,7 +72,7 @@ def audit(record: Record, stuck: str = "") -> list[Violation]:
             check.at_end()
     if stuck:
         found.append(Violation("time-goes-on", "", stuck, record.events[-1].at_s))
-    return found
+    return Audit(found, sum(check.lost for check in checks if isinstance(check, ends.Promises)))
 
 
 def _watchers(checks: list[Check], name: str) -> list[Callable[[Any], None]]:

@@ -19,6 +19,7 @@ class Promises(Check):
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
+        self.lost = 0
         self._told: set[str] = set()
 
     def on_told(self, event: Told) -> None:
@@ -35,7 +36,10 @@ class Promises(Check):
     def at_end(self) -> None:
         for task in sorted(self._told):
             life = self.model.lives[task]
-            if life.gone == "lost" and not self._was_in_window(life):
+            if life.gone != "lost":
+                continue
+            self.lost += 1
+            if not self._was_in_window(life):
                 what = "an acknowledged task is gone, and was no recent write when the store failed"
                 self.say("nothing-lost", task, what, life.born_s)
 
