@@ -4,12 +4,16 @@
        ▲                │                  │
        └──renew, settle─┘◄────finished─────┘
 
-    worker      the pump: claims, heartbeats, settles, drains; knows neither handlers nor transports
-    runs        one claimed task on its way through a worker
-    inprocess   the engine of one process: coroutines in slots, functions on threads, one deadline sweep
-    slots, threads, sweep     its parts
-    outcomes    what a handler returned or raised, as a report
-    kinds       the kinds that every worker can run
+    worker        the pump: claims, starts, drains; knows neither handlers nor transports
+    held, outbox  its leases and their heartbeat; what it has to report
+    runs          one claimed task on its way through a worker, and the seam to the engines
+    inprocess     the engine of one process: coroutines in slots, functions on threads, one deadline sweep
+    supervisor    the engine of child processes: its fleet of runners, and what their deaths mean
+    runner        such a child; frames and board are what it shares with its supervisor
+    warden        ends every child when the worker is killed
+    kinds         what every worker can run; command: shell commands; loading: a user's application
+    outcomes      what a handler returned or raised, as a report
+    sources       servers behind HTTP
 
 A worker asks a `ports.TaskSource` and does not know whether that is the scheduler in its own process or a
 server behind HTTP. Nothing here opens a store or loads a server.

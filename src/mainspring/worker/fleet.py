@@ -190,6 +190,7 @@ class Fleet:
         except OSError as error:
             runner.broken = str(error)
             self._runners.discard(runner)
+            await runner.close()
         return runner
 
     def _spawn_task(self, work: Coroutine[Any, Any, None]) -> None:

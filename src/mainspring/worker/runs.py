@@ -37,7 +37,7 @@ class Run:
     any more. `report` is `None` for a run that ended without anything to say.
     """
 
-    __slots__ = ("asked_s", "lease", "phase", "reason", "renewed_s", "report", "started_s", "until_s", "work")
+    __slots__ = ("asked_s", "lease", "phase", "reason", "renewed_s", "report", "started_s", "until_s")
 
     def __init__(self, lease: Lease, asked_s: float) -> None:
         self.lease = lease
@@ -47,7 +47,6 @@ class Run:
         self.phase = Phase.CLAIMED
         self.reason: Reason | None = None
         self.report: Report | None = None
-        self.work: object = None  # the engine's own
 
 
 def time_limit_s(lease: Lease, default_s: float | None) -> float | None:
