@@ -222,6 +222,37 @@ asyncio.run(main(*sys.argv[1:]))
 """
 
 
+EMBEDDED = """
+import asyncio, sys
+from mainspring.clock import SystemClock
+from mainspring.worker import InProcessEngine, Worker, WorkerSettings
+from mainspring.worker.command import Commands
+from mainspring.worker.kinds import handlers_of
+from tests.worker.scripted import ScriptedSource
+
+async def main(command):
+    source, clock = ScriptedSource(), SystemClock()
+    script = f"echo $$ > {command}.new; mv {command}.new {command}; sleep 3600"
+    await source.put("command", {"command": script})
+    engine = InProcessEngine(handlers_of(None, Commands(clock)), clock)
+    await Worker(source, engine, clock, WorkerSettings(worker="w")).run()
+
+asyncio.run(main(*sys.argv[1:]))
+"""
+
+
+async def test_no_command_outlives_a_killed_process_with_a_worker_inside(tmp_path):
+    """As `standalone` is one: it has no supervisor, but a warden with its first command."""
+    command = tmp_path / "command"
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", EMBEDDED, command)
+    try:
+        pid = await appears(command)
+    finally:
+        process.kill()
+        await process.wait()
+    await gone(pid)
+
+
 async def test_nothing_outlives_a_killed_supervisor(tmp_path):
     """SIGKILL the supervisor: its runners and the commands they started are ended by the warden."""
     shared, command = tmp_path / "shared", tmp_path / "command"
