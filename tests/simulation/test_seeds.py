@@ -18,6 +18,7 @@ DIGEST = "from mainspring.testing.course import run_seed; print(run_seed(3).reco
 
 @pytest.mark.parametrize("seed", range(12))
 def test_promises_are_kept(seed):
+    """S3-22, S3-24, S3-31: schedulers and workers fail, and every task still has its one outcome."""
     finding = look(seed)
     assert finding.stories == []
     assert finding.tasks >= 60

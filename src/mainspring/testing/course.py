@@ -15,12 +15,13 @@ from mainspring.testing.client import Client
 from mainspring.testing.cluster import Server, Shape, WorkerNode, World
 from mainspring.testing.loop import Stuck
 from mainspring.testing.record import Phase, Record
-from mainspring.testing.storm import Storm
+from mainspring.testing.storm import Storm, wrong_clock_us
 from mainspring.testing.workload import Deed, Workload
 
 CALM_AT_MOST_S = 90.0
 CLOSING_AT_MOST_S = 30.0
 RECOUNTED_EVERY_S = 1.0
+TASKS_AT_LEAST = 60
 EVENTS_AT_MOST = 40_000
 PROBES = 0.25
 PRUNES = 0.2
@@ -41,6 +42,10 @@ class Cluster:
             first.worker = WorkerNode(world, "worker-0", shape, lambda: [first], inside=first)
             self.workers.append(first.worker)
         self.client = Client(world, lambda: self.servers)
+        self.client.host.clock.offset_us = wrong_clock_us(world.dice.clock)
+        parts: list[Server | WorkerNode] = [*self.servers, *self.workers]
+        for part in parts:
+            part.offset_us = wrong_clock_us(world.dice.clock)
         self.workload = Workload(self.client, world.store_host.clock)
         self.storm = Storm(world, self.servers, self.workers)
 
@@ -59,6 +64,7 @@ class Cluster:
         await self._do_everything()
         world.weather.stormy = False
         self._enter("calm")
+        await self._top_up()
         await self._settle()
         if world.dice.clock.random.random() < PROBES:
             await self._probe()
@@ -85,6 +91,14 @@ class Cluster:
         await asyncio.gather(*deeds)
         self.storm.end()
         await raging
+
+    async def _top_up(self) -> None:
+        """Tasks that the storm kept from being submitted are made up for."""
+        client, edges = self.client, self.world.record.edges
+        made = sum(count for (old, _, _), count in edges.items() if old is None)
+        for _ in range(TASKS_AT_LEAST - made):
+            task = NewTask(client.new_id(), Lane("main", "plain", "", 5), b'{"do":"ok"}')
+            await client.host.spawn(client.submit(Group([task])))
 
     async def _settle(self) -> None:
         """Nothing fails any more: wait until nothing is left to do."""

@@ -8,13 +8,18 @@ from collections.abc import Sequence
 
 from mainspring.core.model import SECOND_US
 from mainspring.testing.cluster import Server, WorkerNode, World
-from mainspring.testing.loop import Host
+from mainspring.testing.loop import Host, HostClock
 from mainspring.testing.record import Phase
 from mainspring.testing.weather import BLOWS
 
 HOUR_US = 3600 * SECOND_US
 FAULTS_AT_LEAST = 50
 APART_S = 0.55
+
+
+def wrong_clock_us(dice: HostClock) -> int:
+    """By how much a node's wall clock is wrong: often not at all, else by up to five hours."""
+    return dice.random.choice((0, dice.random.randint(-5 * HOUR_US, 5 * HOUR_US)))
 
 
 class Storm:
@@ -160,6 +165,6 @@ class Storm:
         """Nodes may be hours off; nothing but log lines may depend on it."""
         parts: list[Server | WorkerNode] = [*self._servers, *self._workers]
         part = self._dice.choice(parts)
-        part.offset_us = self._dice.randint(-5 * HOUR_US, 5 * HOUR_US)
+        part.offset_us = wrong_clock_us(self._world.dice.clock)
         self._world.weather.blow(point, f"{part.name} {part.offset_us / SECOND_US:+.0f} s")
         part.host.clock.offset_us = part.offset_us
