@@ -7,7 +7,8 @@
                                  └─► checks ─► violations
 
     loop                  an event loop that jumps to its next timer, and the hosts on it
-    network, storeline    calls between hosts, and to the store: late, lost, repeated, broken; weather has the dice
+    network, storeline    calls between hosts, and to the store: late, lost, repeated, broken
+    weather               the dice, and how often each of these faults strikes
     watched               the memory store, writing the record
     handlers              what tasks do, and the diary they keep
     planted               bugs put in on purpose: the checks must catch each of them
