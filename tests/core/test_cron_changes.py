@@ -4,7 +4,7 @@
 """
 
 import os
-from datetime import timedelta
+from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -15,7 +15,7 @@ from tests.oracles.cron_by_minutes import Job, changes, fires, walk
 
 FULL = bool(os.environ.get("MAINSPRING_CRON_FULL"))
 SAMPLE = 1 if FULL else 12
-AROUND = timedelta(hours=30) if FULL else timedelta(hours=10)
+AROUND = timedelta(hours=15) if FULL else timedelta(hours=10)
 ZONES = {
     "America/New_York": "one hour at 02:00",
     "Europe/London": "one hour at 01:00, to and from UTC",
@@ -79,10 +79,12 @@ def test_oracle(name):
     zone = ZoneInfo(name)
     found = changes(zone, 2010, 2037)
     assert found
-    for change in found[first_of_sample(name) % SAMPLE :: SAMPLE] or found[:1]:
+    step = max(1, min(SAMPLE, len(found) // 4))
+    for change in found[first_of_sample(name) % step :: step]:
         minutes = walk(zone, change - AROUND, change + AROUND)
         settled = minutes[4 * 60][0]  # by now the oracle has seen enough of the clock
         before_end = minutes[-1][0]
+        edge = int(change.timestamp())
         for job, cron in JOBS:
             for rule in DST_RULES:
                 expected = [fire for fire in fires(job, minutes, rule) if fire > settled]
@@ -90,6 +92,66 @@ def test_oracle(name):
                 assert forwards(zoned, settled, before_end) == expected, (cron.text, rule, change)
                 assert backwards(zoned, settled, before_end) == expected, (cron.text, rule, change)
                 assert zoned.count(settled, before_end) == len(expected), (cron.text, rule, change)
+                # Asked from inside the missing or repeated time: what came before the question counts, too.
+                for moment in range(edge - 4200, edge + 12_000, 2400):
+                    following = next((fire for fire in expected if fire > moment), None)
+                    assert following is None or zoned.next(moment) == following, (cron.text, rule, moment)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "after", "fires"),
+    [
+        # Three hours forward: a correction. Nothing is made up for.
+        (
+            "Antarctica/Casey",
+            "0 1 * * *",
+            "2016-10-21T00:00",
+            ["2016-10-21T01:00+08:00", "2016-10-23T01:00+11:00"],
+        ),
+        # Three hours back: still held back.
+        (
+            "Antarctica/Casey",
+            "0 3 * * *",
+            "2018-03-10T12:00",
+            ["2018-03-11T03:00+11:00", "2018-03-12T03:00+08:00"],
+        ),
+        # 30 December was left out.
+        (
+            "Pacific/Apia",
+            "0 9 * * *",
+            "2011-12-29T00:00",
+            ["2011-12-29T09:00-10:00", "2011-12-31T09:00+14:00"],
+        ),
+        # 02:00 exists on Lord Howe; 02:15 does not, and the clock then shows 02:30.
+        (
+            "Australia/Lord_Howe",
+            "*/15 2 * * *",
+            "2027-10-03T00:00",
+            ["2027-10-03T02:30+11:00", "2027-10-03T02:45+11:00"],
+        ),
+        (
+            "Australia/Lord_Howe",
+            "15 2 * * *",
+            "2027-10-03T00:00",
+            ["2027-10-03T02:30+11:00", "2027-10-04T02:15+11:00"],
+        ),
+        (
+            "Australia/Lord_Howe",
+            "0 */3 * * *",
+            "2027-04-03T23:30",
+            ["2027-04-04T00:00+11:00", "2027-04-04T03:00+10:30"],
+        ),
+    ],
+)
+def test_rare_shifts(name, text, after, fires):
+    zone = ZoneInfo(name)
+    zoned = ZonedCron(parse_cron(text), zone)
+    moment = int(datetime.fromisoformat(after).replace(tzinfo=zone).timestamp())
+    found = []
+    for _ in fires:
+        moment = zoned.next(moment)
+        found.append(datetime.fromtimestamp(moment, zone).isoformat(timespec="minutes"))
+    assert found == fires
 
 
 def first_of_sample(name: str) -> int:

@@ -139,6 +139,18 @@ def test_a_year_that_no_clock_can_write_is_not_reached():
     assert next_us(timing, LAST_US) is None
 
 
+@pytest.mark.parametrize(
+    "timing", [{"cron": "@hourly"}, {"every_us": 60 * MINUTE_US, "anchor_us": 0}, {"at_us": NOON}]
+)
+def test_start_and_end_bound_what_is_looked_back_at(timing):
+    bounded = Timing(**timing, start_us=NOON, end_us=NOON + 1)
+    assert (last_us(bounded, 0, 2 * NOON), count_fires(bounded, 0, 2 * NOON)) == (NOON, 1)
+    ended = Timing(**timing, start_us=NOON - 1, end_us=NOON)
+    assert (last_us(ended, 0, 2 * NOON), count_fires(ended, 0, 2 * NOON)) == (None, 0)
+    to_come = Timing(**timing, start_us=NOON + 1, end_us=NOON + 2)
+    assert (last_us(to_come, 0, 2 * NOON), count_fires(to_come, 0, 2 * NOON)) == (None, 0)
+
+
 timings = st.one_of(
     st.builds(
         Timing,

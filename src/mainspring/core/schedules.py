@@ -279,8 +279,8 @@ def _latest(timing: Timing, after_us: int, until_us: int, limit: int) -> list[in
 
 
 def _skip(skips: list[Skip], reason: str, timing: Timing, after_us: int, until_us: int) -> None:
-    first_us, final_us = next_us(timing, after_us), last_us(timing, after_us, until_us)
-    if first_us is not None and final_us is not None:
+    final_us = last_us(timing, after_us, until_us)
+    if final_us is not None and (first_us := next_us(timing, after_us)) is not None:
         skips.append(Skip(reason, first_us, final_us, count_fires(timing, after_us, until_us)))
 
 
