@@ -297,6 +297,16 @@ def test_skip_until():
     assert (made(later), skipped(later)) == (["13:05"], [("by_hand", "12:05", "13:00", 12)])
 
 
+def test_a_skip_is_taken_back():
+    """What it has skipped by then stays skipped."""
+    holiday = skip_until(standing(), "s", us("18:00"), us("12:01"))
+    longer = skip_next(holiday.standing, "s", us("12:02"))
+    assert longer.standing.skip_through_us == us("18:00")
+    back = skip_until(longer.standing, "s", us("12:11"), us("12:11"))
+    assert skipped(back) == [("by_hand", "12:05", "12:10", 2)]
+    assert made(decide(back.standing, "s", us("12:15"))) == ["12:15"]
+
+
 def test_skip_until_is_no_misfire():
     holiday = skip_until(standing(misfire="skip"), "s", us("12:10"), us("12:01"))
     later = decide(holiday.standing, "s", us("12:22"))

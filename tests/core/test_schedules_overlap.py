@@ -115,5 +115,11 @@ def test_jitter_stays_below_the_next_fire(timing, jitter, name):
         assert following is None or fire.run_us < following.fire_us
 
 
+def test_the_latest_moment_of_jitter_comes_before_the_next_fire():
+    """With two microseconds between fires, all that jitter may be is met: none, and one."""
+    rules = Schedule(Timing(every_us=2), jitter_us=60 * SECOND_US)
+    assert {jitter_us(rules, "a", fire_us) for fire_us in range(0, 200, 2)} == {0, 1}
+
+
 def test_no_jitter():
     assert decide(Standing(Schedule(HOURLY), 0), "s", HOUR_US).fires == (Fire(HOUR_US, HOUR_US),)

@@ -187,23 +187,25 @@ def edit(standing: Standing, schedule_id: str, changed: Schedule, now_us: int) -
 
 
 def skip_next(standing: Standing, schedule_id: str, now_us: int) -> Decision:
-    """Let the next fire after now become no task. Asked again before that fire, it changes nothing.
+    """Let the next fire after now become no task. Asked again before that fire, it changes nothing; a longer
+    skip stays.
 
     Raises `WrongState` if there is no next fire.
     """
     fire_us = next_us(standing.rules.timing, max(standing.cursor_us, now_us))
     if fire_us is None:
         raise WrongState("the schedule has no more fires to skip")
-    return skip_until(standing, schedule_id, fire_us, now_us)
+    return skip_until(standing, schedule_id, max(fire_us, standing.skip_through_us), now_us)
 
 
 def skip_until(standing: Standing, schedule_id: str, until_us: int, now_us: int) -> Decision:
-    """Let every fire after now up to and including `until_us` become no task. What is due now still does."""
+    """Let every fire after now up to and including `until_us` become no task. What is due now still does.
+    This replaces an earlier skip; a time that is not after now takes it back."""
     decision = decide(standing, schedule_id, now_us)
     moved = msgspec.structs.replace(
         decision.standing,
         cursor_us=max(decision.standing.cursor_us, now_us),
-        skip_through_us=max(standing.skip_through_us, until_us),
+        skip_through_us=until_us,
     )
     return msgspec.structs.replace(decision, standing=moved)
 
