@@ -95,6 +95,7 @@ class HeldLeases:
                 wait_s = renew_interval_s(self.lease_s)
                 continue
             self._lose_lapsed()
+            asked_s = self._clock.monotonic()
             try:
                 await self.renew()
             except (MainspringError, TimeoutError) as error:
@@ -105,7 +106,8 @@ class HeldLeases:
             else:
                 self._lose_lapsed()  # the answer itself may have been heard too late
                 backoff.reset()
-                wait_s = min(renew_interval_s(self.lease_s), self._until_lapse_s())
+                # A rhythm of asking: what an answer took comes off the wait, or the lease might lapse in it.
+                wait_s = max(0.0, asked_s + renew_interval_s(self.lease_s) - self._clock.monotonic())
 
     async def _learns_within(self, wait_s: float) -> bool:
         """Sleep; whether the server's leases turned out to have another length meanwhile."""
