@@ -25,7 +25,7 @@ from mainspring.clock import SystemClock
 from mainspring.config import Settings
 from mainspring.core.model import SECOND_US
 from mainspring.election.store import StoreElector
-from mainspring.errors import InvalidInput
+from mainspring.errors import InvalidInput, StoreError
 from mainspring.ports import Clock, Retention, Store
 from mainspring.scheduler import Scheduler, SchedulerSettings
 from mainspring.sdk import Registry
@@ -144,7 +144,9 @@ class Node:
 
     async def _stop_services(self) -> None:
         await asyncio.gather(*(loop.stop() for loop in self._services))
-        await self.elector.resign()
+        with contextlib.suppress(StoreError):
+            # A store that is away must not make a failure of an orderly stop: the term runs out by itself.
+            await self.elector.resign()
 
     def _wake_services(self) -> None:
         """Something changed elsewhere or by hand: there may be tasks to promote or children to resolve."""
