@@ -11,7 +11,7 @@ by the conformance suite that the port fits this engine, and is the seed of the 
                                              │
                                       sql/, migrations/  every statement by its name; rows.py reads records
 
-Locks are taken in one order: lanes, submit stripes, limits, claimants, tasks by id, children by id, shares.
+Locks are taken in one order: lanes, submit stripes, limits, tasks by id, children by id, claimants, shares.
 """
 
 from mainspring.stores.postgres.prototype import PostgresPrototype

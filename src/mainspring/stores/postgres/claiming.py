@@ -10,7 +10,7 @@ from mainspring.core.model import Lane, Lease
 from mainspring.core.order import Quota
 from mainspring.ports import Ask, Claimed
 from mainspring.stores.postgres.rows import lease_of
-from mainspring.stores.postgres.transaction import Replay, Transaction
+from mainspring.stores.postgres.transaction import Transaction
 
 
 async def claim(tx: Transaction, asks: Sequence[Ask]) -> list[Claimed]:
@@ -24,7 +24,10 @@ async def claim(tx: Transaction, asks: Sequence[Ask]) -> list[Claimed]:
 
 async def _claim(tx: Transaction, ask: Ask, usage: dict[str, LimitState]) -> Claimed:
     last = await tx.value("claimant", ask.incarnation)
-    if last is not None and ask.claim_seq <= last:
+    if last is None:
+        await tx.do("new_claimant", ask.incarnation)
+        last = await tx.value("claimant", ask.incarnation)
+    if ask.claim_seq <= last:
         return Claimed(await _leases(tx, "held", ask.incarnation, ask.claim_seq))
     if ask.term is not None and not await tx.value("leads", ask.term):
         return Claimed([])
@@ -38,8 +41,8 @@ async def _claim(tx: Transaction, ask: Ask, usage: dict[str, LimitState]) -> Cla
         claimed = await _take_guarded(tx, ask, open_lanes, usage)
     else:
         claimed = await _take(tx, ask, [quota for quota, _ in open_lanes], ask.limit)
-    if claimed.leases and await tx.value("claimed", ask.incarnation, ask.claim_seq) is None:
-        raise Replay
+    if claimed.leases:
+        await tx.do("claimed", ask.incarnation, ask.claim_seq)
     return Claimed(claimed.leases, empty + claimed.empty)
 
 

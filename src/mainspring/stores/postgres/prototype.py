@@ -59,7 +59,6 @@ class PostgresPrototype:
                 min_size=1,
                 max_size=self._connections,
                 reset=_nothing_to_reset,
-                server_settings={"jit": "off"},  # compiling costs more than these statements run
             )
             async with pool.acquire() as connection, connection.transaction():
                 await connection.execute("SELECT pg_advisory_xact_lock($1)", _ADVISORY_LOCK)

@@ -9,7 +9,7 @@ from mainspring.core.model import State
 from mainspring.ports import Answer, Renewal, Settlement
 from mainspring.stores.postgres.transaction import Step, Transaction
 
-_EITHER, _AS_IT_IS, _IF_CANCELLED = 0, 1, 2
+_NO_CHANGE = (None,) * 10
 
 
 async def settle(tx: Transaction, lines: Sequence[Settlement]) -> list[Answer]:
@@ -31,14 +31,7 @@ async def settle(tx: Transaction, lines: Sequence[Settlement]) -> list[Answer]:
 
 
 async def _settle_once(tx: Transaction, lines: Sequence[Settlement]) -> list[Answer]:
-    rows = await tx.rows(
-        "settle",
-        [line.task for line in lines],
-        [line.token for line in lines],
-        [line.digest for line in lines],
-        [line.only_if_lapsed for line in lines],
-        *_changes(lines),
-    )
+    rows = await tx.rows("settle", *[list(column) for column in zip(*map(_row, lines), strict=True)])
     written = {row["place"] - 1: row for row in rows}
     await tx.moved([_step(lines[place].task, row) for place, row in written.items()])
     missed = [place for place in range(len(lines)) if place not in written]
@@ -61,23 +54,17 @@ def _answer(cancelled: bool, state: int) -> Answer:
     return Answer.CANCEL if cancelled and state == State.CANCELLED else Answer.OK
 
 
-def _changes(lines: Sequence[Settlement]) -> list[list[object]]:
-    """The columns of every change that a line may come to, under the line's number."""
-    changes: list[tuple[int, int, Change]] = []
-    for number, line in enumerate(lines, start=1):
-        if line.if_cancelled is line.change:
-            changes.append((number, _EITHER, line.change))
-        else:
-            changes.append((number, _AS_IT_IS, line.change))
-            changes.append((number, _IF_CANCELLED, line.if_cancelled))
-    rows = [
-        (
-            number, branch, change.state, change.cause in KEEPS_PLACE, change.attempt, change.retries,
-            change.losses, change.snoozes, change.delay_us, change.result, change.error, change.attempts,
-        )
-        for number, branch, change in changes
-    ]  # fmt: skip
-    return [list(column) for column in zip(*rows, strict=True)]
+def _row(line: Settlement) -> tuple[object, ...]:
+    differs = line.if_cancelled is not line.change
+    second = _columns(line.if_cancelled) if differs else _NO_CHANGE
+    return line.task, line.token, line.digest, line.only_if_lapsed, differs, *_columns(line.change), *second
+
+
+def _columns(change: Change) -> tuple[object, ...]:
+    return (
+        change.state, change.cause in KEEPS_PLACE, change.attempt, change.retries, change.losses,
+        change.snoozes, change.delay_us, change.result, change.error, change.attempts,
+    )  # fmt: skip
 
 
 async def _repeated(tx: Transaction, lines: Sequence[Settlement]) -> set[str]:
@@ -102,12 +89,11 @@ async def renew(tx: Transaction, renewals: Sequence[Renewal]) -> list[list[Answe
         [lease_us for _, lease_us in lines],
     )
     renewed = {row["place"] - 1: Answer.CANCEL if row["cancelled"] else Answer.OK for row in rows}
-    back = await tx.rows(
-        "hand_back",
-        [renewal.incarnation for renewal in renewals],
-        [renewal.claim_seq for renewal in renewals],
-        [lines[place][0].task for place in renewed],
-    )
-    await tx.moved([_step(row["id"], row) for row in back])
+    named = {lines[place][0].task for place in renewed}
+    granted = await tx.rows("granted", [r.incarnation for r in renewals], [r.claim_seq for r in renewals])
+    lost = [row for row in granted if row["id"] not in named]
+    if lost:
+        back = await tx.rows("hand_back", [row["id"] for row in lost], [row["token"] for row in lost])
+        await tx.moved([_step(row["id"], row) for row in back])
     answers = iter([renewed.get(place, Answer.LOST) for place in range(len(lines))])
     return [[next(answers) for _ in renewal.held] for renewal in renewals]

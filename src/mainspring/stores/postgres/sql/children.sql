@@ -5,11 +5,11 @@
 -- name: lock_children
 -- Up to $4 children to which an end applies, taken in the order of their ids.
 SELECT id FROM mainspring.tasks
-WHERE state = 1 AND id IN (
+WHERE state + 0 = 1 AND id IN (
     SELECT DISTINCT e.child
     FROM unnest($1::text[], $2::boolean[]) AS p (parent, succeeded)
     JOIN mainspring.edges e ON e.parent = p.parent AND e.open
-    JOIN mainspring.tasks c ON c.id = e.child AND c.state = 1
+    JOIN mainspring.tasks c ON c.id = e.child AND c.state + 0 = 1
         AND (p.succeeded OR c.on_parent_failure = 2 OR $3 AND c.on_parent_failure = 1)
     LIMIT $4
 )
@@ -17,10 +17,11 @@ ORDER BY id FOR UPDATE
 
 -- name: apply_ends
 -- Apply the ends to the locked children $4, all edges of a child at once. $5 is the error of a doomed one.
+-- Edges are found by their parent: `|| ''` keeps the planner from reading the whole index for the children.
 WITH closed AS (
     UPDATE mainspring.edges e SET open = false
     FROM unnest($1::text[], $2::boolean[]) AS p (parent, succeeded), mainspring.tasks c
-    WHERE e.parent = p.parent AND e.open AND e.child = ANY ($4::text[]) AND c.id = e.child
+    WHERE e.parent = p.parent AND e.open AND e.child || '' = ANY ($4::text[]) AND c.id = e.child
         AND (p.succeeded OR c.on_parent_failure = 2 OR $3 AND c.on_parent_failure = 1)
     RETURNING e.child, NOT p.succeeded AND c.on_parent_failure = 1 AS dooms
 ), child AS (
@@ -54,7 +55,7 @@ INSERT INTO mainspring.unresolved (parent)
 SELECT p.parent FROM unnest($1::text[], $2::boolean[]) AS p (parent, succeeded)
 WHERE EXISTS (
     SELECT FROM mainspring.edges e JOIN mainspring.tasks c ON c.id = e.child
-    WHERE e.parent = p.parent AND e.open AND c.state = 1 AND (p.succeeded OR c.on_parent_failure <> 3)
+    WHERE e.parent = p.parent AND e.open AND c.state + 0 = 1 AND (p.succeeded OR c.on_parent_failure <> 3)
 )
 ORDER BY p.parent
 ON CONFLICT DO NOTHING
@@ -72,6 +73,6 @@ WHERE u.parent = ANY ($3::text[]) OR u.parent IN (
     SELECT p.parent FROM unnest($1::text[], $2::boolean[]) AS p (parent, succeeded)
     WHERE NOT EXISTS (
         SELECT FROM mainspring.edges e JOIN mainspring.tasks c ON c.id = e.child
-        WHERE e.parent = p.parent AND e.open AND c.state = 1 AND (p.succeeded OR c.on_parent_failure <> 3)
+        WHERE e.parent = p.parent AND e.open AND c.state + 0 = 1 AND (p.succeeded OR c.on_parent_failure <> 3)
     )
 )

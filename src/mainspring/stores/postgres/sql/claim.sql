@@ -4,11 +4,12 @@
 -- Locked, so that a repeat of the same claim waits for the answer of the first.
 SELECT claim_seq FROM mainspring.claimants WHERE incarnation = $1 FOR UPDATE
 
+-- name: new_claimant
+-- Waits for whoever adds the same incarnation, so that there always is a row to lock.
+INSERT INTO mainspring.claimants (incarnation, claim_seq) VALUES ($1, -1) ON CONFLICT DO NOTHING
+
 -- name: claimed
--- $1 incarnation, $2 claim_seq. No row comes back if another call of this incarnation was first.
-INSERT INTO mainspring.claimants AS c (incarnation, claim_seq) VALUES ($1, $2)
-ON CONFLICT (incarnation) DO UPDATE SET claim_seq = EXCLUDED.claim_seq WHERE c.claim_seq < EXCLUDED.claim_seq
-RETURNING claim_seq
+UPDATE mainspring.claimants SET claim_seq = $2 WHERE incarnation = $1
 
 -- name: held
 SELECT * FROM mainspring.tasks WHERE state = 4 AND incarnation = $1 AND claim_seq = $2 ORDER BY token
@@ -20,8 +21,10 @@ SELECT 1 FROM mainspring.term WHERE number = $1 AND expires_us > mainspring.now_
 -- The heads of lanes, in the order asked. Rows that another claim holds are passed over, not waited for.
 -- $1 lane ids, $2 how many to leave out and $3 how many to take of each, $4 how many in all,
 -- $5 worker, $6 incarnation, $7 claim_seq, $8 lease_us.
-WITH picked AS MATERIALIZED (
-    SELECT row_number() OVER () AS place, head.id, wanted.n
+-- All heads are gathered before the first row is changed. The update would else run in between, and a lane that
+-- is asked twice would leave out rows that are gone from its line already.
+WITH head AS (
+    SELECT head.id, wanted.n
     FROM unnest($1::bigint[], $2::bigint[], $3::bigint[]) WITH ORDINALITY AS wanted (lane_id, leave, take, n)
     CROSS JOIN LATERAL (
         SELECT id FROM mainspring.tasks
@@ -31,6 +34,8 @@ WITH picked AS MATERIALIZED (
         FOR UPDATE SKIP LOCKED
     ) AS head
     LIMIT $4
+), gathered AS MATERIALIZED (
+    SELECT array_agg(id) AS ids, array_agg(n) AS ns FROM head
 ), moment AS MATERIALIZED (
     SELECT mainspring.now_us() AS now_us
 )
@@ -45,7 +50,7 @@ UPDATE mainspring.tasks t SET
     started_at_us = moment.now_us,
     lease_until_us = moment.now_us + $8,
     timeout_at_us = least(moment.now_us + t.timeout_us, t.deadline_us)
-FROM picked, moment
+FROM gathered CROSS JOIN LATERAL unnest(gathered.ids, gathered.ns) WITH ORDINALITY AS picked (id, n, place), moment
 WHERE t.id = picked.id
 RETURNING picked.place, picked.n, t.*
 

@@ -1,8 +1,19 @@
 -- What every exchange reads and writes around its lines.
 
 -- name: opening
--- The moment of an exchange, and whether the node's picture of limits and pauses is still good.
-SELECT mainspring.now_us() AS now_us, generation FROM mainspring.controls
+-- The moment of the transaction, and whether the node's picture of limits and pauses is still good.
+-- It pins the plans: lines always meet rows through an index, whatever the batch and the table looked like when the
+-- statement was planned. Left alone, the planner reads a table that was small then for each batch of today's, or
+-- plans each large batch anew, in a time that grows with the square of its lines. For the same reason statements
+-- that look rows up by id say `state + 0 = 4`: it keeps the partial index of that state out of the choice.
+SELECT
+    mainspring.now_us() AS now_us,
+    generation,
+    set_config('plan_cache_mode', 'force_generic_plan', true),
+    set_config('enable_seqscan', 'off', true),
+    set_config('enable_hashjoin', 'off', true),
+    set_config('enable_mergejoin', 'off', true)
+FROM mainspring.controls
 
 -- name: add_lanes
 -- $1 queues, $2 kinds, $3 tenants, $4 priorities, $5 keys. In an order of their own, so that two nodes

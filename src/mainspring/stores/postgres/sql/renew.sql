@@ -2,33 +2,38 @@
 
 -- name: renew
 -- $1 task, $2 token, $3 started, $4 lease_us. A task not yet started has its run time counted anew.
-WITH line AS (
-    SELECT * FROM unnest($1::text[], $2::bigint[], $3::boolean[], $4::bigint[])
+WITH locked AS MATERIALIZED (
+    SELECT l.*
+    FROM unnest($1::text[], $2::bigint[], $3::boolean[], $4::bigint[])
         WITH ORDINALITY AS l (task, token, started, lease_us, place)
-), locked AS MATERIALIZED (
-    SELECT id FROM mainspring.tasks WHERE id = ANY ($1) ORDER BY id FOR UPDATE
+    JOIN mainspring.tasks t ON t.id = l.task
+    ORDER BY t.id FOR UPDATE OF t
 ), moment AS MATERIALIZED (
     SELECT mainspring.now_us() AS now_us
 )
 UPDATE mainspring.tasks t SET
-    lease_until_us = moment.now_us + line.lease_us,
-    started_at_us = CASE WHEN line.started THEN t.started_at_us ELSE moment.now_us END,
+    lease_until_us = moment.now_us + l.lease_us,
+    started_at_us = CASE WHEN l.started THEN t.started_at_us ELSE moment.now_us END,
     timeout_at_us = CASE
-        WHEN line.started THEN t.timeout_at_us
+        WHEN l.started THEN t.timeout_at_us
         ELSE least(moment.now_us + t.timeout_us, t.deadline_us)
     END
-FROM line, locked, moment
-WHERE t.id = line.task AND locked.id = line.task AND t.state = 4 AND t.token = line.token
-RETURNING line.place, t.cancel_requested_at_us IS NOT NULL AS cancelled
+FROM locked l, moment
+WHERE t.id = l.task AND t.state + 0 = 4 AND t.token = l.token
+RETURNING l.place, t.cancel_requested_at_us IS NOT NULL AS cancelled
+
+-- name: granted
+-- All that the incarnations $1 hold from claims up to $2.
+SELECT t.id, t.token
+FROM unnest($1::text[], $2::bigint[]) AS w (incarnation, claim_seq)
+JOIN mainspring.tasks t ON t.incarnation = w.incarnation AND t.claim_seq <= w.claim_seq AND t.state = 4
 
 -- name: hand_back
--- Leases of claims up to $2 of the incarnations $1 that are not among $3: their answer was lost on the way.
--- The tasks never ran, so nothing is counted, and they keep their place in line.
+-- $1 task, $2 token: leases whose answer was lost on the way. The tasks never ran, so nothing is counted, and
+-- they keep their place in line.
 WITH locked AS MATERIALIZED (
-    SELECT t.id
-    FROM unnest($1::text[], $2::bigint[]) AS w (incarnation, claim_seq)
-    JOIN mainspring.tasks t ON t.incarnation = w.incarnation AND t.claim_seq <= w.claim_seq AND t.state = 4
-    WHERE t.id <> ALL ($3::text[])
+    SELECT l.*
+    FROM unnest($1::text[], $2::bigint[]) AS l (task, token) JOIN mainspring.tasks t ON t.id = l.task
     ORDER BY t.id FOR UPDATE OF t
 ), moment AS MATERIALIZED (
     SELECT mainspring.now_us() AS now_us
@@ -41,6 +46,6 @@ UPDATE mainspring.tasks t SET
     finished_at_us = CASE WHEN t.cancel_requested_at_us IS NOT NULL THEN moment.now_us END,
     lease_until_us = NULL,
     timeout_at_us = NULL
-FROM locked, moment
-WHERE t.id = locked.id AND t.state = 4
+FROM locked l, moment
+WHERE t.id = l.task AND t.state + 0 = 4 AND t.token = l.token
 RETURNING t.id, t.state, t.lane_id, t.is_parent

@@ -1,50 +1,59 @@
 -- Reports on runs, fenced by their tokens.
 
 -- name: settle
--- One line per task. A line carries one change (branch 0), or one for the task as it is (1) and one for the
--- case that its cancellation was requested (2); the row's own flag picks.
--- Lines: $1 task, $2 token, $3 digest, $4 only_if_lapsed. Changes: $5 line, $6 branch, $7 state, $8 keeps_place,
--- $9 attempt, $10 retries, $11 losses, $12 snoozes, $13 delay_us, $14 result, $15 error, $16 attempts.
+-- One line per task: $1 task, $2 token, $3 digest, $4 only_if_lapsed, and two changes: $6-$15 is written, or
+-- $16-$25 if $5 says that they differ and cancellation was requested meanwhile. A change: state, keeps_place,
+-- attempt, retries, losses, snoozes, delay_us, result, error, attempts.
 WITH line AS (
-    SELECT * FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::boolean[])
-        WITH ORDINALITY AS l (task, token, digest, only_if_lapsed, place)
-), change AS (
     SELECT * FROM unnest(
-        $5::integer[], $6::integer[], $7::smallint[], $8::boolean[], $9::integer[], $10::integer[],
-        $11::integer[], $12::integer[], $13::bigint[], $14::bytea[], $15::bytea[], $16::bytea[]
-    ) AS c (
-        line, branch, state, keeps_place, attempt, retries, losses, snoozes, delay_us, result, error, attempts
+        $1::text[], $2::bigint[], $3::bigint[], $4::boolean[], $5::boolean[],
+        $6::smallint[], $7::boolean[], $8::integer[], $9::integer[], $10::integer[],
+        $11::integer[], $12::bigint[], $13::bytea[], $14::bytea[], $15::bytea[],
+        $16::smallint[], $17::boolean[], $18::integer[], $19::integer[], $20::integer[],
+        $21::integer[], $22::bigint[], $23::bytea[], $24::bytea[], $25::bytea[]
+    ) WITH ORDINALITY AS l (
+        task, token, digest, only_if_lapsed, differs,
+        state, keeps_place, attempt, retries, losses, snoozes, delay_us, result, error, attempts,
+        state_2, keeps_place_2, attempt_2, retries_2, losses_2, snoozes_2, delay_us_2, result_2, error_2, attempts_2,
+        place
     )
 ), locked AS MATERIALIZED (
-    SELECT id, cancel_requested_at_us IS NOT NULL AS cancelled
-    FROM mainspring.tasks WHERE id = ANY ($1) ORDER BY id FOR UPDATE
+    SELECT l.*, t.cancel_requested_at_us IS NOT NULL AS cancelled
+    FROM line l JOIN mainspring.tasks t ON t.id = l.task
+    ORDER BY t.id FOR UPDATE OF t
+), chosen AS (
+    SELECT task, token, digest, only_if_lapsed, place, cancelled,
+        state, keeps_place, attempt, retries, losses, snoozes, delay_us, result, error, attempts
+    FROM locked WHERE NOT (differs AND cancelled)
+    UNION ALL
+    SELECT task, token, digest, only_if_lapsed, place, cancelled,
+        state_2, keeps_place_2, attempt_2, retries_2, losses_2, snoozes_2, delay_us_2, result_2, error_2, attempts_2
+    FROM locked WHERE differs AND cancelled
 ), moment AS MATERIALIZED (
     SELECT mainspring.now_us() AS now_us
 )
 UPDATE mainspring.tasks t SET
-    state = change.state,
+    state = c.state,
     version = greatest(t.version + 1, moment.now_us),
-    settled_token = line.token,
-    settled_digest = line.digest,
-    attempt = change.attempt,
-    retries = change.retries,
-    losses = change.losses,
-    snoozes = change.snoozes,
-    result = change.result,
-    error = change.error,
-    attempts = change.attempts,
-    run_at_us = CASE change.state WHEN 2 THEN moment.now_us + change.delay_us ELSE t.run_at_us END,
-    seq = CASE WHEN change.state <> 3 OR change.keeps_place THEN t.seq ELSE moment.now_us + line.place END,
-    worker = CASE WHEN change.state > 4 THEN t.worker END,
-    finished_at_us = CASE WHEN change.state > 4 THEN moment.now_us END,
+    settled_token = c.token,
+    settled_digest = c.digest,
+    attempt = c.attempt,
+    retries = c.retries,
+    losses = c.losses,
+    snoozes = c.snoozes,
+    result = c.result,
+    error = c.error,
+    attempts = c.attempts,
+    run_at_us = CASE c.state WHEN 2 THEN moment.now_us + c.delay_us ELSE t.run_at_us END,
+    seq = CASE WHEN c.state <> 3 OR c.keeps_place THEN t.seq ELSE moment.now_us + c.place END,
+    worker = CASE WHEN c.state > 4 THEN t.worker END,
+    finished_at_us = CASE WHEN c.state > 4 THEN moment.now_us END,
     lease_until_us = NULL,
     timeout_at_us = NULL
-FROM line, change, locked, moment
-WHERE t.id = line.task AND locked.id = line.task AND change.line = line.place
-    AND (change.branch = 0 OR change.branch = CASE WHEN locked.cancelled THEN 2 ELSE 1 END)
-    AND t.state = 4 AND t.token = line.token
-    AND (NOT line.only_if_lapsed OR t.lease_until_us <= moment.now_us)
-RETURNING line.place, t.state, locked.cancelled, t.lane_id, t.is_parent
+FROM chosen c, moment
+WHERE t.id = c.task AND t.state + 0 = 4 AND t.token = c.token
+    AND (NOT c.only_if_lapsed OR t.lease_until_us <= moment.now_us)
+RETURNING c.place, t.state, c.cancelled, t.lane_id, t.is_parent
 
 -- name: settled
 -- Why lines were not written.
