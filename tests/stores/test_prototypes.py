@@ -1,0 +1,36 @@
+"""The seeds of the drivers to come: nobody can choose them yet, and they keep the rules of their engines."""
+
+import re
+
+import pytest
+
+from mainspring.clock import SystemClock
+from mainspring.errors import InvalidInput
+from mainspring.stores import open_store
+from mainspring.stores.postgres.statements import MIGRATION
+from mainspring.stores.redis.scripts import SOURCES, keys
+
+
+@pytest.mark.parametrize("url", ["postgresql://localhost/tasks", "postgres:", "redis://localhost", "valkey:"])
+def test_no_url_opens_a_prototype(url):
+    with pytest.raises(InvalidInput, match="no driver"):
+        open_store(url, SystemClock())
+
+
+def test_a_heartbeat_touches_no_index_of_postgres():
+    """Nor does the row move: an update of columns without an index is heap-only."""
+    indexes = re.findall(r"CREATE INDEX \w+ ON mainspring\.tasks (.*);", MIGRATION)
+    assert len(indexes) >= 4
+    assert [index for index in indexes if "lease_until_us" in index or "timeout_at_us" in index] == []
+
+
+def test_the_keys_of_redis_share_a_slot():
+    """All of them are told to the server before the call: scripts make up none."""
+    known = keys("tasks")
+    assert all(key.startswith("{tasks}:") for key in known.values())
+    for name, source in SOURCES.items():
+        assert name == "keys" or "KEYS[" not in source
+        for key in re.findall(r"redis\.call\([^,()]+,\s*([^,)]+)", source):
+            assert key == "hash" or key.removeprefix("key.") in known, f"{name}: {key}"
+    named = {key for source in SOURCES.values() for key in re.findall(r"\bkey\.(\w+)", source)}
+    assert named == known.keys()
