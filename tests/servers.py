@@ -136,7 +136,7 @@ class PostgresServer(Server):
         return [str(self._bin("postgres")), "-D", str(self.folder / "data"), *pairs]
 
     def is_ready(self) -> bool:
-        asked = [self._bin("pg_isready"), "-q", "-h", self.folder]
+        asked = [self._bin("pg_isready"), "-q", "-h", self.folder, "-U", "postgres"]
         return subprocess.run(asked, cwd=self.folder, **self._identity).returncode == 0
 
     def dsn(self, database: str = "postgres") -> str:

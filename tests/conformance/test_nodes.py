@@ -59,9 +59,9 @@ async def test_each_task_has_one_holder(bench):
 async def test_the_same_claim_through_two_nodes(bench):
     """The worker's first node was slow, so it asked a second one: both tell the same leases."""
     async with nodes_of(bench) as stores:
-        for seq in range(1, ROUNDS):
-            await bench.submit_many(6)
-            asks = [bench.ask(3, [LANE], worker="w1", seq=seq) for _ in stores]
+        for n in range(ROUNDS):
+            await bench.submit_many(3)
+            asks = [bench.ask(3, [LANE], worker=f"w{n // 2}", seq=n) for _ in stores]
             answers = await asyncio.gather(
                 *[store.exchange(Exchange(claims=[ask])) for store, ask in zip(stores, asks, strict=True)]
             )
@@ -120,6 +120,21 @@ async def test_a_kill_meets_a_report(bench):
                 assert (answer, state) == (Answer.LOST, State.CANCELLED)
 
 
+@pytest.mark.verbs("force")
+async def test_a_cancellation_meets_a_failure(bench):
+    """Before or after the report: what was asked to stop is not tried again."""
+    async with nodes_of(bench) as stores:
+        for _ in range(ROUNDS):
+            await bench.submit_many(1)
+            lease = await bench.claim_one(lanes=[LANE])
+            line = bench.line(lease, Outcome.FAILED, delay=60)
+            await asyncio.gather(
+                stores[0].exchange(Exchange(settles=[line])),
+                stores[1].force([Force(lease.task, Action.CANCEL)]),
+            )
+            assert (await bench.get(lease.task)).state is State.CANCELLED
+
+
 # --- dependencies ------------------------------------------------------------------------------------
 
 
@@ -155,6 +170,24 @@ async def test_a_child_comes_while_its_parent_ends(bench):
             )
             assert await bench.states(*[child.id for child in children]) == [State.READY] * NODES
             assert len(await bench.claim(10, [LANE])) == NODES
+
+
+async def test_each_ends_what_the_other_builds_on(bench):
+    """Both nodes hold what the other wants: a store that locks must find a way out by itself."""
+    async with nodes_of(bench) as stores:
+        for _ in range(ROUNDS):
+            await bench.submit_many(2)
+            one, two = await bench.claim(2, [LANE])
+            children = [bench.task(depends_on=(lease.task,)) for lease in (two, one)]
+            answers = await asyncio.gather(
+                *[
+                    store.exchange(Exchange(settles=[bench.line(lease)], submits=[Group([child])]))
+                    for store, lease, child in zip(stores, (one, two), children, strict=False)
+                ]
+            )
+            assert [answer.settles for answer in answers] == [[Answer.OK], [Answer.OK]]
+            assert await bench.states(*[child.id for child in children]) == [State.READY] * 2
+            assert len(await bench.claim(10, [LANE])) == 2
 
 
 # --- submits -----------------------------------------------------------------------------------------
