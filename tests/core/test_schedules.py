@@ -291,6 +291,12 @@ def test_skip_the_next():
     assert (made(later), skipped(later)) == (["12:15"], [("by_hand", "12:10", "12:10", 1)])
 
 
+def test_skip_the_next_after_the_clock_went_back():
+    """12:10 was made before the clock went back to 12:03: the next one is 12:15."""
+    ahead = decide(standing("12:05"), "s", us("12:10")).standing
+    assert skip_next(ahead, "s", us("12:03")).standing.skip_through_us == us("12:15")
+
+
 def test_skip_until():
     holiday = skip_until(standing(), "s", us("13:00"), us("12:01"))
     later = decide(holiday.standing, "s", us("13:06"))

@@ -202,11 +202,7 @@ def skip_until(standing: Standing, schedule_id: str, until_us: int, now_us: int)
     """Let every fire after now up to and including `until_us` become no task. What is due now still does.
     This replaces an earlier skip; a time that is not after now takes it back."""
     decision = decide(standing, schedule_id, now_us)
-    moved = msgspec.structs.replace(
-        decision.standing,
-        cursor_us=max(decision.standing.cursor_us, now_us),
-        skip_through_us=until_us,
-    )
+    moved = msgspec.structs.replace(decision.standing, skip_through_us=until_us)
     return msgspec.structs.replace(decision, standing=moved)
 
 
