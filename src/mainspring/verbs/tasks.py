@@ -1,8 +1,4 @@
-"""The lines of the store's verbs and the answers to them: what crosses the `Store` port.
-
-Every verb takes a batch of lines and answers each of them. Time crosses as durations; the only absolute
-instants are those that users chose. The verbs themselves are in `ports.Store`.
-"""
+"""Lines and answers about tasks, and about the nodes and workers that move them."""
 
 from collections.abc import Mapping, Sequence
 from enum import IntEnum
