@@ -15,7 +15,9 @@ OLDEST_SQLITE = (3, 51, 3)
 BUSY_STEP_MS = 1
 BUSY_STEPS = 30_000
 CACHE_KIB = 32 * 1024
-WAL_PAGES_BEFORE_CHECKPOINT = 1_000
+# A checkpoint stands in the way of the commit that causes it, and writes each page once however often it was
+# changed since the last: eight times SQLite's default brought 20-30 % more tasks from scattered lanes.
+WAL_PAGES_BEFORE_CHECKPOINT = 8_000
 WAL_BYTES_KEPT = 64 * 1024 * 1024
 STATEMENTS_KEPT = 300
 
