@@ -3,6 +3,7 @@
     door ─► Scheduler ─┬─ submitting ──┐
                        ├─ claiming ────┼─► Batcher ─► Store.exchange      the hot path
                        ├─ settling ────┘
+                       ├─ schedules    making, changing and reading schedules ─► Store
                        ├─ finals       who waits for the end of which task
                        └─ editing, querying, controlling ─► Store          the calm path
 
@@ -10,6 +11,8 @@ It decides nothing that `core` has a rule for, and stores nothing that a crash c
 """
 
 from mainspring.scheduler.editing import Patch
+from mainspring.scheduler.rescheduling import SchedulePatch
+from mainspring.scheduler.schedules import Schedules
 from mainspring.scheduler.service import ClusterInfo, Scheduler, SchedulerSettings
 
-__all__ = ["ClusterInfo", "Patch", "Scheduler", "SchedulerSettings"]
+__all__ = ["ClusterInfo", "Patch", "SchedulePatch", "Scheduler", "SchedulerSettings", "Schedules"]

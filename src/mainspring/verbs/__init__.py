@@ -1,11 +1,25 @@
 """The lines of the store's verbs and the answers to them: what crosses the `Store` port.
 
-    tasks   submitting, claiming, settling, by hand, services, reading, membership, leadership
+    tasks      submitting, claiming, settling, by hand, services, reading, membership, leadership
+    schedules  records, decisions, and what became of the fires
 
 Every verb takes a batch of lines and answers each of them. Time crosses as durations; the only absolute
 instants are those that users chose. The verbs themselves are in `ports.Store`.
 """
 
+from mainspring.verbs.schedules import (
+    Decided,
+    Due,
+    Fired,
+    FirePage,
+    FireRecord,
+    Looked,
+    Made,
+    NewSchedule,
+    SchedulePage,
+    ScheduleRecord,
+    Seen,
+)
 from mainspring.verbs.tasks import (
     Accepted,
     Action,
@@ -52,15 +66,23 @@ __all__ = [
     "Charge",
     "ClaimRequest",
     "Claimed",
+    "Decided",
+    "Due",
     "Edit",
     "Exchange",
     "Exchanged",
     "Existing",
+    "FirePage",
+    "FireRecord",
+    "Fired",
     "Force",
     "Group",
     "Held",
     "Idempotency",
+    "Looked",
+    "Made",
     "Moved",
+    "NewSchedule",
     "Overdue",
     "Page",
     "Pruned",
@@ -68,6 +90,9 @@ __all__ = [
     "Refused",
     "Renewal",
     "Retention",
+    "SchedulePage",
+    "ScheduleRecord",
+    "Seen",
     "Settlement",
     "Stats",
     "Term",
