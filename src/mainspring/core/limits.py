@@ -8,7 +8,7 @@ The rate is a token bucket in its leaky form, GCRA (ITU-T I.371, annex): one num
 theoretical arrival time, says both how full the bucket is and when the next task may start.
 """
 
-from collections.abc import Mapping
+from collections.abc import Container, Iterator, Mapping
 
 import msgspec
 
@@ -52,6 +52,14 @@ def rule_for(name: str, rules: Mapping[str, LimitRule]) -> LimitRule | None:
     return rules.get(name) or rules.get(name.split(":", 1)[0] + ":*")
 
 
+def ruled(lane: Lane, rules: Mapping[str, LimitRule]) -> Iterator[tuple[str, LimitRule]]:
+    """Every limit that a task of this lane falls under, by the name whose slots it takes."""
+    for name in names(lane):
+        rule = rule_for(name, rules)
+        if rule is not None:
+            yield name, rule
+
+
 def allowance(rule: LimitRule, state: LimitState, now_us: int) -> int:
     """How many more tasks of this name may start now."""
     free = UNLIMITED if rule.max_running is None else rule.max_running - state.running
@@ -61,6 +69,25 @@ def allowance(rule: LimitRule, state: LimitState, now_us: int) -> int:
         # The small addition mends float division: 3 x 333,333.3 us must make 3 tasks, not 2.
         free = min(free, int(horizon_us / rule.interval_us + 1e-6))
     return max(0, free)
+
+
+def room_for(
+    lane: Lane,
+    paused: Container[str],
+    rules: Mapping[str, LimitRule],
+    usage: Mapping[str, LimitState],
+    now_us: int,
+) -> int:
+    """How many tasks of the lane may start now, by its queue's pause and by every limit on it.
+
+    Boards rank by it, stores guard their claims by it, and `explain` names what makes it 0."""
+    if lane.queue in paused:
+        return 0
+    free = UNLIMITED
+    if rules:
+        for name, rule in ruled(lane, rules):
+            free = min(free, allowance(rule, usage.get(name) or LimitState(), now_us))
+    return free
 
 
 def start(rule: LimitRule, state: LimitState, count: int, now_us: int) -> None:

@@ -5,7 +5,7 @@ from heapq import heappush
 
 from mainspring.core.dag import Effect, effect
 from mainspring.core.lifecycle import DOOMED_ERROR, KEEPS_PLACE, Cause, allows
-from mainspring.core.limits import UNLIMITED, LimitRule, LimitState, allowance, names, rule_for, start
+from mainspring.core.limits import LimitRule, LimitState, names, room_for, rule_for, start
 from mainspring.core.model import WAITING, Lane, State, decode_policy
 from mainspring.core.order import LaneHead
 from mainspring.errors import StoreError
@@ -160,16 +160,8 @@ class Call:
 
     def room(self, lane: Lane) -> int:
         """How many tasks of the lane may start now, by its queue's pause and by every limit on it."""
-        if lane.queue in self.tables.paused:
-            return 0
-        room = UNLIMITED
-        if self.tables.rules:
-            for name in names(lane):
-                rule = rule_for(name, self.tables.rules)
-                if rule is not None:
-                    usage = self.tables.usage.get(name) or LimitState()
-                    room = min(room, allowance(rule, usage, self.now_us))
-        return room
+        tables = self.tables
+        return room_for(lane, tables.paused, tables.rules, tables.usage, self.now_us)
 
     def _free(self, lane: Lane) -> None:
         for name in names(lane):

@@ -3,7 +3,7 @@
 from typing import Any
 
 from mainspring.core.lifecycle import Cause
-from mainspring.core.limits import UNLIMITED
+from mainspring.core.limits import room_for
 from mainspring.core.model import Lane, Lease, State
 from mainspring.errors import StoreError
 from mainspring.ports import Ask, Claimed
@@ -67,9 +67,7 @@ def claim(tx: Transaction, ask: Ask, usage: Usage | None) -> Claimed:
 
 
 def _room(tx: Transaction, lane: Lane, usage: Usage | None) -> int:
-    if lane.queue in tx.paused:
-        return 0
-    return UNLIMITED if usage is None else usage.room(lane)
+    return room_for(lane, tx.paused, tx.rules, {} if usage is None else usage.states, tx.now_us)
 
 
 class _Grant:

@@ -3,7 +3,7 @@ can drift from the truth. Nothing here is asked while there are no rules."""
 
 from collections.abc import Iterable, Mapping
 
-from mainspring.core.limits import UNLIMITED, LimitRule, LimitState, allowance, names, rule_for, start
+from mainspring.core.limits import LimitRule, LimitState, names, rule_for, start
 from mainspring.core.model import Lane
 from mainspring.stores.sqlite.connection import Database
 from mainspring.stores.sqlite.lanes import Lanes
@@ -33,15 +33,6 @@ class Usage:
             for name in names(lanes.by_id(lane_id)):
                 if rule_for(name, rules) is not None:
                     self.states.setdefault(name, LimitState()).running += count
-
-    def room(self, lane: Lane) -> int:
-        """How many tasks of the lane may start now, by every limit on it."""
-        room = UNLIMITED
-        for name in names(lane):
-            rule = rule_for(name, self._rules)
-            if rule is not None:
-                room = min(room, allowance(rule, self.states.get(name) or LimitState(), self._now_us))
-        return room
 
     def start(self, lane: Lane, count: int) -> None:
         for name in names(lane):
