@@ -1,12 +1,14 @@
 """The lines of the store's verbs and the answers to them: what crosses the `Store` port.
 
     tasks      submitting, claiming, settling, by hand, services, reading, membership, leadership
+    progress   what running tasks record on the way: checkpoints, steps, logs
     schedules  records, decisions, and what became of the fires
 
 Every verb takes a batch of lines and answers each of them. Time crosses as durations; the only absolute
 instants are those that users chose. The verbs themselves are in `ports.Store`.
 """
 
+from mainspring.verbs.progress import Append, Glance, LogPage, Parent, Recall, Recalled
 from mainspring.verbs.schedules import (
     Decided,
     Due,
@@ -24,7 +26,6 @@ from mainspring.verbs.tasks import (
     Accepted,
     Action,
     Answer,
-    Append,
     Ask,
     BoardView,
     Charge,
@@ -76,17 +77,22 @@ __all__ = [
     "FireRecord",
     "Fired",
     "Force",
+    "Glance",
     "Group",
     "Held",
     "Idempotency",
+    "LogPage",
     "Looked",
     "Made",
     "Moved",
     "NewSchedule",
     "Overdue",
     "Page",
+    "Parent",
     "Pruned",
     "Query",
+    "Recall",
+    "Recalled",
     "Refused",
     "Renewal",
     "Retention",

@@ -175,15 +175,6 @@ class Renewal(msgspec.Struct):
     lease_us: int
 
 
-class Append(msgspec.Struct):
-    """What a running task records on the way. `None` leaves a field as it is."""
-
-    task: str
-    token: int
-    checkpoint: bytes | None = None
-    progress: bytes | None = None
-
-
 # --- by hand ----------------------------------------------------------------------------------------
 
 
@@ -203,7 +194,7 @@ class Action(IntEnum):
     CANCEL = 1  # waiting: cancelled now. running: the worker is asked to stop
     KILL = 2  # as CANCEL, but a running task is cancelled at once and its holder fenced
     REPLAY = 3  # failed or cancelled: ready again, with fresh counters and without a deadline that has
-    # passed; attempts and checkpoint stay on record
+    # passed; attempts, checkpoint, steps and log stay on record
     RUN_NOW = 4  # scheduled: ready
 
 

@@ -1,0 +1,67 @@
+"""Lines and answers about what running tasks record on the way, and what a later run asks for."""
+
+from typing import NamedTuple
+
+import msgspec
+
+from mainspring.core.model import State
+from mainspring.core.progress import LogPiece
+
+
+class Append(msgspec.Struct):
+    """What a running task records on the way. `None` leaves a field as it is.
+
+    A step that is recorded already keeps its first result. Of `log`, pieces that this run has sent before
+    are passed over; offsets count from the run's start. So a line may be repeated.
+    """
+
+    task: str
+    token: int
+    checkpoint: bytes | None = None
+    progress: bytes | None = None
+    steps: dict[str, bytes] = {}
+    log: list[LogPiece] = []
+
+
+class Recall(NamedTuple):
+    """A run asks what earlier runs of its task have recorded, and how the tasks it depends on have ended."""
+
+    task: str
+    token: int
+    steps: bool = True
+    parents: bool = True
+
+
+class Parent(msgspec.Struct):
+    """A task that the asking one depends on. `result` and `error` are JSON text."""
+
+    id: str
+    name: str | None
+    state: State
+    result: bytes | None = None
+    error: bytes | None = None
+
+
+class Recalled(msgspec.Struct):
+    """Steps by name, in the order of their recording; parents in the order in which they were named. What
+    was not asked for is empty."""
+
+    steps: dict[str, bytes] = {}
+    parents: list[Parent] = []
+
+
+class LogPage(msgspec.Struct):
+    """Pieces of a task's log, oldest first. `ends` is where the log ends by now: a page that stops before
+    it was cut, and the next one follows it. A piece that starts behind where the reader was shows that the
+    bytes between were left out."""
+
+    pieces: list[LogPiece]
+    ends: int
+
+
+class Glance(NamedTuple):
+    """Enough to see whether a task has changed: its version, its progress, and where its log ends."""
+
+    version: int
+    progress: bytes | None
+    log_ends: int
