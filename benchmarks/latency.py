@@ -9,7 +9,7 @@ from benchmarks import mainspring_node as ours
 from benchmarks.harness import Bar, Figure, Probe, Row
 from mainspring.core.model import NewTask
 from mainspring.ports import Group
-from mainspring.worker.sources.connections import Connections
+from mainspring.sdk.connections import Connections
 
 app = ours.app
 RATE, COUNT = 200, 1000

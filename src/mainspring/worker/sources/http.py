@@ -10,9 +10,9 @@ from mainspring.core.lifecycle import Report
 from mainspring.core.model import Lease
 from mainspring.errors import InvalidInput, StoreUnavailable
 from mainspring.ports import Answer, Append, ClaimRequest, Renewal, WorkerInfo
+from mainspring.sdk.connections import Connections
 from mainspring.wire import leases as wire
 from mainspring.wire.problems import error_of
-from mainspring.worker.sources.connections import Connections
 
 API = "/api/v1"
 ANSWER_S = 15.0

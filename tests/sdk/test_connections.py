@@ -9,8 +9,8 @@ import pytest
 from mainspring.core.lifecycle import Outcome, Report
 from mainspring.errors import InvalidInput, MainspringError, Overloaded, StoreUnavailable, Unauthenticated
 from mainspring.ports import Answer, Append, ClaimRequest, Held, Renewal
+from mainspring.sdk.connections import Connections
 from mainspring.worker.sources import HttpSource
-from mainspring.worker.sources.connections import Connections
 
 Turn = Callable[[bytes, asyncio.StreamWriter], Awaitable[None]]
 
