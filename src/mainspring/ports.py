@@ -38,17 +38,22 @@ from mainspring.verbs import (
     FirePage,
     FireRecord,
     Force,
+    Glance,
     Group,
     Held,
     Idempotency,
+    LogPage,
     Looked,
     Made,
     Moved,
     NewSchedule,
     Overdue,
     Page,
+    Parent,
     Pruned,
     Query,
+    Recall,
+    Recalled,
     Refused,
     Renewal,
     Retention,
@@ -85,17 +90,22 @@ __all__ = [
     "FireRecord",
     "Fired",
     "Force",
+    "Glance",
     "Group",
     "Held",
     "Idempotency",
+    "LogPage",
     "Looked",
     "Made",
     "Moved",
     "NewSchedule",
     "Overdue",
     "Page",
+    "Parent",
     "Pruned",
     "Query",
+    "Recall",
+    "Recalled",
     "Refused",
     "Renewal",
     "Retention",
@@ -153,9 +163,26 @@ class Store(ABC):
     async def renew(self, renewals: Sequence[Renewal]) -> Sequence[Sequence[Answer]]:
         """Lengthen leases to `lease_us` from now; one answer per line held."""
 
+    # --- what running tasks record on the way ----------------------------------------------------
+
     @abstractmethod
     async def append(self, lines: Sequence[Append]) -> Sequence[Answer]:
-        """Record checkpoints and progress of running tasks."""
+        """Record checkpoints, progress, steps and logs of running tasks; durable on return."""
+
+    @abstractmethod
+    async def recall(self, lines: Sequence[Recall]) -> Sequence[Recalled | Refused]:
+        """What earlier runs recorded and how parents ended, for the holders of leases: else `lease_lost`.
+        `too_large` if the parents' results are more than can be handed on."""
+
+    @abstractmethod
+    async def logs(self, task: str, after: int, most: int) -> LogPage | None:
+        """The log from byte `after` on, about `most` bytes of it; `None` if there is no such task."""
+
+    @abstractmethod
+    async def glance(self, tasks: Sequence[str]) -> Sequence[Glance | None]:
+        """Whether these tasks have changed: the cheapest question that watching them can ask."""
+
+    # --- by hand, services, reading ---------------------------------------------------------------
 
     @abstractmethod
     async def amend(self, task: str, version: int, edit: Edit) -> Task | Refused:
@@ -277,6 +304,8 @@ class TaskSource(Protocol):
     async def settle(self, reports: Sequence[Report]) -> Sequence[Answer]: ...
 
     async def append(self, lines: Sequence[Append]) -> Sequence[Answer]: ...
+
+    async def recall(self, lines: Sequence[Recall]) -> Sequence[Recalled | Refused]: ...
 
     async def beat(self, worker: WorkerInfo) -> None: ...
 

@@ -20,7 +20,7 @@ STREAMS = ("stdout", "stderr", "debug", "info", "warning", "error", "critical")
 PIECE_BYTES = 16 * 1024
 BLOCK_BYTES = 32 * 1024
 LOG_BYTES_LIVE = 1024 * 1024
-LOG_BYTES_KEPT = 64 * 1024
+LOG_BYTES_KEPT = 128 * 1024
 PIECE_OVERHEAD = 32  # a million empty lines must not count as nothing
 
 # A recall's answer goes through several processes whole.

@@ -27,6 +27,8 @@ from mainspring.ports import (
     Moved,
     Page,
     Query,
+    Recall,
+    Recalled,
     Refused,
     Renewal,
     Stats,
@@ -147,6 +149,9 @@ class Scheduler:
 
     async def append(self, lines: Sequence[Append]) -> Sequence[Answer]:
         return await self.store.append(lines)
+
+    async def recall(self, lines: Sequence[Recall]) -> Sequence[Recalled | Refused]:
+        return await self.store.recall(lines)
 
     async def beat(self, worker: WorkerInfo) -> None:
         await self.store.beat(worker)

@@ -8,7 +8,17 @@ from typing import Any, Protocol
 from mainspring.core.lifecycle import Report
 from mainspring.core.model import Lease
 from mainspring.errors import MainspringError
-from mainspring.ports import Answer, Append, ClaimRequest, Renewal, TaskSource, WorkerInfo
+from mainspring.ports import (
+    Answer,
+    Append,
+    ClaimRequest,
+    Recall,
+    Recalled,
+    Refused,
+    Renewal,
+    TaskSource,
+    WorkerInfo,
+)
 from mainspring.testing.loop import OUTSIDE, Host, VirtualLoop
 from mainspring.testing.record import Asked, Heard, Record
 from mainspring.testing.weather import Weather
@@ -218,6 +228,10 @@ class RemoteSource:
 
     async def append(self, lines: Sequence[Append]) -> Sequence[Answer]:
         answers: Sequence[Answer] = await self._call("append", lines)
+        return answers
+
+    async def recall(self, lines: Sequence[Recall]) -> Sequence[Recalled | Refused]:
+        answers: Sequence[Recalled | Refused] = await self._call("recall", lines)
         return answers
 
     async def beat(self, worker: WorkerInfo) -> None:

@@ -16,17 +16,22 @@ from mainspring.ports import (
     Exchange,
     Exchanged,
     Force,
+    Glance,
     Held,
+    LogPage,
     Moved,
     Overdue,
     Page,
     Pruned,
     Query,
+    Recall,
+    Recalled,
     Refused,
     Renewal,
     Retention,
     Stats,
     Store,
+    Surroundings,
     Term,
     Transition,
     WorkerInfo,
@@ -125,6 +130,15 @@ class StoreLine(Store):
     async def append(self, lines: Sequence[Append]) -> Sequence[Answer]:
         return await self._via("append", lines)  # type: ignore[no-any-return]
 
+    async def recall(self, lines: Sequence[Recall]) -> Sequence[Recalled | Refused]:
+        return await self._via("recall", lines)  # type: ignore[no-any-return]
+
+    async def logs(self, task: str, after: int, most: int) -> LogPage | None:
+        return await self._via("logs", task, after, most)  # type: ignore[no-any-return]
+
+    async def glance(self, tasks: Sequence[str]) -> Sequence[Glance | None]:
+        return await self._via("glance", tasks)  # type: ignore[no-any-return]
+
     async def amend(self, task: str, version: int, edit: Edit) -> Task | Refused:
         return await self._via("amend", task, version, edit)  # type: ignore[no-any-return]
 
@@ -160,6 +174,9 @@ class StoreLine(Store):
 
     async def find(self, query: Query) -> Page:
         return await self._via("find", query)  # type: ignore[no-any-return]
+
+    async def surroundings(self, task: str, shown: int) -> Surroundings | None:
+        return await self._via("surroundings", task, shown)  # type: ignore[no-any-return]
 
     async def stats(self) -> Stats:
         return await self._via("stats")  # type: ignore[no-any-return]

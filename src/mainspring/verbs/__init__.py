@@ -8,7 +8,16 @@ Every verb takes a batch of lines and answers each of them. Time crosses as dura
 instants are those that users chose. The verbs themselves are in `ports.Store`.
 """
 
-from mainspring.verbs.progress import Append, Glance, LogPage, Parent, Recall, Recalled
+from mainspring.verbs.progress import (
+    Append,
+    Glance,
+    LogPage,
+    Parent,
+    Recall,
+    Recalled,
+    lease_lost,
+    recall_too_large,
+)
 from mainspring.verbs.schedules import (
     Decided,
     Due,
@@ -104,7 +113,9 @@ __all__ = [
     "Term",
     "Transition",
     "WorkerInfo",
+    "lease_lost",
     "not_found",
+    "recall_too_large",
     "version_mismatch",
     "wrong_state",
 ]

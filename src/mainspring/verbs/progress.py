@@ -5,7 +5,8 @@ from typing import NamedTuple
 import msgspec
 
 from mainspring.core.model import State
-from mainspring.core.progress import LogPiece
+from mainspring.core.progress import RECALL_BYTES, LogPiece
+from mainspring.verbs.tasks import Refused
 
 
 class Append(msgspec.Struct):
@@ -48,6 +49,15 @@ class Recalled(msgspec.Struct):
 
     steps: dict[str, bytes] = {}
     parents: list[Parent] = []
+
+
+def lease_lost(task: str) -> Refused:
+    return Refused("lease_lost", f"the lease on task {task} is not the caller's any more")
+
+
+def recall_too_large(size: int) -> Refused:
+    detail = f"the results of the tasks it depends on have {size} bytes; at most {RECALL_BYTES} are handed on"
+    return Refused("too_large", detail)
 
 
 class LogPage(msgspec.Struct):

@@ -25,7 +25,7 @@ class Refused(msgspec.Struct, frozen=True):
     """Why one line was not done. `row` is the offending task's place in its group.
 
     Codes: `not_found`, `version_mismatch`, `wrong_state`, `unknown_parent`, `backlog_full`,
-    `idempotency_key_reused`, `id_taken`.
+    `idempotency_key_reused`, `id_taken`, `lease_lost`, `too_large`.
     """
 
     code: str

@@ -4,11 +4,13 @@ from collections.abc import Sequence
 
 from mainspring.core.lifecycle import Cause
 from mainspring.core.model import Lease, State
-from mainspring.ports import Answer, Append, Held, Renewal, Settlement
+from mainspring.ports import Answer, Append, Held, Recall, Recalled, Refused, Renewal, Settlement
+from mainspring.stores.memory import progress
 from mainspring.stores.memory.claiming import start_run
 from mainspring.stores.memory.moves import Call
 from mainspring.stores.memory.reading import lease_of
 from mainspring.stores.memory.tables import Row
+from mainspring.verbs import lease_lost
 
 
 def settle(call: Call, line: Settlement) -> Answer:
@@ -66,11 +68,13 @@ def append(call: Call, line: Append) -> Answer:
     row = _holder(call, Held(line.task, line.token))
     if row is None:
         return Answer.LOST
-    if line.checkpoint is not None:
-        row.checkpoint = line.checkpoint
-    if line.progress is not None:
-        row.progress = line.progress
+    progress.record(call, row, line)
     return Answer.OK
+
+
+def recall(call: Call, line: Recall) -> Recalled | Refused:
+    row = _holder(call, Held(line.task, line.token))
+    return lease_lost(line.task) if row is None else progress.recalled(call.tables, row, line)
 
 
 def expired(call: Call, limit: int) -> list[Lease]:

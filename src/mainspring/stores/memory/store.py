@@ -18,22 +18,27 @@ from mainspring.ports import (
     Exchanged,
     Features,
     Force,
+    Glance,
     Held,
+    LogPage,
     Moved,
     Overdue,
     Page,
     Pruned,
     Query,
+    Recall,
+    Recalled,
     Refused,
     Renewal,
     Retention,
     Stats,
     Store,
+    Surroundings,
     Term,
     Transition,
     WorkerInfo,
 )
-from mainspring.stores.memory import claiming, editing, reading, settling, submitting, tending
+from mainspring.stores.memory import claiming, editing, progress, reading, settling, submitting, tending
 from mainspring.stores.memory.moves import Call
 from mainspring.stores.memory.tables import StoreClock, Tables, TermRow
 
@@ -93,6 +98,16 @@ class MemoryStore(Store):
         call = self._call()
         return [settling.append(call, line) for line in lines]
 
+    async def recall(self, lines: Sequence[Recall]) -> Sequence[Recalled | Refused]:
+        call = self._call()
+        return [settling.recall(call, line) for line in lines]
+
+    async def logs(self, task: str, after: int, most: int) -> LogPage | None:
+        return progress.logs(self._call(), task, after, most)
+
+    async def glance(self, tasks: Sequence[str]) -> Sequence[Glance | None]:
+        return progress.glance(self._call(), tasks)
+
     # --- by hand --------------------------------------------------------------------------------
 
     async def amend(self, task: str, version: int, edit: Edit) -> Task | Refused:
@@ -138,6 +153,9 @@ class MemoryStore(Store):
 
     async def find(self, query: Query) -> Page:
         return reading.find(self._call(), query)
+
+    async def surroundings(self, task: str, shown: int) -> Surroundings | None:
+        return explaining.surroundings(self._call(), task, shown, await self.workers())
 
     async def stats(self) -> Stats:
         call = self._call()

@@ -11,6 +11,7 @@ import msgspec
 from mainspring.core.limits import LimitRule, LimitState
 from mainspring.core.model import WAITING, Lane, State, Task
 from mainspring.core.order import LaneHead, Share
+from mainspring.core.progress import LogBlock, LogHead
 from mainspring.ports import Clock, Transition, WorkerInfo
 
 
@@ -100,6 +101,9 @@ class Tables:
         self.workers: dict[str, tuple[WorkerInfo, int]] = {}
         self.term: TermRow | None = None
         self.history: dict[str, list[Transition]] = {}
+        self.steps: dict[str, dict[str, bytes]] = {}
+        self.log_heads: dict[str, LogHead] = {}
+        self.log_blocks: dict[str, list[LogBlock]] = {}
 
     def copy(self) -> "Tables":
         """Independent of this one: rows and counters are copied, immutable values are shared."""
@@ -125,6 +129,9 @@ class Tables:
         self.dependents.pop(row.id, None)
         self.unresolved.pop(row.id, None)
         self.history.pop(row.id, None)
+        self.steps.pop(row.id, None)
+        self.log_heads.pop(row.id, None)
+        self.log_blocks.pop(row.id, None)
         if row.unique is not None:
             makers = self.uniques[row.unique]
             makers.remove(row.id)

@@ -7,6 +7,7 @@ from mainspring.core.lifecycle import EXPIRED_ERROR, Cause
 from mainspring.core.model import State
 from mainspring.ports import Moved, Pruned, Retention
 from mainspring.stores.memory.moves import Call
+from mainspring.stores.memory.progress import cut_ended
 from mainspring.stores.memory.reading import parse_cursor
 from mainspring.stores.memory.submitting import forget_expired_keys
 from mainspring.stores.memory.tables import Row
@@ -52,6 +53,7 @@ def resolve(call: Call, limit: int) -> Moved:
 
 def prune(call: Call, limit: int, retention: Retention, cursor: str | None) -> Pruned:
     forget_expired_keys(call)
+    cut_ended(call)
     tables = call.tables
     first = bisect_left(tables.ordinals, parse_cursor(cursor)) if cursor else 0
     chosen = tables.ordinals[first : first + limit]

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from mainspring.core.lifecycle import Cause
 from mainspring.core.model import WAITING, State, Task
 from mainspring.ports import Action, Edit, Force, Refused
+from mainspring.stores.sqlite import progress
 from mainspring.stores.sqlite.moves import due_state, move, write
 from mainspring.stores.sqlite.rows import RESERVED, Row, rows_by_id, tasks_by_id
 from mainspring.stores.sqlite.transaction import Transaction
@@ -140,6 +141,7 @@ def forget(tx: Transaction, n: int, task: str, state: int, lane_id: int) -> None
     tx.count(tx.lanes.by_id(lane_id).queue, state, -1)
     for sql in FORGET:
         tx.db.execute(sql, (n,))
+    progress.forget(tx, n)
     if tx.steps is not None:
         tx.db.execute(FORGET_HISTORY, (task,))
 

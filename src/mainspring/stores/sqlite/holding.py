@@ -1,10 +1,10 @@
-"""Holding leases: renewals, checkpoints, and which leases have run out."""
+"""Holding leases: renewals, and which leases have run out."""
 
 from collections.abc import Sequence
 
 from mainspring.core.lifecycle import Cause
 from mainspring.core.model import Lease, State
-from mainspring.ports import Answer, Append, Held, Renewal
+from mainspring.ports import Answer, Held, Renewal
 from mainspring.stores.sqlite.claiming import TIMEOUT_AT
 from mainspring.stores.sqlite.connection import DATA_ERRORS, Database
 from mainspring.stores.sqlite.lanes import Lanes
@@ -27,11 +27,6 @@ HELD_BY = (
 )
 LENGTHEN = "UPDATE tasks SET end_us = ?1 WHERE n IN carray(?2)"
 START_ANEW = f"UPDATE tasks SET started_at_us = ?2, timeout_at_us = {TIMEOUT_AT} WHERE n IN carray(?1)"
-APPEND = (
-    "UPDATE tasks INDEXED BY tasks_id SET checkpoint = coalesce(?, checkpoint),"
-    " progress = coalesce(?, progress)"
-    " WHERE id = ? AND token = ? AND state = 4"
-)
 LAPSED = (
     f"SELECT {LEASE} FROM tasks t INDEXED BY tasks_running JOIN claimants c ON c.n = t.claimant"
     " WHERE t.state = 4 AND t.end_us <= ? ORDER BY t.end_us, t.n LIMIT ?"
@@ -87,15 +82,6 @@ def _hand_back(tx: Transaction, row: Row) -> None:
         move(tx, row, Cause.CANCEL, State.CANCELLED, attempt=row.attempt - 1)
     else:
         move(tx, row, Cause.RELEASE, State.READY, attempt=row.attempt - 1)
-
-
-def append(tx: Transaction, line: Append) -> Answer:
-    before = tx.db.total_changes()
-    try:
-        tx.db.execute(APPEND, (line.checkpoint, line.progress, line.task, line.token))
-    except DATA_ERRORS:
-        return Answer.LOST
-    return Answer.OK if tx.db.total_changes() > before else Answer.LOST
 
 
 def expired(db: Database, lanes: Lanes, now_us: int, limit: int) -> list[Lease]:

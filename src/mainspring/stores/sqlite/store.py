@@ -17,22 +17,27 @@ from mainspring.ports import (
     Exchanged,
     Features,
     Force,
+    Glance,
     Held,
+    LogPage,
     Moved,
     Overdue,
     Page,
     Pruned,
     Query,
+    Recall,
+    Recalled,
     Refused,
     Renewal,
     Retention,
     Stats,
     Store,
+    Surroundings,
     Term,
     Transition,
     WorkerInfo,
 )
-from mainspring.stores.sqlite import controls, editing, exchanging, holding, reading, tending
+from mainspring.stores.sqlite import controls, editing, exchanging, holding, progress, reading, tending
 from mainspring.stores.sqlite.listening import QUIET_S, Listener
 from mainspring.stores.sqlite.moves import release_children
 from mainspring.stores.sqlite.reading import Reader
@@ -89,7 +94,16 @@ class SqliteStore(Store):
         return await self._write(work)
 
     async def append(self, lines: Sequence[Append]) -> Sequence[Answer]:
-        return await self._write(lambda tx: [holding.append(tx, line) for line in lines])
+        return await self._write(lambda tx: [progress.append(tx, line) for line in lines])
+
+    async def recall(self, lines: Sequence[Recall]) -> Sequence[Recalled | Refused]:
+        return await self._read(lambda reader: progress.recall(reader, lines))
+
+    async def logs(self, task: str, after: int, most: int) -> LogPage | None:
+        return await self._read(lambda reader: progress.logs(reader, task, after, most))
+
+    async def glance(self, tasks: Sequence[str]) -> Sequence[Glance | None]:
+        return await self._read(lambda reader: progress.glance(reader, tasks))
 
     # --- by hand --------------------------------------------------------------------------------
 
@@ -142,6 +156,9 @@ class SqliteStore(Store):
 
     async def find(self, query: Query) -> Page:
         return await self._read(lambda reader: reading.find(reader, query))
+
+    async def surroundings(self, task: str, shown: int) -> Surroundings | None:
+        return await self._read(lambda reader: explaining.surroundings(reader, task, shown))
 
     async def stats(self) -> Stats:
         return await self._read(reading.stats)

@@ -6,6 +6,7 @@ from mainspring.ports import Moved, Pruned, Retention
 from mainspring.stores.sqlite.editing import forget, has_unfinished_children
 from mainspring.stores.sqlite.limits import DROP_ARRIVALS
 from mainspring.stores.sqlite.moves import apply_parent, move, release_children
+from mainspring.stores.sqlite.progress import cut_ended
 from mainspring.stores.sqlite.reading import parse_cursor
 from mainspring.stores.sqlite.rows import ROW, fetch_rows, state_of
 from mainspring.stores.sqlite.transaction import Transaction
@@ -68,6 +69,7 @@ def prune(tx: Transaction, limit: int, retention: Retention, cursor: str | None)
     tx.db.execute(DROP_KEYS, (tx.now_us,))
     tx.db.execute(DROP_ARRIVALS, (tx.now_us,))
     tx.db.execute(DROP_CLAIMANTS, (tx.now_us - CLAIMANTS_KEPT_US,))
+    cut_ended(tx, limit)
     kept_us = {
         State.SUCCEEDED: retention.succeeded_us,
         State.FAILED: retention.failed_us,
