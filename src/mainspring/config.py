@@ -31,6 +31,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     app: str = ""
     queues: tuple[str, ...] = ()
     commands: bool = False
+    http: bool = False
+    http_private: tuple[str, ...] = ()
+    file_root: str = ""
     token: str = ""
     insecure: bool = False
     lease_s: float = 15.0

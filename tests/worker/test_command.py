@@ -11,8 +11,9 @@ import pytest
 from mainspring.clock import SystemClock
 from mainspring.core.lifecycle import Outcome
 from mainspring.worker import InProcessEngine
-from mainspring.worker.command import KEPT_BYTES, Commands
-from mainspring.worker.kinds import handlers_of
+from mainspring.worker.allowed import Allowed
+from mainspring.worker.command import KEPT_BYTES
+from mainspring.worker.kinds import allowed_kinds, handlers_of
 from mainspring.worker.warden import Warden
 from tests.worker.processes import appears, gone
 from tests.worker.scripted import ScriptedSource, working
@@ -28,7 +29,9 @@ def warden():
 @pytest.fixture
 def engine(warden):
     clock = SystemClock()
-    return InProcessEngine(handlers_of(None, Commands(clock, warden)), clock, grace_s=10)
+    return InProcessEngine(
+        handlers_of(None, allowed_kinds(Allowed(commands=True), clock, warden)), clock, grace_s=10
+    )
 
 
 async def run(engine, payload, **fields):

@@ -20,8 +20,8 @@ from tests.worker.scripted import ScriptedSource, working
 JOBS = "tests.worker.jobs:app"
 
 
-def processes(grace_s=0.3, commands=False, app=JOBS):
-    return ProcessEngine(app, SystemClock(), commands=commands, grace_s=grace_s, log_level="warning")
+def processes(grace_s=0.3, app=JOBS):
+    return ProcessEngine(app, SystemClock(), grace_s=grace_s, log_level="warning")
 
 
 def payload_of(task: str) -> object:
@@ -206,6 +206,7 @@ from mainspring.ports import Answer
 from mainspring.worker import Worker, WorkerSettings
 from mainspring.ports import Answer
 from mainspring.worker import Worker, WorkerSettings
+from mainspring.worker.allowed import Allowed
 from mainspring.worker.supervisor import ProcessEngine
 from tests.worker.processes import appears, gone
 from tests.worker.scripted import ScriptedSource
@@ -215,7 +216,7 @@ async def main(shared, command):
     await source.put("marking", {"path": shared})
     script = f"echo $$ > {command}.new; mv {command}.new {command}; sleep 3600"
     await source.put("command", {"command": script})
-    engine = ProcessEngine("tests.worker.jobs:app", clock, commands=True)
+    engine = ProcessEngine("tests.worker.jobs:app", clock, allowed=Allowed(commands=True))
     await Worker(source, engine, clock, WorkerSettings(worker="w")).run()
 
 asyncio.run(main(*sys.argv[1:]))
@@ -226,15 +227,15 @@ EMBEDDED = """
 import asyncio, sys
 from mainspring.clock import SystemClock
 from mainspring.worker import InProcessEngine, Worker, WorkerSettings
-from mainspring.worker.command import Commands
-from mainspring.worker.kinds import handlers_of
+from mainspring.worker.allowed import Allowed
+from mainspring.worker.kinds import allowed_kinds, handlers_of
 from tests.worker.scripted import ScriptedSource
 
 async def main(command):
     source, clock = ScriptedSource(), SystemClock()
     script = f"echo $$ > {command}.new; mv {command}.new {command}; sleep 3600"
     await source.put("command", {"command": script})
-    engine = InProcessEngine(handlers_of(None, Commands(clock)), clock)
+    engine = InProcessEngine(handlers_of(None, allowed_kinds(Allowed(commands=True), clock)), clock)
     await Worker(source, engine, clock, WorkerSettings(worker="w")).run()
 
 asyncio.run(main(*sys.argv[1:]))

@@ -12,7 +12,7 @@ import socket
 import traceback
 from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -23,6 +23,9 @@ from mainspring.clock import SystemClock
 from mainspring.config import Settings
 from mainspring.errors import InvalidInput, MainspringError
 from mainspring.sdk import Registry
+
+if TYPE_CHECKING:
+    from mainspring.worker.allowed import Allowed
 
 _log = logging.getLogger("mainspring.cli")
 _Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
@@ -52,6 +55,13 @@ _WORKER_FLAGS = _flags(
     click.option("--concurrency", type=int, metavar="N", help="Tasks at a time; default 10."),
     click.option("--queues", metavar="NAMES", help="Only these, by commas; default all."),
     click.option("--allow-commands", "commands", is_flag=True, default=None, help="Run shell commands."),
+    click.option(
+        "--allow-http", "http", is_flag=True, default=None, help="Make HTTP calls to public addresses."
+    ),
+    click.option(
+        "--http-private", metavar="NAMES", help="Networks and hosts that are allowed besides, by commas."
+    ),
+    click.option("--file-root", metavar="DIR", help="Run file jobs, confined to this directory."),
     click.option("--worker-id", metavar="NAME"),
     click.option(
         "--grace", "grace_s", metavar="DURATION", help="How long running tasks may go on at the end."
@@ -103,8 +113,7 @@ def _node_settings(flags: dict[str, Any], config: Path | None) -> Settings:
 
 
 def _handlers(settings: Settings) -> Registry:
-    from mainspring.worker.command import Commands
-    from mainspring.worker.kinds import handlers_of
+    from mainspring.worker.kinds import allowed_kinds, handlers_of
     from mainspring.worker.loading import load_app
 
     try:
@@ -115,7 +124,20 @@ def _handlers(settings: Settings) -> Registry:
         last = traceback.extract_tb(error.__traceback__)[-1]
         problem = f"cannot be loaded: {type(error).__name__}: {error} ({last.filename}:{last.lineno})"
         raise InvalidInput("app", problem, "a module that can be imported") from error
-    return handlers_of(app, Commands(SystemClock()) if settings.commands else None)
+    return handlers_of(app, allowed_kinds(_allowed(settings), SystemClock()))
+
+
+def _allowed(settings: Settings) -> "Allowed":
+    """What tasks may reach. Raises `InvalidInput` naming the setting as it was given: a runner could only
+    say that it does not come up."""
+    from mainspring.worker.allowed import Allowed
+    from mainspring.worker.reach import Reach
+
+    Reach(settings.http_private, settings.origin("http_private"))
+    root = settings.file_root and str(Path(settings.file_root).absolute())
+    if root and not Path(root).is_dir():
+        raise InvalidInput(settings.origin("file_root"), f"not a directory: {root!r}", "a directory")
+    return Allowed(settings.commands, settings.http, settings.http_private, root)
 
 
 # --- running ----------------------------------------------------------------------------------------
@@ -185,7 +207,7 @@ async def _work(settings: Settings) -> int:
     node = f"{socket.gethostname()}-{os.getpid()}"
     works = Worker(
         source := HttpSource(settings.api_url, settings.token),
-        ProcessEngine(settings.app, clock, commands=settings.commands, log_level=settings.log_level),
+        ProcessEngine(settings.app, clock, allowed=_allowed(settings), log_level=settings.log_level),
         clock,
         WorkerSettings(
             worker=settings.worker_id or node,

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, Protocol
 from mainspring.core.lifecycle import Report
 from mainspring.errors import InvalidInput
 from mainspring.ports import Clock
+from mainspring.worker.allowed import Allowed
 from mainspring.worker.backoff import Backoff
 from mainspring.worker.frames import Hello, Kind
 from mainspring.worker.runners import Placed, RunnerProcess
@@ -25,7 +26,7 @@ class RunnerSpec(NamedTuple):
     """What a runner loads."""
 
     app: str
-    commands: bool
+    allowed: Allowed
     log_level: str
 
 

@@ -17,6 +17,7 @@ import msgspec
 
 from mainspring.core.lifecycle import Outcome, Report
 from mainspring.core.model import Lane, Lease
+from mainspring.worker.allowed import Allowed
 
 READ_BYTES = 1 << 18
 _HEAD = struct.Struct("<I")
@@ -32,7 +33,7 @@ class RunnerOptions(msgspec.Struct, frozen=True):
     places: int
     slots: int
     app: str
-    commands: bool
+    allowed: Allowed
     log_level: str
 
 

@@ -1,14 +1,20 @@
-"""The kinds that every worker can run without any code of its user's."""
+"""The kinds that workers run without any code of their users': `echo` and `sleep` everywhere, others where
+they are switched on."""
 
 import asyncio
+from collections.abc import Iterable, Iterator
 
 import msgspec
 
 from mainspring.core.durations import parse_duration_s
 from mainspring.errors import InvalidInput
+from mainspring.ports import Clock
 from mainspring.sdk.context import Context
 from mainspring.sdk.handlers import BadPayload, Handler, Registry
-from mainspring.worker.command import Commands
+from mainspring.worker.allowed import Allowed
+from mainspring.worker.payloads import bad_payload
+from mainspring.worker.reach import Reach
+from mainspring.worker.warden import Warden
 
 
 async def echo(ctx: Context) -> msgspec.Raw:
@@ -24,7 +30,7 @@ async def sleep(ctx: Context) -> dict[str, float]:
     try:
         duration_s = parse_duration_s(payload["duration"], "duration")
     except InvalidInput as error:
-        raise BadPayload(str(error)) from None
+        raise bad_payload(error) from None
     await asyncio.sleep(duration_s)
     return {"slept_s": duration_s}
 
@@ -33,14 +39,32 @@ def builtin_kinds() -> Registry:
     return Registry(Handler("echo", echo), Handler("sleep", sleep))
 
 
-def handlers_of(app: Registry | None = None, commands: Commands | None = None) -> Registry:
-    """The built-in kinds, those of an application, and `command` only where it is enabled.
+def allowed_kinds(allowed: Allowed, clock: Clock, warden: Warden | None = None) -> Iterator[Handler]:
+    """Those of the kinds `command`, `http` and `file` that are switched on. Their code is loaded here: the
+    HTTP client alone would double the time that a worker needs to start.
+
+    Raises `InvalidInput` for what cannot be allowed: a root that is no directory, a network that is none.
+    """
+    if allowed.commands:
+        from mainspring.worker.command import Commands
+
+        yield Handler("command", Commands(clock, warden).run)
+    if allowed.http:
+        from mainspring.worker.http_call import HttpCalls
+
+        yield Handler("http", HttpCalls(clock, Reach(allowed.http_private)).run)
+    if allowed.file_root:
+        from mainspring.worker.files import Files
+
+        yield Handler("file", Files(allowed.file_root).run)
+
+
+def handlers_of(app: Registry | None = None, more: Iterable[Handler] = ()) -> Registry:
+    """The built-in kinds, `more` of them, and those of an application.
 
     Raises `InvalidInput` if the application takes a built-in kind's name.
     """
     handlers = builtin_kinds()
-    if commands is not None:
-        handlers.add(Handler("command", commands.run))
-    for handler in app or ():
+    for handler in (*more, *(app or ())):
         handlers.add(handler)
     return handlers

@@ -9,6 +9,7 @@ An error is a JSON object: `type` (the exception's class name, which retry filte
 """
 
 import traceback
+from collections.abc import Mapping
 from math import isfinite
 from pathlib import PurePath
 from typing import Any
@@ -23,9 +24,14 @@ from mainspring.worker.runs import Reason
 
 
 class DetailedError(Exception):
-    """An error of a built-in kind. Its `details` are recorded; its traceback would tell nobody anything."""
+    """An error of a built-in kind. Its `details` are recorded; its traceback would tell nobody anything.
 
-    details: dict[str, Any]
+    `retryable` says whether running again can help, `after_s` when, if not the task's own policy shall.
+    """
+
+    details: Mapping[str, Any] = {}
+    retryable = True
+    after_s: float | None = None
 
 
 RESULT_BYTES = 1024 * 1024
@@ -65,6 +71,8 @@ def raised(lease: Lease, error: BaseException, duration_us: int, max_retries: in
         report.retryable = False
     elif isinstance(error, Retry):
         report.delay_us = _delay_us(error.after_s)
+    elif isinstance(error, DetailedError):
+        report.retryable, report.delay_us = error.retryable, _delay_us(error.after_s)
     if max_retries is not None and lease.policy is None and lease.retries >= max_retries:
         report.retryable = False
     return report
@@ -113,6 +121,8 @@ def encode_result(value: Any) -> bytes:
 def encode_error(error: BaseException) -> bytes:
     if isinstance(error, DetailedError):
         return _encode({"type": type(error).__name__, "message": _clean(str(error)), **error.details})
+    if isinstance(error, BadPayload):  # it came from outside: where it was noticed says nothing
+        return _encode({"type": type(error).__name__, "message": _clean(str(error))[:MESSAGE_CHARS]})
     frames = traceback.extract_tb(error.__traceback__)
     body = {"type": type(error).__name__, "message": _clean(_message(error))[:MESSAGE_CHARS]}
     if frames:

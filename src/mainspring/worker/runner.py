@@ -21,7 +21,6 @@ from mainspring.ports import Append
 from mainspring.sdk.handlers import Registry
 from mainspring.telemetry import configure_logging
 from mainspring.worker.board import Board, BoardedRun
-from mainspring.worker.command import Commands
 from mainspring.worker.frames import (
     Broken,
     Channel,
@@ -38,7 +37,7 @@ from mainspring.worker.frames import (
     unpack_lease,
 )
 from mainspring.worker.inprocess import InProcessEngine
-from mainspring.worker.kinds import handlers_of
+from mainspring.worker.kinds import allowed_kinds, handlers_of
 from mainspring.worker.loading import load_app
 from mainspring.worker.runs import Reason
 from mainspring.worker.warden import Warden
@@ -115,7 +114,7 @@ async def _run(options: RunnerOptions) -> None:
     try:
         registry = handlers_of(
             load_app(options.app) if options.app else None,
-            Commands(SystemClock(), Warden(options.word_fd)) if options.commands else None,
+            allowed_kinds(options.allowed, SystemClock(), Warden(options.word_fd)),
         )
     except BaseException as error:
         detail = error.detail if isinstance(error, MainspringError) else traceback.format_exc(limit=-5)

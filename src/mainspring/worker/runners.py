@@ -12,6 +12,7 @@ from typing import Protocol
 import msgspec
 
 from mainspring.core.lifecycle import Report
+from mainspring.worker.allowed import Allowed
 from mainspring.worker.board import Board
 from mainspring.worker.frames import (
     Broken,
@@ -60,7 +61,7 @@ class Spec(Protocol):
     @property
     def app(self) -> str: ...
     @property
-    def commands(self) -> bool: ...
+    def allowed(self) -> Allowed: ...
     @property
     def log_level(self) -> str: ...
 
@@ -129,7 +130,7 @@ class RunnerProcess:
             places=self._places,
             slots=self.slots,
             app=spec.app,
-            commands=spec.commands,
+            allowed=spec.allowed,
             log_level=spec.log_level,
         )
         command = [sys.executable, "-m", "mainspring.worker.runner", msgspec.json.encode(options).decode()]

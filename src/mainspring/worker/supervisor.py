@@ -21,6 +21,7 @@ from mainspring.core.lifecycle import Report
 from mainspring.core.model import SECOND_US
 from mainspring.ports import Append, Clock
 from mainspring.worker import outcomes
+from mainspring.worker.allowed import NOTHING, Allowed
 from mainspring.worker.fleet import Fleet, RunnerSpec
 from mainspring.worker.inprocess import CANCEL_GRACE_S
 from mainspring.worker.runners import Placed, RunnerProcess
@@ -39,13 +40,13 @@ class ProcessEngine:
         app: str,
         clock: Clock,
         *,
-        commands: bool = False,
+        allowed: Allowed = NOTHING,
         grace_s: float = CANCEL_GRACE_S,
         log_level: str = "info",
     ) -> None:
         self.finished: list[Run] = []
         self.load = 0
-        self._spec = RunnerSpec(app, commands, log_level)
+        self._spec = RunnerSpec(app, allowed, log_level)
         self._grace_s = grace_s
         self._now_s = clock.monotonic
         self._fleet = Fleet(self, self._spec, clock)
