@@ -1,9 +1,10 @@
 """The public JSON shapes, and the only code that reads or writes them. Doors, clients and workers share it.
 
     bytes ─► strict ─► tasks, batches, patches ─► NewTask, changes      what users send
-               │  └──► queries, controls                               filters, limits, pauses
+               │  ├──► schedules ─► NewSchedule, changes
+               │  └──► queries, controls, pages                        filters, limits, pauses
                └─────► leases ◄──► Lease, Report, ClaimRequest         what workers say
-    Task, NewTask ─► views ─► bytes                                    what everybody reads
+    Task, ScheduleRecord ... ─► views, schedule_views ─► bytes         what everybody reads
     MainspringError ◄─► problems ◄─► problem documents (RFC 9457)
 
 Payloads and results stay the bytes they came as: they are checked once and never decoded again, so that

@@ -62,6 +62,13 @@ def key(text: str, field: str) -> str:
     return text
 
 
+def title(text: str, field: str) -> str:
+    """A name for people."""
+    if not (0 < len(text) <= 200 and text.isprintable()):
+        raise InvalidInput(field, "not a name", "1 to 200 printable characters")
+    return text
+
+
 def is_id(text: str) -> bool:
     return _ID.fullmatch(text) is not None
 

@@ -54,14 +54,15 @@ def changes(given: PatchIn, bounds: Bounds = BOUNDS) -> dict[str, Any]:
     for name in given.__struct_fields__:
         value = getattr(given, name)
         if value is not UNSET:
-            target, change = _change(name, value, bounds)
-            found[target] = change
+            target, value = change(name, value, bounds)
+            found[target] = value
     if not found:
         raise InvalidInput("body", "changes nothing", ", ".join(given.__struct_fields__))
     return found
 
 
-def _change(name: str, value: Any, bounds: Bounds) -> tuple[str, Any]:
+def change(name: str, value: Any, bounds: Bounds) -> tuple[str, Any]:
+    """One change: the record's field, and its new value. Raises `InvalidInput`."""
     match name:
         case "priority":
             return name, fields.priority(value)

@@ -138,9 +138,7 @@ def new_task(given: TaskIn, new_id: NewId, bounds: Bounds = BOUNDS) -> NewTask:
     if given.labels:
         task.labels = msgspec.json.encode(fields.labels(given.labels, bounds.labels))
     if given.name is not None:
-        if not (0 < len(given.name) <= 200 and given.name.isprintable()):
-            raise InvalidInput("name", "not a name", "1 to 200 printable characters")
-        task.name = given.name
+        task.name = fields.title(given.name, "name")
     if given.unique:
         task.unique = unique_rule(given.unique, task)
     return task
@@ -173,7 +171,7 @@ def _kind(given: TaskIn, payload: bytes) -> tuple[str, bytes]:
     if given.command is not None:
         if kind not in (None, "command") or given.payload is not UNSET:
             raise InvalidInput("command", "given beside another kind or payload", "command alone")
-        return "command", msgspec.json.encode({"command": given.command})
+        return "command", command_payload(given.command)
     if kind is not None:
         return fields.name(kind, "kind"), payload
     if payload[:1] == b"{":
@@ -186,6 +184,10 @@ def _kind(given: TaskIn, payload: bytes) -> tuple[str, bytes]:
                 handler, "payload.type" if peek.type is not None else "payload.handler"
             ), payload
     return DEFAULT_KIND, payload
+
+
+def command_payload(command: str | list[str]) -> bytes:
+    return msgspec.json.encode({"command": command})
 
 
 def _due(given: TaskIn) -> tuple[int, int | None]:
@@ -321,7 +323,7 @@ def unique_rule(given: bool | UniqueIn, task: NewTask) -> UniqueRule:
     period_us = None if rule.period is None else fields.duration_us(rule.period, "unique.period")
     if period_us == 0:
         raise InvalidInput("unique.period", "is zero", "more than 0, or none")
-    return UniqueRule(hashlib.sha256(text.encode()).digest(), among, period_us)
+    return UniqueRule(hashlib.sha256(text.encode()).digest(), among, period_us, tuple(names))
 
 
 def _unique_part(name: str, task: NewTask) -> Any:

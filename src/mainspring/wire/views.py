@@ -95,7 +95,7 @@ _attempts = msgspec.json.Decoder(list[Attempt])
 
 
 def task_view(task: Task) -> TaskView:
-    max_retries, retry, max_losses, soft_timeout, on_parent_failure = _rules(task.policy)
+    max_retries, retry, max_losses, soft_timeout, on_parent_failure = policy_views(task.policy)
     lane = task.lane
     created_at = moment(task.created_at_us)
     return TaskView(
@@ -176,7 +176,7 @@ def _attempt(run: Attempt) -> AttemptView:
 
 
 @lru_cache(1024)
-def _rules(stored: bytes | None) -> tuple[int, msgspec.Raw, int, Number | None, str]:
+def policy_views(stored: bytes | None) -> tuple[int, msgspec.Raw, int, Number | None, str]:
     """The policy as shown; a workload has few different ones."""
     policy = decode_policy(stored)
     retry = policy.retry
