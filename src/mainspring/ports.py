@@ -62,6 +62,7 @@ from mainspring.verbs import (
     Seen,
     Settlement,
     Stats,
+    Surroundings,
     Term,
     Transition,
     WorkerInfo,
@@ -115,6 +116,7 @@ __all__ = [
     "Settlement",
     "Stats",
     "Store",
+    "Surroundings",
     "TaskSource",
     "Term",
     "Transition",
@@ -270,6 +272,13 @@ class Store(ABC):
     def listen(self, wake: Callable[[], None]) -> None:
         """Call `wake` in the event loop when another process may have made tasks ready or final.
         Only a hint: it may come late, twice, or not at all."""
+
+    # --- why a task is not running ----------------------------------------------------------------
+
+    @abstractmethod
+    async def surroundings(self, task: str, shown: int) -> Surroundings | None:
+        """All that can keep a task from running, as of one moment; `None` if there is no such task. Of
+        parents, and of the holders of each limit, up to `shown` are named."""
 
 
 # --- the other seams --------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Durations as people write them: a number of seconds, or Go's spelling (`250ms`, `10s`, `1h30m`)."""
+"""Durations as people write and read them: seconds as a number, or Go's spelling (`250ms`, `1h30m`)."""
 
 import math
 import re
@@ -9,6 +9,7 @@ ACCEPTED = "seconds as a number, or text such as 250ms, 10s, 1h30m"
 _UNITS_S = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _PART = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|ms|s|m|h|d)", re.ASCII)
 _PLAIN = re.compile(r"\d+(?:\.\d*)?|\.\d+", re.ASCII)
+_SPELLED = (("d", 86400), ("h", 3600), ("m", 60), ("s", 1))
 LONGEST_S = 100 * 365 * 86400.0
 
 
@@ -38,3 +39,15 @@ def _parse_text(text: str) -> float | None:
         seconds += float(part[1]) * _UNITS_S[part[2]]
         position = part.end()
     return seconds if text else None
+
+
+def spelled(seconds: float) -> str:
+    """For people to read, in two units at most: `250 ms`, `1.2 s`, `3 m 20 s`, `2 h 5 m`, `4 d`."""
+    if seconds < 1.0:
+        return f"{max(0.0, seconds) * 1000:.0f} ms"
+    if seconds < 60.0:
+        return f"{seconds:.1f}".removesuffix(".0") + " s"
+    place = 0 if seconds >= 86400.0 else 1 if seconds >= 3600.0 else 2
+    (unit, size), (lesser, part) = _SPELLED[place : place + 2]
+    whole, rest = divmod(int(seconds), size)
+    return f"{whole} {unit} {rest // part} {lesser}" if rest >= part else f"{whole} {unit}"

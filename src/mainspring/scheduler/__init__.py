@@ -4,6 +4,7 @@
                        ├─ claiming ────┼─► Batcher ─► Store.exchange      the hot path
                        ├─ settling ────┘
                        ├─ schedules    making, changing and reading schedules ─► Store
+                       ├─ explaining   why a task is not running ─► Store
                        ├─ finals       who waits for the end of which task
                        └─ editing, querying, controlling ─► Store          the calm path
 
@@ -11,6 +12,7 @@ It decides nothing that `core` has a rule for, and stores nothing that a crash c
 """
 
 from mainspring.scheduler.editing import Patch
+from mainspring.scheduler.explaining import Explanation
 from mainspring.scheduler.rescheduling import SchedulePatch
 from mainspring.scheduler.schedules import Schedules
 from mainspring.scheduler.service import ClusterInfo, Scheduler, SchedulerSettings

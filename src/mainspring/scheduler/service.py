@@ -38,6 +38,7 @@ from mainspring.ports import (
 )
 from mainspring.scheduler.claiming import Claiming
 from mainspring.scheduler.editing import Patch, edited
+from mainspring.scheduler.explaining import Explaining
 from mainspring.scheduler.finals import Finals
 from mainspring.scheduler.settling import Settling
 from mainspring.telemetry import SILENT, Sink
@@ -98,6 +99,7 @@ class Scheduler:
         self._claiming.on_granted = self._settling.granted
         self._claiming.on_unwanted = self._release
         self._claiming.call_flight = self._batcher.call
+        self.explaining = Explaining(store, self._claiming, self._lease_us)
         self._background: set[asyncio.Task[None]] = set()
         self._keepers: list[asyncio.Task[None]] = []
         self.on_hint: Callable[[], None] = lambda: None

@@ -1,6 +1,7 @@
 """The lines of the store's verbs and the answers to them: what crosses the `Store` port.
 
     tasks      submitting, claiming, settling, by hand, services, reading, membership, leadership
+    explain    what surrounds a task that is not running
     progress   what running tasks record on the way: checkpoints, steps, logs
     schedules  records, decisions, and what became of the fires
 
@@ -8,6 +9,7 @@ Every verb takes a batch of lines and answers each of them. Time crosses as dura
 instants are those that users chose. The verbs themselves are in `ports.Store`.
 """
 
+from mainspring.verbs.explain import Surroundings
 from mainspring.verbs.progress import (
     Append,
     Glance,
@@ -110,6 +112,7 @@ __all__ = [
     "Seen",
     "Settlement",
     "Stats",
+    "Surroundings",
     "Term",
     "Transition",
     "WorkerInfo",

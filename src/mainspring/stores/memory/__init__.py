@@ -5,7 +5,8 @@
                             ├─ settling       reports, renewals, checkpoints, lapsed and overdue runs
                             ├─ editing        cancel, kill, replay, run now, edit, delete
                             ├─ tending        promote, resolve, prune
-                            └─ reading        board, pages, views of a row
+                            ├─ reading        board, pages, views of a row
+                         └─ explaining     what surrounds one task
                                    │
                             moves.py          the one door for every change of state
                                    │

@@ -39,6 +39,7 @@ from mainspring.ports import (
     WorkerInfo,
 )
 from mainspring.stores.memory import claiming, editing, progress, reading, settling, submitting, tending
+from mainspring.stores.memory.explaining import surroundings
 from mainspring.stores.memory.moves import Call
 from mainspring.stores.memory.tables import StoreClock, Tables, TermRow
 
@@ -156,6 +157,9 @@ class MemoryStore(Store):
 
     async def surroundings(self, task: str, shown: int) -> Surroundings | None:
         return explaining.surroundings(self._call(), task, shown, await self.workers())
+
+    async def surroundings(self, task: str, shown: int) -> Surroundings | None:
+        return surroundings(self._call(), task, shown, await self.workers())
 
     async def stats(self) -> Stats:
         call = self._call()

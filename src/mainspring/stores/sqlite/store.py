@@ -38,6 +38,7 @@ from mainspring.ports import (
     WorkerInfo,
 )
 from mainspring.stores.sqlite import controls, editing, exchanging, holding, progress, reading, tending
+from mainspring.stores.sqlite.explaining import surroundings
 from mainspring.stores.sqlite.listening import QUIET_S, Listener
 from mainspring.stores.sqlite.moves import release_children
 from mainspring.stores.sqlite.reading import Reader
@@ -159,6 +160,9 @@ class SqliteStore(Store):
 
     async def surroundings(self, task: str, shown: int) -> Surroundings | None:
         return await self._read(lambda reader: explaining.surroundings(reader, task, shown))
+
+    async def surroundings(self, task: str, shown: int) -> Surroundings | None:
+        return await self._read(lambda reader: surroundings(reader, task, shown))
 
     async def stats(self) -> Stats:
         return await self._read(reading.stats)

@@ -1,0 +1,63 @@
+"""Why a task is not running: what surrounds it in the store, judged as this node would claim it next."""
+
+from copy import copy
+
+import msgspec
+
+from mainspring.core.explain import NAMED, Crew, Reason, Scene, explain
+from mainspring.core.model import Task
+from mainspring.core.order import Board, Wanted
+from mainspring.errors import NotFound
+from mainspring.ports import BoardView, Store, WorkerInfo
+from mainspring.scheduler.claiming import Claiming
+
+
+class Explanation(msgspec.Struct):
+    """`claimable`: none of the reasons is in the task's way, so the next claim takes it. `now_us` is the
+    store's time of all that is said."""
+
+    task: Task
+    now_us: int
+    claimable: bool
+    reasons: list[Reason]
+
+
+class Explaining:
+    """A worker counts as live while its last heartbeat is younger than a lease."""
+
+    def __init__(self, store: Store, claiming: Claiming, lease_us: int) -> None:
+        self._store = store
+        self._claiming = claiming
+        self._lease_us = lease_us
+
+    async def explain(self, task: str) -> Explanation:
+        """Every reason why the task is not running, in order. Changes nothing. Raises `NotFound`."""
+        found = await self._store.surroundings(task, NAMED)
+        if found is None:
+            raise NotFound(f"no task {task}")
+        scene = Scene(
+            found.board.now_us,
+            self._board(found.board),
+            found.board.paused,
+            [_crew(info) for info in found.workers if info.age_us < self._lease_us],
+            found.place,
+            found.waiting,
+            found.holders,
+            found.parents,
+        )
+        reasons = explain(found.task, scene)
+        claimable = not any(reason.blocking for reason in reasons)
+        return Explanation(found.task, scene.now_us, claimable, reasons)
+
+    def _board(self, view: BoardView) -> Board:
+        """The store's board, with what this node has learned: as its next claim would rank it."""
+        board = copy(self._claiming.board)
+        board.heads = {head.lane_id: head for head in view.heads}
+        board.paused = frozenset(view.paused)
+        board.rules, board.usage, board.shares = dict(view.rules), dict(view.usage), dict(view.shares)
+        return board
+
+
+def _crew(info: WorkerInfo) -> Crew:
+    wanted = Wanted(frozenset(info.kinds), frozenset(info.queues))
+    return Crew(info.worker, wanted, info.slots, max(0, info.slots - info.running), info.draining)
