@@ -104,7 +104,7 @@ async def test_an_empty_file_becomes_a_database(path, new_store):
 async def damaged(path, new_store, change):
     store = new_store()
     await store.open()
-    await store.submit([Group([NewTask(f"task-{n}", LANE, b"x" * 500) for n in range(200)])])
+    await store.submit([Group([NewTask(f"task-{n}", LANE, b"x" * 500) for n in range(1_000)])])
     await store.close()
     content = bytearray(content_of(path))
     change(content)
@@ -134,7 +134,7 @@ async def test_a_large_damaged_file_is_refused_when_the_damage_is_met(path, new_
     store = await damaged(path, new_store, overwrite_the_middle)
     await store.open()
     with pytest.raises(StoreCorrupt, match=r"mainspring\.db"):
-        await store.get([f"task-{n}" for n in range(200)])
+        await store.get([f"task-{n}" for n in range(1_000)])
     await store.close()
 
 

@@ -16,6 +16,7 @@ from mainspring.stores.sqlite import (
     limits,
     moves,
     planning,
+    progress,
     reading,
     rows,
     schema,
@@ -28,7 +29,7 @@ from mainspring.verbs import Query
 from tests.conformance.bench import LANE, SqliteBench
 
 MODULES = (
-    *(claiming, editing, holding, limits, moves, planning),
+    *(claiming, editing, holding, limits, moves, planning, progress),
     *(reading, rows, settling, submitting, tending, transaction),
 )
 
