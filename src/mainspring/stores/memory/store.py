@@ -156,9 +156,6 @@ class MemoryStore(Store):
         return reading.find(self._call(), query)
 
     async def surroundings(self, task: str, shown: int) -> Surroundings | None:
-        return explaining.surroundings(self._call(), task, shown, await self.workers())
-
-    async def surroundings(self, task: str, shown: int) -> Surroundings | None:
         return surroundings(self._call(), task, shown, await self.workers())
 
     async def stats(self) -> Stats:

@@ -159,9 +159,6 @@ class SqliteStore(Store):
         return await self._read(lambda reader: reading.find(reader, query))
 
     async def surroundings(self, task: str, shown: int) -> Surroundings | None:
-        return await self._read(lambda reader: explaining.surroundings(reader, task, shown))
-
-    async def surroundings(self, task: str, shown: int) -> Surroundings | None:
         return await self._read(lambda reader: surroundings(reader, task, shown))
 
     async def stats(self) -> Stats:
