@@ -158,6 +158,12 @@ def test_ageing_does_not_open_a_closed_lane():
     assert Counter(claims(made, 160)) == {1: 160}
 
 
+def test_a_backlog_of_the_highest_priority_takes_no_turn_of_the_old():
+    """S3-35: it is served anyway, and its head is the oldest of all."""
+    made = board(head(1, priority=10, age_s=900), head(2, priority=1, age_s=61))
+    assert Counter(claims(made, 160)) == {1: 150, 2: 10}
+
+
 # --- fairness ----------------------------------------------------------------------------------------
 
 
@@ -180,7 +186,8 @@ def test_many_lanes_are_no_larger_share():
 def test_dear_tasks_count_for_more():
     """Shares are of worker time, not of tasks."""
     made = board(head(1, tenant="slow", kind="dear"), head(2, tenant="fast", kind="cheap"))
-    made.estimates_us = {"dear": 9.0 * SECOND_US, "cheap": 1.0 * SECOND_US}
+    made.learn("dear", 9.0 * SECOND_US)
+    made.learn("cheap", 1.0 * SECOND_US)
     got = Counter()
     for _ in range(1000):
         lane_id = rank(made, Wanted(frozenset({"dear", "cheap"})), 1, NOW)[0].lane_id
@@ -267,9 +274,27 @@ def test_every_ranking(heads, slots, claimed, paused, limit, shares):
     assert {quota.lane_id for quota in quotas} <= may
     assert bool(quotas) == bool(may)
     assert all(1 <= quota.limit <= slots for quota in quotas)
-    aged = sum(at.seq < NOW - AGEING_AFTER_US for at in heads if at.lane_id in may) if len(may) > 1 else 0
+    best = max((at.lane.priority for at in heads if at.lane_id in may), default=None)
+    lower = [at for at in heads if at.lane_id in may and at.lane.priority < best]
+    aged = sum(at.seq < NOW - AGEING_AFTER_US for at in lower)
     turns = (claimed + slots) // AGEING_PERIOD - claimed // AGEING_PERIOD
     ranked = [made.heads[quota.lane_id].lane.priority for quota in quotas][min(turns, aged) :]
     assert ranked == sorted(ranked, reverse=True)
-    best = max((at.lane.priority for at in heads if at.lane_id in may), default=None)
     assert best is None or best in ranked
+
+
+def test_an_estimate_that_was_too_high_is_given_back_in_full():
+    """The floor must not rise over what a tenant may be corrected to, or it pays for time it did not use."""
+    made = board(head(1, tenant="short"), head(2, tenant="long"))
+    takes_us = {"short": 1 * SECOND_US, "long": 33 * SECOND_US}
+    used_us = Counter()
+    for _ in range(200):
+        tenant = made.heads[rank(made, ANY, 1, NOW)[0].lane_id].lane.tenant
+        made.charge(tenant, 17 * SECOND_US)
+        made.advance(tenant, 17 * SECOND_US)
+        rank(made, ANY, 1, NOW)
+        made.advance(tenant, -17 * SECOND_US)
+        made.charge(tenant, takes_us[tenant] - 17 * SECOND_US)
+        used_us[tenant] += takes_us[tenant]
+    assert {tenant: made.shares[tenant].virtual_us for tenant in takes_us} == used_us
+    assert used_us["short"] == pytest.approx(used_us["long"], abs=34 * SECOND_US)

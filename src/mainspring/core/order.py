@@ -4,7 +4,8 @@
     2. higher priority first;
     3. within one priority, the tenant that has used the least worker time for its weight;
     4. within one tenant, the lane whose head has waited longest;
-    5. and one claim in 16 goes to the oldest head that has waited over 60 s, so nothing starves.
+    5. and one claim in 16 goes to the oldest head of a lower priority that has waited over 60 s, so
+       nothing starves, however much of the highest priority there is.
 
 The answer is an ordered list of `(lane, quota)`; the store takes the heads of those lanes in that
 order until the worker's free slots are full. Sharing by virtual time is start-time fair queueing
@@ -20,12 +21,13 @@ from typing import NamedTuple
 
 import msgspec
 
-from mainspring.core.limits import UNLIMITED, LimitRule, LimitState, allowance, names, rule_for
+from mainspring.core.limits import LimitRule, LimitState, room_for
 from mainspring.core.model import SECOND_US, Lane
 
 AGEING_PERIOD = 16
 AGEING_AFTER_US = 60 * SECOND_US
 ESTIMATE_UNKNOWN_US = 1 * SECOND_US
+OLDER_RUNS_WEIGH = 0.875
 LANES_RANKED = 64
 # A claim for many slots takes several tasks from each of so many lanes rather than one from each of all:
 # a look at a lane costs the store as much as several tasks of it. The turns even out.
@@ -77,7 +79,8 @@ class Board:
         self.rules: dict[str, LimitRule] = {}
         self.usage: dict[str, LimitState] = {}
         self.shares: dict[str, Share] = {}
-        self.estimates_us: dict[str, float] = {}
+        self.unearned_us: dict[str, float] = {}
+        self._estimates_us: dict[str, float] = {}
         self.floor_us = 0.0
         self.claimed = 0
 
@@ -93,28 +96,34 @@ class Board:
 
     def room(self, lane: Lane, now_us: int) -> int:
         """How many tasks of the lane may start now, by its queue's pause and by every limit on it."""
-        if lane.queue in self.paused:
-            return 0
-        if not self.rules:
-            return UNLIMITED
-        room = UNLIMITED
-        for name in names(lane):
-            rule = rule_for(name, self.rules)
-            if rule is not None:
-                room = min(room, allowance(rule, self.usage.get(name) or LimitState(), now_us))
-        return room
+        return room_for(lane, self.paused, self.rules, self.usage, now_us)
 
     def charge(self, tenant: str, cost_us: float) -> None:
         """Book worker time on a tenant: an estimate at the claim, the difference at the settle."""
         share = self.shares.setdefault(tenant, Share())
         share.virtual_us = max(share.virtual_us, self.floor_us) + cost_us / share.weight
 
+    def advance(self, tenant: str, estimate_us: float) -> None:
+        """What of a tenant's charge is only an estimate: added at the claim, taken off when the run ends."""
+        share = self.shares.get(tenant)
+        change_us = estimate_us / (share.weight if share is not None else 1.0)
+        self.unearned_us[tenant] = max(0.0, self.unearned_us.get(tenant, 0.0) + change_us)
+
     def virtual_us(self, tenant: str) -> float:
         share = self.shares.get(tenant)
         return share.virtual_us if share is not None else 0.0
 
+    def earned_us(self, tenant: str) -> float:
+        """The tenant's virtual time without estimates: it will not be corrected to less than this."""
+        return self.virtual_us(tenant) - self.unearned_us.get(tenant, 0.0)
+
     def estimate_us(self, kind: str) -> float:
-        return self.estimates_us.get(kind, ESTIMATE_UNKNOWN_US)
+        return self._estimates_us.get(kind, ESTIMATE_UNKNOWN_US)
+
+    def learn(self, kind: str, took_us: float) -> None:
+        """A task of the kind has run for so long."""
+        known_us = self._estimates_us.get(kind, took_us)
+        self._estimates_us[kind] = took_us + (known_us - took_us) * OLDER_RUNS_WEIGH
 
 
 def rank(board: Board, wanted: Wanted, slots: int, now_us: int) -> list[Quota]:
@@ -128,8 +137,9 @@ def rank(board: Board, wanted: Wanted, slots: int, now_us: int) -> list[Quota]:
         return []
     if board.shares:
         # Here, not where tenants compete: a tenant that runs alone must lift the floor, too, or one that
-        # comes back later would be served alone until it had caught up.
-        lowest_us = min(board.virtual_us(head.lane.tenant) for head, _ in open_lanes)
+        # comes back later would be served alone until it had caught up. Not by what is only estimated: the
+        # correction of an estimate that was too high would then end at the floor, and be lost.
+        lowest_us = min(board.earned_us(head.lane.tenant) for head, _ in open_lanes)
         board.floor_us = max(board.floor_us, lowest_us)
     if len(open_lanes) == 1:
         head, room = open_lanes[0]
@@ -146,12 +156,16 @@ def rank(board: Board, wanted: Wanted, slots: int, now_us: int) -> list[Quota]:
 
 
 def _aged(board: Board, lanes: list[tuple[LaneHead, int]], slots: int, now_us: int) -> list[Quota]:
-    """One in 16 of the tasks claimed by this node, for the heads that have waited over 60 s."""
+    """One in 16 of the tasks claimed by this node, for heads that have waited over 60 s and that the order
+    passes over. Those of the highest priority are served anyway: a backlog of them would take these turns."""
     turns = (board.claimed + slots) // AGEING_PERIOD - board.claimed // AGEING_PERIOD
     if not turns:
         return []
+    highest = max(head.lane.priority for head, _ in lanes)
     old = sorted(
-        (head.seq, head.lane_id, room) for head, room in lanes if now_us - head.seq > AGEING_AFTER_US
+        (head.seq, head.lane_id, room)
+        for head, room in lanes
+        if now_us - head.seq > AGEING_AFTER_US and head.lane.priority < highest
     )[:turns]
     if not old:
         return []

@@ -13,11 +13,11 @@ from mainspring.core.limits import names, opens_at_us, rule_for
 from mainspring.core.model import SECOND_US, Lane, Lease
 from mainspring.core.order import Board, LaneHead, Wanted, rank
 from mainspring.ports import Ask, BoardView, Charge, Claimed, ClaimRequest, Clock, Exchanged, Group, Store
+from mainspring.scheduler.fairness import Accounts
 
 REFRESH_S = 1.0
 REFRESH_APART_S = 0.02
 REOPEN_AT_LEAST_S = 0.002
-CHARGE_EVERY_S = 1.0
 
 
 class Waiter:
@@ -33,10 +33,11 @@ class Waiter:
 
 
 class Claiming:
-    """The board, the waiting claims, and the worker time that tenants have used."""
+    """The board, and the claims that wait for tasks on it."""
 
     def __init__(self, store: Store, clock: Clock, lease_us: int) -> None:
         self.board = Board()
+        self.accounts = Accounts(self.board, clock, lease_us / SECOND_US)
         self.on_granted: Callable[[Sequence[Lease]], None] = lambda leases: None
         self.on_unwanted: Callable[[Sequence[Lease]], None] = lambda leases: None
         self.call_flight: Callable[[], None] = lambda: None
@@ -46,11 +47,8 @@ class Claiming:
         self._waiters: list[Waiter] = []
         self._sent: list[Waiter] = []
         self._lane_ids: dict[Lane, int] = {}
-        self._charges: dict[str, float] = {}
-        self._charged_s = 0.0
         self._store_us = 0
         self._store_read_s = 0.0
-        self._tenants: set[str] = set()
         self._stale = True
         self._gains: list[list[LaneHead]] = []
         self._refresh = asyncio.Event()
@@ -93,6 +91,7 @@ class Claiming:
         if not self._waiters:
             return [], []
         self._expect(groups)
+        self.accounts.accrue()
         now_us = self.store_now_us()
         asks = []
         for waiter in self._waiters:
@@ -115,7 +114,7 @@ class Claiming:
                 )
         if not asks:
             self._reopen_later(now_us)
-        return asks, self._take_charges()
+        return asks, self.accounts.take_charges()
 
     def _expect(self, groups: Sequence[Group]) -> None:
         """A task submitted in this flight can be claimed in it: put its lane on the board already.
@@ -138,9 +137,9 @@ class Claiming:
         self.gained(answers.ready)
         if answers.usage:
             self.board.usage.update(answers.usage)
-        for waiter, ask, claimed in zip(self._sent, asks, answers.claims, strict=True):
+        for waiter, claimed in zip(self._sent, answers.claims, strict=True):
             waiter.in_flight = False
-            self._served(ask, claimed)
+            self._served(claimed)
             if claimed.leases:
                 self._hand_out(waiter, claimed.leases)
             elif waiter.out_of_time and not waiter.landing.done():
@@ -161,21 +160,20 @@ class Claiming:
         self._sent = []
         self.mark_stale()
 
-    def _served(self, ask: Ask, claimed: Claimed) -> None:
+    def _served(self, claimed: Claimed) -> None:
         now_us = self.store_now_us()
         heads = self.board.heads
-        for quota in ask.lanes:
-            head = heads.get(quota.lane_id)
+        # Not every lane that was asked: one that was not reached keeps its head, and its age.
+        for lane_id in {lease.lane_id for lease in claimed.leases}:
+            head = heads.get(lane_id)
             if head is not None:
-                # The head was probably taken; the next one's age is known at the next reading of the board.
-                heads[quota.lane_id] = LaneHead(head.lane_id, head.lane, now_us)
+                # The head was taken; the next one's age is known at the next reading of the board.
+                heads[lane_id] = LaneHead(head.lane_id, head.lane, now_us)
         self.board.drop(claimed.empty)
         self.board.claimed += len(claimed.leases)
 
     def _hand_out(self, waiter: Waiter, leases: list[Lease]) -> None:
-        if self._shared_by_tenants():
-            for lease in leases:
-                self.charge(lease.lane.tenant, self.board.estimate_us(lease.lane.kind))
+        self.accounts.granted(leases)
         self.on_granted(leases)
         if waiter.landing.done():
             self.on_unwanted(leases)
@@ -239,8 +237,8 @@ class Claiming:
         board.heads = {head.lane_id: head for head in view.heads}
         board.paused = frozenset(view.paused)
         board.rules, board.usage, board.shares = dict(view.rules), dict(view.usage), dict(view.shares)
-        for tenant, cost_us in self._charges.items():
-            board.charge(tenant, cost_us)  # what the store has not been told yet
+        for tenant, cost_us in self.accounts.untold.items():
+            board.charge(tenant, cost_us)
         self._know(view.heads)
         self._hope()
         if view.heads:
@@ -249,7 +247,7 @@ class Claiming:
     def _know(self, heads: Sequence[LaneHead]) -> None:
         for head in heads:
             self._lane_ids[head.lane] = head.lane_id
-            self._tenants.add(head.lane.tenant)
+            self.accounts.know(head.lane.tenant)
 
     def store_now_us(self) -> int:
         """The store's clock, as far as this node can tell without asking."""
@@ -279,34 +277,3 @@ class Claiming:
     def _reopen(self) -> None:
         self._reopening = None
         self.call_flight()
-
-    # --- fairness -------------------------------------------------------------------------------
-
-    def charge(self, tenant: str, cost_us: float) -> None:
-        """Book worker time here at once, and in the store with the next flight."""
-        self.board.charge(tenant, cost_us)
-        self._charges[tenant] = self._charges.get(tenant, 0.0) + cost_us
-
-    def correct(self, lease: Lease, took_us: int) -> None:
-        """A run is over: replace its estimated cost by the real one, and learn from it."""
-        kind, estimates_us = lease.lane.kind, self.board.estimates_us
-        estimate_us = self.board.estimate_us(kind)
-        estimates_us[kind] = estimates_us.get(kind, took_us) * 0.875 + took_us * 0.125
-        if self._shared_by_tenants():
-            self.charge(lease.lane.tenant, took_us - estimate_us)
-
-    def _shared_by_tenants(self) -> bool:
-        """Worker time is booked only where somebody competes for it."""
-        return len(self._tenants) > 1
-
-    def _take_charges(self) -> list[Charge]:
-        """What to book in the store: about once a second, since it is a row a tenant. This node ranks by
-        its own board, which is charged at once; others may learn a second late."""
-        now_s = self._clock.monotonic()
-        if not self._charges or now_s - self._charged_s < CHARGE_EVERY_S:
-            return []
-        self._charged_s = now_s
-        floor_us = self.board.floor_us
-        taken = [Charge(tenant, cost_us, floor_us) for tenant, cost_us in self._charges.items()]
-        self._charges.clear()
-        return taken

@@ -40,6 +40,7 @@ from mainspring.scheduler.claiming import Claiming
 from mainspring.scheduler.editing import Patch, edited
 from mainspring.scheduler.explaining import Explaining
 from mainspring.scheduler.finals import Finals
+from mainspring.scheduler.schedules import Schedules
 from mainspring.scheduler.settling import Settling
 from mainspring.telemetry import SILENT, Sink
 
@@ -99,6 +100,7 @@ class Scheduler:
         self._claiming.on_granted = self._settling.granted
         self._claiming.on_unwanted = self._release
         self._claiming.call_flight = self._batcher.call
+        self.schedules = Schedules(store, clock, self.moved, self._claiming.store_now_us)
         self.explaining = Explaining(store, self._claiming, self._lease_us)
         self._background: set[asyncio.Task[None]] = set()
         self._keepers: list[asyncio.Task[None]] = []
@@ -142,6 +144,7 @@ class Scheduler:
         """The server says how long a lease lasts, whatever the worker wished for."""
         renewal.lease_us = self._lease_us
         (answers,) = await self.store.renew([renewal])
+        self._claiming.accounts.seen(renewal.held)
         return answers
 
     async def hold(self, renewal: Renewal) -> Sequence[Answer]:

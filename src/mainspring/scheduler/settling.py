@@ -94,6 +94,7 @@ class Settling:
         for lease, line, answer in zip(leases, lines, answers, strict=True):
             if answer in _WRITTEN:
                 self._granted.pop(lease.task, None)
+                self._claiming.accounts.lost(lease)
                 self._sink.count("tasks_settled", line.change.cause.name.lower())
                 self._finals.finished_by(line, answer)
         return answers
@@ -130,12 +131,16 @@ class Settling:
         lines: Sequence[Settlement],
         answers: Sequence[Answer],
     ) -> None:
-        forget, correct, finished_by = self._granted.pop, self._claiming.correct, self._finals.finished_by
+        forget, ended, finished_by = (
+            self._granted.pop,
+            self._claiming.accounts.ended,
+            self._finals.finished_by,
+        )
         anybody_waits, measure = self._finals.anybody_waits, self._sink.observe
         for report, lease, line, answer in zip(reports, leases, lines, answers, strict=True):
             forget(report.task, None)
             if lease is not None and answer in _WRITTEN:
-                correct(lease, report.duration_us)
+                ended(lease, report.duration_us)
                 measure("task_run_seconds", report.duration_us / SECOND_US, _LABELS[report.outcome])
                 if anybody_waits:
                     finished_by(line, answer)
