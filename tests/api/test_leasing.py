@@ -179,6 +179,30 @@ async def test_append(node):
     assert again["checkpoint"] == {"row": 7}
 
 
+async def test_recall(node):
+    """S3-25: the next run asks for what earlier ones recorded; a run that lost its lease learns nothing."""
+    async with node() as n:
+        parent = await n.submit(name="fetch")
+        (lease,) = await n.claim()
+        await n.settle(lease, "succeeded", result={"rows": 3})
+        child = await n.submit(depends_on=[parent["id"]], retry={"delay": 0, "jitter": 0})
+        (first,) = await n.claim()
+        line = {"task": child["id"], "token": first["token"], "steps": {"a": [1], "b": None}}
+        log = [{"offset": 0, "stream": "stderr", "text": "hm\n"}]
+        recorded = await n.http.post(f"{LEASES}/append", json={"lines": [{**line, "log": log}]})
+        await n.settle(first, "failed", error={"type": "E", "message": "m"})
+        (second,) = await n.claim()
+        lines = [{"task": child["id"], "token": lease["token"]} for lease in (first, second)]
+        answer = (await n.http.post(f"{LEASES}/recall", json={"lines": lines})).json()["answers"]
+        only = [{**lines[1], "parents": False}]
+        steps = (await n.http.post(f"{LEASES}/recall", json={"lines": only})).json()["answers"]
+    assert recorded.json() == {"answers": ["ok"]}
+    assert answer[0]["code"] == "lease_lost"
+    parents = [{"id": parent["id"], "state": "succeeded", "name": "fetch", "result": {"rows": 3}}]
+    assert answer[1] == {"steps": {"a": [1], "b": None}, "parents": parents}
+    assert steps == [{"steps": {"a": [1], "b": None}}]
+
+
 @pytest.mark.parametrize(
     ("path", "body", "field"),
     [
@@ -187,6 +211,8 @@ async def test_append(node):
         ("settle", {"reports": [{"task": "t", "token": 1, "outcome": "done"}]}, "reports[0].outcome"),
         ("renew", {"incarnation": "i", "claim_seq": 1, "held": [{"task": "t"}]}, "held[0].token"),
         ("append", {"lines": [{"task": "t", "token": 1, "progres": 1}]}, "lines[0].progres"),
+        ("recall", {"lines": [{"task": "t"}]}, "lines[0].token"),
+        ("recall", {"lines": [{"task": "t", "token": 1, "step": True}]}, "lines[0].step"),
     ],
 )
 async def test_bad_lines(node, path, body, field):

@@ -7,7 +7,7 @@ import pytest
 from mainspring.core.lifecycle import Outcome, Report
 from mainspring.core.model import Lane, Lease
 from mainspring.errors import InvalidInput, TooLarge
-from mainspring.ports import Answer, Append, ClaimRequest, Held, Renewal, WorkerInfo
+from mainspring.ports import Answer, ClaimRequest, Held, Renewal, WorkerInfo
 from mainspring.wire import leases
 from mainspring.wire.bounds import Bounds
 
@@ -48,11 +48,9 @@ def test_reports_come_back():
     assert leases.read_reports(leases.write_reports(reports)) == reports
 
 
-def test_renewals_and_appends_come_back():
+def test_renewals_come_back():
     renewal = Renewal("i", 4, [Held(TASK, 1), Held(TASK, 2, False)], 0)
     assert leases.read_renewal(leases.write_renewal(renewal)) == renewal
-    lines = [Append(TASK, 1, b"[1]", None), Append(TASK, 1, None, b'{"fraction":0.5}')]
-    assert leases.read_append(leases.write_append(lines)) == lines
 
 
 def test_answers_and_workers_come_back():
@@ -105,10 +103,3 @@ def test_too_many_lines():
     body = leases.write_reports([Report(TASK, 1, Outcome.RELEASED)] * 3)
     with pytest.raises(TooLarge, match="3 lines"):
         leases.read_reports(body, Bounds(lines=2))
-
-
-def test_large_checkpoints_are_refused():
-    body = leases.write_append([Append(TASK, 1, b'"' + b"x" * 100 + b'"')])
-    with pytest.raises(TooLarge) as caught:
-        leases.read_append(body, Bounds(payload_bytes=100))
-    assert caught.value.field == "lines[0].checkpoint"

@@ -1,4 +1,5 @@
-"""The worker protocol: claim, renew, settle, append; hot, and in batches. See `wire.leases`."""
+"""The worker protocol: claim, renew, settle, append, recall; hot, and in batches. See `wire.leases` and
+`wire.progress`."""
 
 from collections.abc import Sequence
 
@@ -9,6 +10,7 @@ from mainspring.core.model import Lease
 from mainspring.errors import InvalidInput
 from mainspring.ports import ClaimRequest
 from mainspring.wire import leases as wire
+from mainspring.wire import progress
 
 LEAVE_QUERY = {"incarnation": "the incarnation that leaves; another one that took the name stays"}
 
@@ -49,8 +51,13 @@ async def settle(door: Door, call: Call) -> Answer:
 
 
 async def append(door: Door, call: Call) -> Answer:
-    lines = wire.read_append(await call.body(), door.bounds)
+    lines = progress.read_append(await call.body(), door.bounds)
     return _answers(wire.write_answers(await door.scheduler.append(lines)))
+
+
+async def recall(door: Door, call: Call) -> Answer:
+    lines = progress.read_recall(await call.body(), door.bounds)
+    return _answers(progress.write_recalled(await door.scheduler.recall(lines)))
 
 
 def _answers(body: bytes) -> Answer:

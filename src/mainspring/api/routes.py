@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 from mainspring.api import cluster, dead, jobs, leasing, queues, submitting, tasks
 from mainspring.api.dialects import s4
 from mainspring.api.door import Door
+from mainspring.api.explaining import explain
 from mainspring.api.http import Answer, Call
-from mainspring.wire import leases
+from mainspring.wire import leases, progress
 from mainspring.wire.batches import BatchIn
 from mainspring.wire.controls import (
     ClusterView,
@@ -118,7 +119,10 @@ _WORKERS = (
     Route("POST", f"{API}/leases/settle", leasing.settle,
           "Report finished runs", {200: leases.AnswersOut}, leases.SettleIn),
     Route("POST", f"{API}/leases/append", leasing.append,
-          "Record checkpoints and progress", {200: leases.AnswersOut}, leases.AppendIn),
+          "Record checkpoints, progress, steps and logs", {200: leases.AnswersOut}, progress.AppendIn),
+    Route("POST", f"{API}/leases/recall", leasing.recall,
+          "Ask what earlier runs recorded, and how parents ended", {200: progress.RecallOut},
+          progress.RecallIn),
     Route("GET", f"{API}/workers", cluster.read_workers, "List workers", {200: cluster.WorkersView}),
     Route("GET", f"{API}/workers/{{worker}}", cluster.read_worker, "Read a worker", {200: WorkerView}),
     Route("PUT", f"{API}/workers/{{worker}}", leasing.beat,

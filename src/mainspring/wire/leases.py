@@ -3,10 +3,9 @@
     claim    {"worker", "incarnation", "claim_seq", "kinds", ...}      -> {"leases": [{"task", "token", ...}]}
     renew    {"incarnation", "claim_seq", "held": [{"task", "token"}]} -> {"answers": ["ok", ...]}
     settle   {"reports": [{"task", "token", "outcome", ...}]}          -> {"answers": ["ok", "already", ...]}
-    append   {"lines": [{"task", "token", "progress", ...}]}           -> {"answers": ["ok", ...]}
 
 Every line names `(task, token)` and has one answer, in order: `ok`, `lost`, `cancel` or `already`.
-Durations are seconds.
+Durations are seconds. What running tasks record on the way is in `wire.progress`.
 """
 
 from collections.abc import Iterable, Sequence
@@ -18,7 +17,7 @@ from msgspec import UNSET, UnsetType
 from mainspring.core.lifecycle import Outcome, Report
 from mainspring.core.model import SECOND_US, Lane, Lease
 from mainspring.errors import InvalidInput, TooLarge
-from mainspring.ports import Answer, Append, ClaimRequest, Held, Renewal, WorkerInfo
+from mainspring.ports import Answer, ClaimRequest, Held, Renewal, WorkerInfo
 from mainspring.wire import fields
 from mainspring.wire.bounds import BOUNDS, Bounds
 from mainspring.wire.strict import Shape
@@ -113,17 +112,6 @@ class SettleIn(msgspec.Struct, forbid_unknown_fields=True):
     reports: list[ReportIn]
 
 
-class AppendLine(msgspec.Struct, forbid_unknown_fields=True):
-    task: str
-    token: Token
-    checkpoint: msgspec.Raw | UnsetType = UNSET
-    progress: msgspec.Raw | UnsetType = UNSET
-
-
-class AppendIn(msgspec.Struct, forbid_unknown_fields=True):
-    lines: list[AppendLine]
-
-
 class AnswersOut(msgspec.Struct):
     answers: list[str]
 
@@ -144,7 +132,6 @@ class WorkerIn(msgspec.Struct, forbid_unknown_fields=True):
 CLAIM = Shape(ClaimIn)
 RENEW = Shape(RenewIn, envelope=3)
 SETTLE = Shape(SettleIn, envelope=3)
-APPEND = Shape(AppendIn, envelope=3)
 WORKER = Shape(WorkerIn)
 
 encode = msgspec.json.Encoder().encode
@@ -270,7 +257,7 @@ def write_renewal(renewal: Renewal) -> bytes:
     return encode(RenewIn(renewal.incarnation, renewal.claim_seq, held))
 
 
-# --- settle and append ------------------------------------------------------------------------------
+# --- settle -----------------------------------------------------------------------------------------
 
 
 def read_reports(body: bytes, bounds: Bounds = BOUNDS) -> list[Report]:
@@ -315,37 +302,6 @@ def _report_in(report: Report) -> ReportIn:
     line.delay = None if report.delay_us is None else report.delay_us / SECOND_US
     line.duration = report.duration_us / SECOND_US
     return line
-
-
-def read_append(body: bytes, bounds: Bounds = BOUNDS) -> list[Append]:
-    """Raises `InvalidInput`."""
-    given = APPEND.read(body).lines
-    _check_lines(given, "lines", bounds)
-    lines = []
-    for place, line in enumerate(given):
-        checkpoint, progress = _bytes(line.checkpoint), _bytes(line.progress)
-        for name, value in (("checkpoint", checkpoint), ("progress", progress)):
-            if value is not None and len(value) > bounds.payload_bytes:
-                problem = f"has {len(value)} bytes"
-                raise TooLarge(f"lines[{place}].{name}", problem, f"at most {bounds.payload_bytes} bytes")
-        lines.append(Append(line.task, line.token, checkpoint, progress))
-    return lines
-
-
-def write_append(lines: Iterable[Append]) -> bytes:
-    return encode(
-        AppendIn(
-            [
-                AppendLine(
-                    line.task,
-                    line.token,
-                    UNSET if line.checkpoint is None else msgspec.Raw(line.checkpoint),
-                    UNSET if line.progress is None else msgspec.Raw(line.progress),
-                )
-                for line in lines
-            ]
-        )
-    )
 
 
 def write_answers(answers: Iterable[Answer]) -> bytes:

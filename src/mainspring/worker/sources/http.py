@@ -9,9 +9,19 @@ from mainspring import __version__
 from mainspring.core.lifecycle import Report
 from mainspring.core.model import Lease
 from mainspring.errors import InvalidInput, StoreUnavailable
-from mainspring.ports import Answer, Append, ClaimRequest, Renewal, WorkerInfo
+from mainspring.ports import (
+    Answer,
+    Append,
+    ClaimRequest,
+    Recall,
+    Recalled,
+    Refused,
+    Renewal,
+    WorkerInfo,
+)
 from mainspring.sdk.connections import Connections
 from mainspring.wire import leases as wire
+from mainspring.wire import progress
 from mainspring.wire.problems import error_of
 
 API = "/api/v1"
@@ -47,7 +57,17 @@ class HttpSource:
         return await self._answers("/leases/settle", wire.write_reports(reports), len(reports))
 
     async def append(self, lines: Sequence[Append]) -> Sequence[Answer]:
-        return await self._answers("/leases/append", wire.write_append(lines), len(lines))
+        return await self._answers("/leases/append", progress.write_append(lines), len(lines))
+
+    async def recall(self, lines: Sequence[Recall]) -> Sequence[Recalled | Refused]:
+        reply = await self._call("POST", "/leases/recall", progress.write_recall(lines))
+        try:
+            answers = progress.read_recalled(reply)
+        except (msgspec.MsgspecError, KeyError) as error:
+            raise self._nonsense(error) from None
+        if len(answers) != len(lines):
+            raise self._nonsense(ValueError(f"{len(answers)} answers to {len(lines)} lines"))
+        return answers
 
     async def beat(self, worker: WorkerInfo) -> None:
         await self._call("PUT", f"/workers/{quote(worker.worker, safe='')}", wire.write_worker(worker))
