@@ -2,6 +2,7 @@
 state it acted on, and need not fetch what it has."""
 
 import re
+from collections.abc import Awaitable, Callable
 from zlib import crc32
 
 from mainspring.api.http import Answer, Call
@@ -33,8 +34,18 @@ def tags(text: str) -> list[tuple[bool, str]]:
 
 
 async def asked_version(call: Call, scheduler: Scheduler, task: str) -> int | None:
+    """The version of a task that If-Match demands; see `wanted_version`."""
+
+    async def present() -> int:
+        return (await scheduler.get(task)).version
+
+    return await wanted_version(call, f"task {task}", present)
+
+
+async def wanted_version(call: Call, what: str, present: Callable[[], Awaitable[int]]) -> int | None:
     """The version that If-Match demands; `None` for any. The store compares it in the step that writes.
 
+    `present` reads the version that there is, and raises `NotFound` if there is none.
     Raises `VersionMismatch` if no tag can match: weak ones never do.
     """
     text = call.header(b"if-match")
@@ -42,9 +53,9 @@ async def asked_version(call: Call, scheduler: Scheduler, task: str) -> int | No
         return None
     if text == "*":
         try:
-            await scheduler.get(task)
+            await present()
         except NotFound:
-            raise VersionMismatch(f"If-Match: * wants a task {task}, and there is none") from None
+            raise VersionMismatch(f"If-Match: * wants a {what}, and there is none") from None
         return None
     versions = {
         int(number)
@@ -53,10 +64,10 @@ async def asked_version(call: Call, scheduler: Scheduler, task: str) -> int | No
     }
     if len(versions) == 1:
         return versions.pop()
-    present = (await scheduler.get(task)).version
-    if present not in versions:
-        raise VersionMismatch(f"task {task} is at version {present}; If-Match names another")
-    return present
+    found = await present()
+    if found not in versions:
+        raise VersionMismatch(f"{what} is at version {found}; If-Match names another")
+    return found
 
 
 def is_not_modified(call: Call, tag: bytes) -> bool:

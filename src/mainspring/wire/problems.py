@@ -73,7 +73,7 @@ PROBLEMS: Mapping[str, Kind] = {
         "The task's lease has lapsed or was taken away. The worker must stop; nothing was changed.",
     ),
     "id_taken": Kind(
-        HTTPStatus.CONFLICT, "The id is taken", "A task with this id exists already; it was not changed."
+        HTTPStatus.CONFLICT, "The id is taken", "A record with this id exists already; it was not changed."
     ),
     "version_mismatch": Kind(
         HTTPStatus.PRECONDITION_FAILED,
@@ -161,7 +161,7 @@ def _leaves(kind: type[MainspringError]) -> dict[str, type[MainspringError]]:
 
 
 class IdTaken(errors.Conflict):
-    """A task with the id that the caller chose exists already."""
+    """A record with the id that the caller chose exists already."""
 
     code = "id_taken"
 
