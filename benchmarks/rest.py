@@ -46,10 +46,10 @@ def memory(count: int) -> dict[str, float]:
     """Resident megabytes of a server, and of an idle worker, before and with `count` tasks waiting."""
     with ours.server() as server, ours.command("worker", "--api-url", server.url) as worker:
         ours.fill_over_http(server.url, 1000, "nobody_runs_this")
-        before = _resident_mb(server.popen.pid), _resident_mb(worker.popen.pid)
+        before = resident_mb(server.popen.pid), resident_mb(worker.popen.pid)
         ours.fill_over_http(server.url, count, "nobody_runs_this", batch=1000)
         time.sleep(2)
-        after = _resident_mb(server.popen.pid), _resident_mb(worker.popen.pid)
+        after = resident_mb(server.popen.pid), resident_mb(worker.popen.pid)
     scale = 1_000_000 / count
     return {
         "server": before[0],
@@ -59,7 +59,8 @@ def memory(count: int) -> dict[str, float]:
     }
 
 
-def _resident_mb(pid: int) -> float:
+def resident_mb(pid: int) -> float:
+    """The process' memory in MB, as the system counts it."""
     with open(f"/proc/{pid}/status") as file:
         line = next(line for line in file if line.startswith("VmRSS"))
     return int(line.split()[1]) / 1024
