@@ -6,6 +6,7 @@ import time
 from benchmarks import mainspring_node as ours
 from benchmarks.harness import Bar, Figure, Probe, Row
 from mainspring.core.lifecycle import Outcome, Report
+from mainspring.core.model import Lane
 from mainspring.ports import ClaimRequest
 from mainspring.scheduler import Scheduler
 
@@ -19,13 +20,23 @@ async def claims(waiting: int, finished: int = 0) -> dict[str, float]:
         for done in range(0, finished, _FILLED):
             await ours.fill(running, [ours.lane()] * _FILLED)
             await _finish(running, done)
-        await ours.fill(running, [ours.lane()] * waiting)
-        for warming in range(1, 6):
-            await _timed(running, 100, warming)
-        times: dict[int, list[float]] = {size: [] for size in SIZES}
-        for turn in range(REPEATS):
-            for size in SIZES:
-                times[size].append(await _timed(running, size, (turn + 1) * 1000 + size))
+        return await _claims(running, [ours.lane()] * waiting)
+
+
+async def claims_of(lanes: list[Lane]) -> dict[str, float]:
+    """The same, with one task waiting in each of `lanes`."""
+    async with ours.scheduler(lease_s=3600) as running:
+        return await _claims(running, lanes)
+
+
+async def _claims(running: Scheduler, lanes: list[Lane]) -> dict[str, float]:
+    await ours.fill(running, lanes)
+    for warming in range(1, 6):
+        await _timed(running, 100, warming)
+    times: dict[int, list[float]] = {size: [] for size in SIZES}
+    for turn in range(REPEATS):
+        for size in SIZES:
+            times[size].append(await _timed(running, size, (turn + 1) * 1000 + size))
     return {f"of {size}": statistics.median(times[size]) for size in SIZES}
 
 
