@@ -29,6 +29,10 @@ class NotAFile(Exception):
     """What is there is no regular file."""
 
 
+class RootAway(Exception):
+    """The root itself cannot be opened: perhaps its disk is not there for the moment."""
+
+
 class Inside(NamedTuple):
     """A path below the root, as names that are neither empty nor `.` or `..`; none at all is the root."""
 
@@ -46,28 +50,23 @@ class Inside(NamedTuple):
 def parse(text: str, field: str, root_too: bool = False) -> Inside:
     """Raises `InvalidInput` naming `field` for what is no path below a root."""
     raw = text.encode()
-    problem = None
-    if raw.startswith(b"/"):
-        problem = "an absolute path"
-    elif b"\0" in raw:
-        problem = "has a NUL character in it"
-    elif len(raw) > PATH_BYTES:
-        problem = f"longer than {PATH_BYTES} bytes"
     names = tuple(name for name in raw.split(b"/") if name not in (b"", b"."))
-    if b".." in names:
-        problem = "leads out of its directory by .."
-    elif any(len(name) > NAME_BYTES for name in names):
-        problem = f"a name longer than {NAME_BYTES} bytes"
-    elif not names and not root_too:
-        problem = "names no file"
-    if problem is not None:
-        raise InvalidInput(field, f"{problem}: {text[:100]!r}", PATH_ACCEPTED)
+    for wrong, problem in (
+        (raw.startswith(b"/"), "an absolute path"),
+        (b"\0" in raw, "has a NUL character in it"),
+        (b".." in names, "leads out of its directory by .."),
+        (len(raw) > PATH_BYTES, f"longer than {PATH_BYTES} bytes"),
+        (any(len(name) > NAME_BYTES for name in names), f"a name longer than {NAME_BYTES} bytes"),
+        (not names and not root_too, "names no file"),
+    ):
+        if wrong:
+            raise InvalidInput(field, f"{problem}: {text[:100]!r}", PATH_ACCEPTED)
     return Inside(names)
 
 
 class Root:
-    """The directory at `path`. Its operations raise `OSError`: `ENOTDIR` or `ELOOP` where a link is in the
-    way."""
+    """The directory at `path`. Its operations raise `RootAway`, and `OSError` for what lies below: `ENOTDIR`
+    or `ELOOP` where a link is in the way."""
 
     def __init__(self, path: str) -> None:
         self._path = path
@@ -75,7 +74,10 @@ class Root:
     @contextlib.contextmanager
     def directory(self, names: tuple[bytes, ...], make: bool = False) -> Iterator[int]:
         """The directory below the root, open; with `make`, it and those above it are made if need be."""
-        fd = os.open(self._path, _DIRECTORY)
+        try:
+            fd = os.open(self._path, _DIRECTORY)
+        except OSError as error:
+            raise RootAway(error.strerror) from None
         try:
             for name in names:
                 inner = _enter(fd, name, make)

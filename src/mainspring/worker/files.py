@@ -25,7 +25,16 @@ from mainspring.errors import InvalidInput
 from mainspring.sdk.context import Context
 from mainspring.wire import fields
 from mainspring.wire.strict import Shape
-from mainspring.worker.confined import SUPPORTED, TEMPORARY, Inside, NotAFile, Root, parse, sync_directory
+from mainspring.worker.confined import (
+    SUPPORTED,
+    TEMPORARY,
+    Inside,
+    NotAFile,
+    Root,
+    RootAway,
+    parse,
+    sync_directory,
+)
 from mainspring.worker.outcomes import DetailedError
 from mainspring.worker.payloads import Encoding, bad_payload, pack, unpack
 
@@ -323,6 +332,8 @@ def _about(field: str, path: str) -> Iterator[None]:
         failure = FileFailed(f"{shown} is no regular file")
         failure.retryable = False
         raise failure from None
+    except RootAway as error:
+        raise FileFailed(f"the worker's file root cannot be opened: {error}") from None
     except FileNotFoundError:
         raise NoSuchFile(f"{shown} is not there") from None
     except OSError as error:

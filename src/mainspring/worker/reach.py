@@ -71,8 +71,9 @@ class Reach:
         name = host.lower().rstrip(".")
         if name in self._hosts or name.endswith(self._domains):
             return True
-        ip = _unwrapped(ip_address(address))
-        return any(ip in network for network in self._networks) or is_public(ip)
+        ip = ip_address(address)
+        spellings = (ip, _unwrapped(ip))
+        return is_public(ip) or any(one in network for network in self._networks for one in spellings)
 
 
 def is_public(ip: IPv4Address | IPv6Address) -> bool:
