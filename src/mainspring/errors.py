@@ -15,6 +15,9 @@
     ├── NotAllowed
     │   ├── Unauthenticated     no credentials, or wrong ones
     │   └── Forbidden           known, but not entitled
+    ├── Unsuccessful            somebody waited for a task's result, and it has none
+    │   ├── TaskFailed              it is a dead letter
+    │   └── TaskCancelled
     └── StoreError
         ├── StoreUnavailable    the store does not answer; try again
         ├── StoreFull           no space left; nothing was stored
@@ -24,6 +27,9 @@
 A `code` is part of the public interface: it never changes once released. Doors translate codes
 (HTTP status, gRPC status, exit code); no error knows which door it will leave through.
 """
+
+from collections.abc import Mapping
+from typing import Any
 
 
 class MainspringError(Exception):
@@ -117,6 +123,29 @@ class Unauthenticated(NotAllowed):
 
 class Forbidden(NotAllowed):
     code = "forbidden"
+
+
+class Unsuccessful(MainspringError):
+    """`task` is its id; `error` is what its last run left behind: `type`, `message`, often `place` and
+    `traceback`; empty if there was nothing to record."""
+
+    code = "unsuccessful"
+
+    def __init__(self, detail: str, task: str = "", error: Mapping[str, Any] | None = None) -> None:
+        super().__init__(detail)
+        self.task = task
+        self.error = error or {}
+
+    def __reduce__(self) -> tuple[type["Unsuccessful"], tuple[str, str, Mapping[str, Any]]]:
+        return type(self), (self.detail, self.task, self.error)
+
+
+class TaskFailed(Unsuccessful):
+    code = "task_failed"
+
+
+class TaskCancelled(Unsuccessful):
+    code = "task_cancelled"
 
 
 class StoreError(MainspringError):

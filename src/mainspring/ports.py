@@ -74,6 +74,7 @@ __all__ = [
     "Answer",
     "Append",
     "Ask",
+    "Backend",
     "BoardView",
     "Charge",
     "ClaimRequest",
@@ -319,6 +320,31 @@ class TaskSource(Protocol):
     async def beat(self, worker: WorkerInfo) -> None: ...
 
     async def leave(self, worker: str, incarnation: str) -> None: ...
+
+
+class Backend(Protocol):
+    """What a program that submits tasks talks to: the scheduler in its process, or a server.
+
+    Raises what a door would answer: `NotFound`, `WrongState` and their kin. A call that got no answer raises
+    `StoreUnavailable`; what came of it is unknown, and it may be repeated.
+    """
+
+    async def submit(self, group: Group) -> Sequence[str]:
+        """Store the group whole or not at all; durable on return. The ids of its tasks, in its order: its
+        own, but for those in whose place an idempotency key or a unique rule found earlier ones.
+
+        Raises why it is refused: `InvalidInput`, `BacklogFull`, `KeyReused` and others."""
+        ...
+
+    async def get(self, task: str) -> Task: ...
+
+    async def wait(self, task: str, timeout_s: float) -> Task:
+        """The record as soon as it is final, else as it is after about `timeout_s`."""
+        ...
+
+    async def cancel(self, task: str, *, kill: bool = False) -> Task:
+        """Waiting: cancelled now. Running: the worker is asked to stop, or fenced at once with `kill`."""
+        ...
 
 
 class Elector(Protocol):

@@ -113,11 +113,13 @@ def decode_policy(stored: bytes | None) -> Policy:
 
 
 class UniqueRule(msgspec.Struct, frozen=True):
-    """At most one task with `digest` among `states`, made within `period_us` (None: ever)."""
+    """At most one task with `digest` among `states`, made within `period_us` (None: ever). `fields` are
+    what the digest is made of, for who has to say the rule again; stores need them not."""
 
     digest: bytes
     states: frozenset[State]
     period_us: int | None = None
+    fields: tuple[str, ...] = ()
 
 
 class NewTask(msgspec.Struct, gc=False):

@@ -50,11 +50,14 @@ class Connections:
         self._head = "".join(f"{name}: {value}\r\n" for name, value in head.items()).encode("ascii")
         self._idle: list[_Connection] = []
 
-    async def call(self, method: str, path: str, body: bytes | None, timeout_s: float) -> Reply:
-        """One request and its answer. If the caller is cancelled, the server sees the connection close."""
+    async def call(
+        self, method: str, path: str, body: bytes | None, timeout_s: float, fields: str = ""
+    ) -> Reply:
+        """One request and its answer; `fields` are header lines of its own, each with its line end. If the
+        caller is cancelled, the server sees the connection close."""
         try:
             async with asyncio.timeout(timeout_s):
-                return await self._call(self._request(method, path, body))
+                return await self._call(self._request(method, path, body, fields))
         except TimeoutError:
             raise StoreUnavailable(f"{self.url} did not answer within {timeout_s:g} s") from None
         except (OSError, EOFError, ValueError, asyncio.LimitOverrunError) as error:
@@ -91,8 +94,8 @@ class Connections:
             )
         return _Connection(reader, writer)
 
-    def _request(self, method: str, path: str, body: bytes | None) -> bytes:
-        head = f"{method} {self._prefix}{path} HTTP/1.1\r\n".encode("ascii") + self._head
+    def _request(self, method: str, path: str, body: bytes | None, fields: str) -> bytes:
+        head = f"{method} {self._prefix}{path} HTTP/1.1\r\n{fields}".encode("ascii") + self._head
         if body is None:
             return head + b"\r\n"
         return b"%bContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (head, len(body), body)

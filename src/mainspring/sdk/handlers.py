@@ -13,7 +13,7 @@ named `ctx` without an annotation, is not counted: the worker fills it in.
 """
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal
 
 import msgspec
@@ -82,6 +82,10 @@ class Handler:
             return self.function(*args, **kwargs)
         return self._with_context(args, kwargs, bearer)
 
+    def payload(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+        """The payload that `call` turns into this call. Raises `TypeError` as the function itself would."""
+        return self._parameters.payload(args, kwargs)
+
     def _with_context(self, args: list[Any], kwargs: dict[str, Any], bearer: Bearer) -> Any:
         place, name = self._parameters.context_place, self._parameters.context
         assert name is not None
@@ -104,6 +108,8 @@ class _Parameters:
         self.any_positions = self.any_keywords = False
         for parameter in signature.parameters.values():
             self._add(parameter, _annotation(function, parameter))
+        given = [one for one in signature.parameters.values() if one.name != self.context]
+        self._given_by_submitters = signature.replace(parameters=given)
         self.takes_nothing = not (
             self.by_position or self.keywords or self.any_positions or self.any_keywords
         )
@@ -140,6 +146,20 @@ class _Parameters:
         if self.takes_one:
             return [value], {}
         raise BadPayload(f"the payload does not fit the handler, which takes {self.text}")
+
+    def payload(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+        """By names where that can be understood, for people read payloads, too."""
+        bound = self._given_by_submitters.bind(*args, **kwargs)
+        names = self.by_position[: len(bound.args)]
+        if len(names) == len(bound.args) and self.keywords.issuperset(names):
+            named = {**dict(zip(names, bound.args, strict=True)), **bound.kwargs}
+            if not named:
+                return None
+            if named.keys() & self.keywords or not named.keys() <= _CALL:
+                return named
+        if self.keywords & _CALL:
+            raise TypeError(f"parameters named args and kwargs cannot be told from a call's: {self.text}")
+        return {"args": list(bound.args), "kwargs": bound.kwargs}
 
     def _fit(self, count: int, kwargs: dict[str, Any]) -> bool:
         if count > len(self.by_position) and not self.any_positions:

@@ -1,0 +1,84 @@
+"""What users import: an application, which has tasks, and is a client of the scheduler that its URL names.
+
+Mainspring(url) ─┬─ sqlite:///FILE, memory:   embedding   a scheduler in this process
+                 └─ http://HOST:PORT          sdk.http    a server
+     │
+     └─ worker, run_worker                    working     runs the tasks in this process
+"""
+
+import functools
+from contextlib import AbstractAsyncContextManager
+
+from msgspec.structs import replace
+
+from mainspring.config import Settings, load
+from mainspring.core.durations import parse_duration_s
+from mainspring.errors import InvalidInput
+from mainspring.ports import Backend, Clock
+from mainspring.sdk.client import Client
+from mainspring.sdk.functions import TaskFunction
+
+__all__ = ["Mainspring", "TaskFunction"]
+
+SERVERS = ("http", "https")
+STORES = ("sqlite", "memory")
+ACCEPTED = "http://HOST:PORT, sqlite:///FILE, memory:"
+
+
+class Mainspring(Client):
+    """An application: its tasks, and what submits them.
+
+    app = Mainspring("sqlite:///m.db")
+
+    @app.task(timeout=30)
+    async def resize(path: str, width: int = 800) -> str: ...
+
+    handle = resize.submit("a.png", width=300)
+    handle.result(timeout=60)
+
+    `url` is a server (`http://`), or a store with which a scheduler is embedded in this process
+    (`sqlite:///FILE`, `memory:`). Without one, `MAINSPRING_API_URL` or `MAINSPRING_STORE` says where to go,
+    if a task is ever submitted. `token` (or `MAINSPRING_TOKEN`) is shown to a server; a call to a server that
+    does not answer is repeated for up to `timeout` seconds.
+    """
+
+    def __init__(
+        self, url: str | None = None, *, token: str | None = None, timeout: float | str = 15.0
+    ) -> None:
+        """Raises `InvalidInput` for an address that is none. Opens nothing yet."""
+        if url is not None and url.partition(":")[0] not in SERVERS + STORES:
+            raise InvalidInput("url", f"not an address: {url!r}", ACCEPTED)
+        self.url = url
+        patience_s = parse_duration_s(timeout, "timeout")
+        super().__init__(functools.partial(_connect, url, token, patience_s))
+
+
+def _connect(
+    url: str | None, token: str | None, patience_s: float, clock: Clock
+) -> AbstractAsyncContextManager[Backend]:
+    settings = _settings(url, token)
+    if settings.store:
+        from mainspring.app.embedding import embedded
+
+        return embedded(settings)
+    from mainspring.sdk.http import HttpBackend
+
+    return HttpBackend(settings.api_url, settings.token, clock, patience_s)
+
+
+def _settings(url: str | None, token: str | None) -> Settings:
+    """The environment's settings with the application's address: a server's, or else a store's."""
+    settings = load({"token": token})
+    if url is None:
+        if settings.origin("api_url") != "default":
+            url = settings.api_url
+        elif settings.origin("store") != "default":
+            url = settings.store
+        else:
+            raise InvalidInput(
+                "url",
+                "this application has none to submit to",
+                "Mainspring(URL), or MAINSPRING_API_URL or MAINSPRING_STORE in the environment",
+            )
+    is_server = url.partition(":")[0] in SERVERS
+    return replace(settings, api_url=url if is_server else "", store="" if is_server else url)

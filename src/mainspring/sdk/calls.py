@@ -1,0 +1,96 @@
+"""Calls that have not been submitted yet: plain values, to be gathered and submitted together."""
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+import msgspec
+
+from mainspring.core.model import NewTask
+from mainspring.errors import InvalidInput
+from mainspring.sdk.options import PARENTS_ACCEPTED, Plan
+from mainspring.wire.batches import Batch, new_batch
+from mainspring.wire.tasks import NewId, TaskIn, new_task
+
+if TYPE_CHECKING:
+    from mainspring.sdk.handles import TaskHandle
+
+R_co = TypeVar("R_co", covariant=True)
+
+
+class TaskCall(Generic[R_co]):
+    """A task as it would be submitted: `resize.bind("a.png", width=3)`. Submitting it twice makes two tasks.
+
+    In `depends_on` of another call it stands for its task, if both are submitted together.
+    """
+
+    __slots__ = ("decode", "kind", "payload", "plan")
+
+    def __init__(self, kind: str, payload: bytes, plan: Plan, decode: Callable[[bytes], R_co]) -> None:
+        self.kind = kind
+        self.payload = payload
+        self.plan = plan
+        self.decode = decode
+
+    def __repr__(self) -> str:
+        return f"<call of {self.kind}>"
+
+    def task_in(self) -> TaskIn:
+        """The task as a door takes it, but for its parents."""
+        return msgspec.structs.replace(
+            self.plan.template, kind=self.kind, payload=msgspec.Raw(self.payload), depends_on=None
+        )
+
+
+def one_task(call: TaskCall[Any], new_id: NewId) -> NewTask:
+    """Raises `InvalidInput`."""
+    given = call.task_in()
+    if call.plan.parents:
+        given.depends_on = [_parent_id(parent, place) for place, parent in enumerate(call.plan.parents)]
+    return new_task(given, new_id)
+
+
+def many_tasks(calls: Sequence[TaskCall[Any]], new_id: NewId) -> Batch:
+    """Raises `InvalidInput` with a path such as `tasks[3].priority`."""
+    given = [call.task_in() for call in calls]
+    places: dict[int, int] = {}
+    for place, call in enumerate(calls):
+        if call.plan.idempotency_key is not None:
+            raise InvalidInput(
+                f"tasks[{place}].idempotency_key",
+                "given for one task of many",
+                "one key for the whole submit",
+            )
+        places[id(call)] = place if id(call) not in places else -1
+    for place, call in enumerate(calls):
+        if call.plan.parents:
+            try:
+                given[place].depends_on = _names(call, places, given)
+            except InvalidInput as error:
+                raise error.under(f"tasks[{place}]") from None
+    return new_batch(given, new_id)
+
+
+def _names(call: TaskCall[Any], places: dict[int, int], given: Sequence[TaskIn]) -> list[str]:
+    """The parents' ids; siblings by a name that is given to them now."""
+    names = []
+    for number, parent in enumerate(call.plan.parents):
+        if not isinstance(parent, TaskCall):
+            names.append(_parent_id(parent, number))
+            continue
+        place = places.get(id(parent))
+        if place is None or place < 0:
+            problem = "is not submitted along" if place is None else "is submitted twice along"
+            raise InvalidInput(f"depends_on[{number}]", f"{parent} {problem}", "a call of the same submit")
+        given[place].ref = f"call-{place}"
+        names.append(f"call-{place}")
+    return names
+
+
+def _parent_id(parent: "TaskHandle[Any] | TaskCall[Any] | str", number: int) -> str:
+    if isinstance(parent, str):
+        return parent
+    identity = getattr(parent, "id", None)
+    if isinstance(identity, str):
+        return identity
+    problem = f"{parent} is not submitted along" if isinstance(parent, TaskCall) else f"{parent!r:.60}"
+    raise InvalidInput(f"depends_on[{number}]", f"not a task: {problem}", PARENTS_ACCEPTED)

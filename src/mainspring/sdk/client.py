@@ -1,0 +1,184 @@
+"""The client: submits tasks, hands out handles, and looks after the connection behind them.
+
+Client ──home──► LoopHome, ThreadHome     where its coroutines run
+   └──life──► Backend                     opened by the first call that needs it
+"""
+
+import asyncio
+import contextlib
+import re
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Self, TypeVar, Unpack
+
+import msgspec
+
+from mainspring.core.model import SECOND_US
+from mainspring.errors import InvalidInput, StoreUnavailable
+from mainspring.ports import Backend, Group, Idempotency
+from mainspring.sdk.blocking import Home, blocking, refuse_in_loop
+from mainspring.sdk.calls import TaskCall, many_tasks, one_task
+from mainspring.sdk.functions import TaskDecorator
+from mainspring.sdk.handlers import Registry
+from mainspring.sdk.handles import TaskHandle
+from mainspring.sdk.home import LoopHome
+from mainspring.sdk.life import Connect, Life
+from mainspring.sdk.options import Plan, TaskOptions, checked_key
+from mainspring.wire.outgoing import digest
+from mainspring.wire.payloads import encode_payload
+
+R = TypeVar("R")
+KEY_TTL_US = 86_400 * SECOND_US
+_ROW = re.compile(r"tasks\[(\d+)\]")
+_plain = msgspec.json.Decoder().decode
+
+
+class Client:
+    """Tasks, and one way to a scheduler. `connect` opens that way; nothing is opened before it is needed.
+
+    `with app` and `async with app` close it at their end; so does the end of the process. Inside
+    `async with`, everything runs in the event loop that is running; else in one of the client's own. A
+    client that was closed opens again when it is used again. Safe to use from any thread; a child process
+    made by `fork` gets a connection of its own.
+    """
+
+    def __init__(self, connect: Connect) -> None:
+        self.registry = Registry()
+        self.task = TaskDecorator(self)
+        self._life = Life(self, connect)
+
+    # --- submitting -----------------------------------------------------------------------------
+
+    def bind(self, kind: str, payload: Any = None, **options: Unpack[TaskOptions]) -> TaskCall[Any]:
+        """A task of any kind as a value, to be submitted with others. Raises `InvalidInput`."""
+        return TaskCall(kind, encode_payload(payload), Plan(options), _plain)
+
+    @blocking
+    async def submit(self, kind: str, payload: Any = None, **options: Unpack[TaskOptions]) -> TaskHandle[Any]:
+        """Submit a task of any kind, also of one that has no function here. Durable on return.
+
+        Raises `InvalidInput`; `BacklogFull` if the queue is; `KeyReused`; and `StoreUnavailable` if nothing
+        answers in time, when the task may or may not be stored.
+        """
+        return await self.submit_call(self.bind(kind, payload, **options))
+
+    @blocking
+    async def submit_many(
+        self, calls: Iterable[TaskCall[R]], *, idempotency_key: str | None = None
+    ) -> list[TaskHandle[R]]:
+        """Submit calls made by `bind`, all or nothing, as one. They may depend on each other.
+        Raises as `submit` does, naming the task."""
+        return await self.submit_calls(list(calls), idempotency_key)
+
+    def handle(self, task: str) -> TaskHandle[Any]:
+        """The handle of a task by its id. Whether there is one shows when it is asked."""
+        return TaskHandle(self, task, _plain)
+
+    async def submit_call(self, call: TaskCall[R]) -> TaskHandle[R]:
+        """As `submit`, in the client's home."""
+        opening = self._life.present()
+        group = Group([one_task(call, opening.clock.new_id)])
+        if call.plan.idempotency_key is not None:
+            group.idempotency = _idempotency(call.plan.idempotency_key, group)
+        (task,) = await (await opening.backend()).submit(group)
+        return TaskHandle(self, task, call.decode)
+
+    async def submit_calls(
+        self, calls: Sequence[TaskCall[R]], idempotency_key: str | None
+    ) -> list[TaskHandle[R]]:
+        """As `submit_many`, in the client's home."""
+        if not calls:
+            return []
+        key = checked_key(idempotency_key)
+        opening = self._life.present()
+        batch = many_tasks(calls, opening.clock.new_id)
+        group = Group(batch.tasks)
+        if key is not None:
+            group.idempotency = _idempotency(key, group)
+        try:
+            tasks = await (await opening.backend()).submit(group)
+        except InvalidInput as error:
+            raise _placed(error, batch.caller_place) from None
+        return [
+            TaskHandle(self, tasks[row], call.decode) for row, call in zip(batch.order, calls, strict=True)
+        ]
+
+    # --- life -----------------------------------------------------------------------------------
+
+    @property
+    def home(self) -> Home:
+        return self._life.opening().home
+
+    async def backend(self) -> Backend:
+        """What answers this client. To be called in its home."""
+        return await self._life.present().backend()
+
+    @property
+    def life(self) -> Life:
+        """For tests, that put something else in the place of a connection."""
+        return self._life
+
+    def close(self) -> None:
+        """Let go of everything: running tasks of an embedded worker may finish, calls that still wait raise
+        `StoreUnavailable`. Closing again does nothing."""
+        refuse_in_loop("await aclose()")
+        connection = self._life.taken()
+        if connection is not None:
+            with contextlib.suppress(StoreUnavailable):  # its loop is gone already
+                connection.home.block(connection.close)
+            connection.home.join()
+
+    async def aclose(self) -> None:
+        """As `close`, for `await`."""
+        connection = self._life.taken()
+        if connection is not None:
+            with contextlib.suppress(StoreUnavailable):
+                await connection.home.follow(connection.close)
+            await connection.home.ended()
+
+    def __enter__(self) -> Self:
+        """Open now, so that what is wrong with the address shows here."""
+        refuse_in_loop("async with")
+        self._life.enter()
+        try:
+            self._life.opening().home.block(self.backend)
+        except BaseException:
+            self._leave()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._leave()
+
+    def _leave(self) -> None:
+        if self._life.leave():
+            self.close()
+
+    async def __aenter__(self) -> Self:
+        self._life.enter()
+        try:
+            opening = self._life.opening(lambda: LoopHome(asyncio.get_running_loop()))
+            await opening.home.follow(self.backend)
+        except BaseException:
+            await self._aleave()
+            raise
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._aleave()
+
+    async def _aleave(self) -> None:
+        if self._life.leave():
+            await self.aclose()
+
+
+def _idempotency(key: str, group: Group) -> Idempotency:
+    return Idempotency("sdk", key, digest(group), KEY_TTL_US)
+
+
+def _placed(error: InvalidInput, caller_place: Callable[[int], int]) -> InvalidInput:
+    """Tasks are stored parents first: a complaint about one names its place there."""
+    found = _ROW.match(error.field)
+    if found is None:
+        return error
+    field = f"tasks[{caller_place(int(found[1]))}]{error.field[found.end() :]}"
+    return type(error)(field, error.problem, error.accepted)
