@@ -11,9 +11,22 @@ import msgspec
 from mainspring.clock import SystemClock, VirtualClock
 from mainspring.core.lifecycle import Outcome, Report
 from mainspring.core.model import SECOND_US, Lane, Lease
+from mainspring.core.progress import LogPiece, size_of
 from mainspring.errors import MainspringError
-from mainspring.ports import Answer, Append, ClaimRequest, Clock, Renewal, WorkerInfo
+from mainspring.ports import (
+    Answer,
+    Append,
+    ClaimRequest,
+    Clock,
+    Parent,
+    Recall,
+    Recalled,
+    Refused,
+    Renewal,
+    WorkerInfo,
+)
 from mainspring.sdk.handlers import Handler, Registry
+from mainspring.verbs import lease_lost
 from mainspring.worker import Engine, InProcessEngine, Worker, WorkerSettings
 
 LEASE_S = 15.0
@@ -37,6 +50,8 @@ class ScriptedSource:
         self.reports: list[Report] = []
         self.offered: list[Report] = []
         self.lines: list[Append] = []
+        self.recalls: list[Recall] = []
+        self.parents: list[Parent] = []
         self.on_call: Callable[[str], None] = lambda verb: None
         self.on_settle: Callable[[Sequence[Report]], None] = lambda reports: None
         self.beats: list[WorkerInfo] = []
@@ -99,8 +114,24 @@ class ScriptedSource:
 
     async def append(self, lines: Sequence[Append]) -> Sequence[Answer]:
         await self._called("append")
-        self.lines.extend(lines)
+        async with self._changed:
+            self.lines.extend(lines)
+            self._changed.notify_all()
         return [self.answers.get(("append", line.task), Answer.OK) for line in lines]
+
+    async def recall(self, lines: Sequence[Recall]) -> Sequence[Recalled | Refused]:
+        await self._called("recall")
+        self.recalls.extend(lines)
+        return [self._recalled(line) for line in lines]
+
+    def _recalled(self, line: Recall) -> Recalled | Refused:
+        if ("recall", line.task) in self.answers:
+            return lease_lost(line.task)
+        found = Recalled(parents=self.parents if line.parents else [])
+        for append in self.lines if line.steps else ():
+            if append.task == line.task:
+                found.steps = {**append.steps, **found.steps}
+        return found
 
     async def beat(self, worker: WorkerInfo) -> None:
         await self._called("beat")
@@ -125,6 +156,18 @@ class ScriptedSource:
         async with self._changed:
             await self._changed.wait_for(lambda: len(self.reports) >= count)
         return self.reports
+
+    async def logged(self, least_bytes: int) -> list[LogPiece]:
+        """All that was logged, as soon as it is so much."""
+        async with self._changed:
+            await self._changed.wait_for(lambda: sum(map(size_of, self.texts())) >= least_bytes)
+        return self.log()
+
+    def log(self) -> list[LogPiece]:
+        return [piece for line in self.lines for piece in line.log]
+
+    def texts(self) -> list[str]:
+        return [piece.text for piece in self.log()]
 
     def report_on(self, lease: Lease) -> Report:
         (report,) = [r for r in self.reports if (r.task, r.token) == (lease.task, lease.token)]

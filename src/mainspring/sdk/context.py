@@ -1,19 +1,25 @@
 """The task that is running, as its handler sees it."""
 
 import logging
+import sys
 import threading
-from collections.abc import Callable, MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping
 from contextvars import ContextVar
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar, overload
 
 import msgspec
 
 from mainspring.core.model import SECOND_US, Lease
+from mainspring.core.progress import STREAMS
 from mainspring.errors import InvalidInput, TooLarge
+from mainspring.sdk.journal import Parents, Source, Steps
+
+T = TypeVar("T")
 
 CHECKPOINT_BYTES = 1024 * 1024
 _log = logging.getLogger("mainspring.task")
+_formatter = logging.Formatter("%(message)s")
 _decode = msgspec.json.Decoder().decode
 _labels = msgspec.json.Decoder(dict[str, str]).decode
 
@@ -54,11 +60,15 @@ class Cancellation:
             call(reason)
 
 
-class Recorder(Protocol):
-    """Where a context writes to: its worker."""
+class Recorder(Source, Protocol):
+    """Where a context writes to, and asks: its worker."""
 
     def record(self, *, checkpoint: bytes | None = None, progress: bytes | None = None) -> None:
         """Send it on soon, and in any case before the run's outcome. May be called from any thread."""
+        ...
+
+    def log(self, stream: str, text: str) -> None:
+        """Add to the task's log, soon. May be called from any thread; never blocks."""
         ...
 
     def remaining_s(self) -> float | None: ...
@@ -76,6 +86,8 @@ class Context:
         self._lease = lease
         self._recorder = recorder
         self._log: logging.LoggerAdapter[logging.Logger] | None = None
+        self._steps: Steps | None = None
+        self._parents: Parents | None = None
 
     @property
     def task(self) -> str:
@@ -130,11 +142,34 @@ class Context:
 
     @property
     def log(self) -> logging.LoggerAdapter[logging.Logger]:
-        """A logger whose lines carry the task's id, kind and attempt."""
+        """A logger for the task. Its lines from `info` on go to the task's own log, where they can be
+        followed live, and to the worker's, with the task's id, kind and attempt.
+
+        Never blocks. Of a log that grows too fast, or over 1 MiB, the oldest is left out, and it shows.
+        """
         if self._log is None:
             tags = {"task": self.task, "kind": self.kind, "attempt": self.attempt}
-            self._log = _TaskLog(_log, tags)
+            self._log = _TaskLog(_log, tags, self._recorder.log)
         return self._log
+
+    def write(self, text: str, stream: str = "stdout") -> None:
+        """Add text to the task's log as it is, as what another program says. Never blocks.
+
+        Raises `InvalidInput` for a `stream` other than stdout, stderr and the names of log levels.
+        """
+        if stream not in STREAMS:
+            raise InvalidInput("stream", f"not a stream: {stream!r}", ", ".join(STREAMS))
+        self._recorder.log(stream, text)
+
+    @property
+    def parents(self) -> Parents:
+        """How the tasks that this one depends on have ended, by name or id. In a coroutine to be awaited.
+
+        Raises `TooLarge` if their results are over 16 MiB together, and `LeaseLost`.
+        """
+        if self._parents is None:
+            self._parents = Parents(self._recorder)
+        return self._parents.load()
 
     def checkpoint(self, state: Any) -> None:
         """Keep `state` (anything JSON) for a later run of this task, which finds it as `saved`.
@@ -153,13 +188,67 @@ class Context:
             raise InvalidInput("fraction", f"out of range: {fraction}", "0 to 1")
         self._recorder.record(progress=msgspec.json.encode({"fraction": fraction, "message": message}))
 
+    @overload
+    def step(self, name: str, function: Callable[[], Awaitable[T]]) -> Awaitable[T]: ...
+
+    @overload
+    def step(self, name: str, function: Callable[[], T]) -> T: ...
+
+    def step(self, name: str, function: Callable[[], Any]) -> Any:
+        """Run `function` once in the task's life: a later run gets the recorded result instead.
+
+        In a coroutine it has to be awaited, and `function` may be a coroutine function. When it returns, the
+        result is durably recorded; a crash before that runs the step again. What it returns is the result as
+        JSON gives it back, the first time too. A step that raises is not recorded.
+
+        Raises `InvalidInput` for a name that was used in this run before, or is over 200 characters;
+        `TooLarge` for a result over 256 KiB, more than 1,000 steps, or 8 MiB of results in all; `LeaseLost`
+        when the task is somebody else's by now: let it pass; what msgspec raises for a value that JSON
+        cannot hold.
+        """
+        if self._steps is None:
+            self._steps = Steps(self._recorder)
+        return self._steps.run(name, function)
+
 
 class _TaskLog(logging.LoggerAdapter[logging.Logger]):
-    """Adds the task's tags to what the caller passes as `extra`, instead of replacing it."""
+    """Adds the task's tags to what the caller passes as `extra`, instead of replacing it; and tells the
+    task's own log, whatever level the worker's has."""
+
+    def __init__(
+        self, logger: logging.Logger, tags: dict[str, Any], write: Callable[[str, str], None]
+    ) -> None:
+        super().__init__(logger, tags)
+        self._write = write
+
+    def log(self, level: int, msg: object, *args: object, **kwargs: Any) -> None:
+        if level >= logging.INFO or self.isEnabledFor(level):
+            self._write(_stream(level), _line(level, msg, args, kwargs.get("exc_info")) + "\n")
+        # One frame further up is the caller, for the worker's log.
+        super().log(level, msg, *args, **{**kwargs, "stacklevel": kwargs.get("stacklevel", 1) + 1})
 
     def process(self, msg: Any, kwargs: MutableMapping[str, Any]) -> tuple[Any, MutableMapping[str, Any]]:
         kwargs["extra"] = {**(self.extra or {}), **(kwargs.get("extra") or {})}
         return msg, kwargs
+
+
+def _stream(level: int) -> str:
+    for least in (logging.CRITICAL, logging.ERROR, logging.WARNING, logging.INFO):
+        if level >= least:
+            return logging.getLevelName(least).lower()
+    return "debug"
+
+
+def _line(level: int, msg: object, args: tuple[object, ...], exc_info: Any) -> str:
+    """As the standard library would write it; what it cannot format is shown raw."""
+    if isinstance(exc_info, BaseException):
+        exc_info = type(exc_info), exc_info, exc_info.__traceback__
+    elif exc_info and not isinstance(exc_info, tuple):
+        exc_info = sys.exc_info()
+    try:
+        return _formatter.format(logging.LogRecord("", level, "", 0, msg, args, exc_info or None))
+    except Exception:
+        return f"{msg!r} {args!r}"
 
 
 class Bearer(Protocol):

@@ -1,19 +1,26 @@
 """One run in the engine of one process: its handler, its limits, and what its context needs."""
 
 import asyncio
+import threading
 import types
-from collections.abc import Coroutine, Generator
+from collections.abc import Callable, Coroutine, Generator, Sequence
+from concurrent.futures import Future
+from functools import partial
 from math import inf
 from typing import Any, Protocol
 
 from mainspring.core.lifecycle import Report
 from mainspring.core.model import SECOND_US, decode_policy
-from mainspring.ports import Append
+from mainspring.core.progress import LogPiece
+from mainspring.errors import MainspringError
+from mainspring.ports import Append, Recall, Recalled
 from mainspring.sdk.context import Cancellation, Context
 from mainspring.sdk.handlers import Handler
 from mainspring.sdk.signals import SoftTimeout
 from mainspring.worker import outcomes
-from mainspring.worker.runs import Reason, Run, due_s, time_limit_s
+from mainspring.worker.recording import lease_lost
+from mainspring.worker.runlog import RunLog
+from mainspring.worker.runs import Heard, Noted, Reason, Run, due_s, time_limit_s
 
 
 class Surroundings(Protocol):
@@ -21,9 +28,26 @@ class Surroundings(Protocol):
 
     def now_s(self) -> float: ...
 
-    def append(self, line: Append) -> None:
+    def now_us(self) -> int: ...
+
+    @property
+    def on_loop(self) -> bool:
+        """Whether the caller is on the event loop's thread."""
+        ...
+
+    def append(self, line: Append, noted: Noted | None = None) -> None:
         """May be called from any thread."""
         ...
+
+    def recall(self, line: Recall, heard: Heard) -> None:
+        """May be called from any thread."""
+        ...
+
+    def soon(self, call: Callable[[], None]) -> None:
+        """Call it on the event loop. May be called from any thread."""
+        ...
+
+    def later(self, delay_s: float, call: Callable[[], None]) -> None: ...
 
 
 class Execution:
@@ -39,6 +63,11 @@ class Execution:
     watched = False
     _cancelled: Cancellation | None = None
     _context: Context | None = None
+    recorded = False  # steps, questions or a log: there is something to finish
+    _log: RunLog | None = None
+    _waiting: "Sequence[Future[Any]]" = ()
+    # For what runs on threads: one for all runs, held for a moment each time.
+    _lock = threading.Lock()
 
     def __init__(self, run: Run, handler: Handler, around: Surroundings) -> None:
         self.run = run
@@ -86,6 +115,56 @@ class Execution:
             lease = self.run.lease
             self._around.append(Append(lease.task, lease.token, checkpoint, progress))
 
+    @property
+    def on_loop(self) -> bool:
+        return self._around.on_loop
+
+    def keep_step(self, name: str, result: bytes) -> "Future[None]":
+        done: Future[None] = Future()
+        if self._opened(done):
+            lease = self.run.lease
+            line = Append(lease.task, lease.token, steps={name: result})
+            self._around.append(line, partial(_resolve, done))
+        return done
+
+    def recall(self, *, steps: bool, parents: bool) -> "Future[Recalled]":
+        done: Future[Recalled] = Future()
+        if self._opened(done):
+            lease = self.run.lease
+            self._around.recall(Recall(lease.task, lease.token, steps, parents), partial(_resolve, done))
+        return done
+
+    def log(self, stream: str, text: str) -> None:
+        if self._log is None:
+            with self._lock:
+                self._log = self._log or RunLog(self._around, self._send_log)
+                self.recorded = True
+        if not self.abandoned:
+            self._log.write(stream, text)
+
+    def _send_log(self, pieces: list[LogPiece], noted: Noted | None) -> None:
+        lease = self.run.lease
+        self._around.append(Append(lease.task, lease.token, log=pieces), noted)
+
+    def _opened(self, done: "Future[Any]") -> bool:
+        """Remember somebody who waits; a run that was given up has nothing to wait for."""
+        with self._lock:
+            if self.abandoned:
+                done.set_exception(lease_lost(self.run.lease.task))
+                return False
+            self._waiting = [*(waits for waits in self._waiting if not waits.done()), done]
+            self.recorded = True
+        return True
+
+    def finish(self) -> None:
+        """The run is over, by itself or given up: its log is handed over, and nobody waits any more."""
+        if self._log is not None:
+            self._log.finish()
+        with self._lock:
+            waiting, self._waiting = self._waiting, ()
+        for done in waiting:
+            _resolve(done, lease_lost(self.run.lease.task))
+
     def interrupt(self, reason: Reason) -> None:
         """Name the reason, then tell the handler."""
         if reason is Reason.SOFT_TIMEOUT:
@@ -126,6 +205,15 @@ class Execution:
         assert run.reason is not None
         took_us = int((now_s - run.started_s) * SECOND_US)
         return outcomes.interrupted(run.lease, run.reason, took_us, self.limit_s)
+
+
+def _resolve(done: "Future[Any]", answer: object) -> None:
+    """On the event loop, where alone futures are resolved. Whoever waited may have been cancelled."""
+    if not done.done():
+        if isinstance(answer, MainspringError):
+            done.set_exception(answer)
+        else:
+            done.set_result(answer)
 
 
 @types.coroutine

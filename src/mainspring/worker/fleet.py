@@ -11,7 +11,7 @@ from mainspring.errors import InvalidInput
 from mainspring.ports import Clock
 from mainspring.worker.allowed import Allowed
 from mainspring.worker.backoff import Backoff
-from mainspring.worker.frames import Hello, Kind
+from mainspring.worker.frames import Asked, Hello, Kind, Recorded
 from mainspring.worker.runners import Placed, RunnerProcess
 from mainspring.worker.warden import Warden
 
@@ -43,7 +43,9 @@ class Owner(Protocol):
 
     def ended(self, placed: Placed, report: Report | None) -> None: ...
 
-    def recorded(self, placed: Placed, checkpoint: bytes | None, progress: bytes | None) -> None: ...
+    def recorded(self, placed: Placed, message: Recorded) -> None: ...
+
+    def asked(self, placed: Placed, message: Asked) -> None: ...
 
     def died(self, runner: RunnerProcess) -> None: ...
 
@@ -157,8 +159,11 @@ class Fleet:
     def ended(self, placed: Placed, report: Report | None) -> None:
         self._owner.ended(placed, report)
 
-    def recorded(self, placed: Placed, checkpoint: bytes | None, progress: bytes | None) -> None:
-        self._owner.recorded(placed, checkpoint, progress)
+    def recorded(self, placed: Placed, message: Recorded) -> None:
+        self._owner.recorded(placed, message)
+
+    def asked(self, placed: Placed, message: Asked) -> None:
+        self._owner.asked(placed, message)
 
     def heard(self, runner: RunnerProcess) -> None:
         if runner.alone and runner.ready and not runner.placed and runner not in self._idle:

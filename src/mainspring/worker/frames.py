@@ -1,7 +1,7 @@
 """What a supervisor and its runners say to each other, and the pipes that carry it.
 
-    supervisor ──Start, Stop, Limit──► runner
-    supervisor ◄─Hello, Broken, Ended, Recorded── runner
+    supervisor ──Start, Stop, Limit, Noted, Told──► runner
+    supervisor ◄─Hello, Broken, Ended, Recorded, Asked── runner
 
 A frame is four bytes of length and a list of messages in msgpack: all that one side had to say in one turn of
 its loop. A run goes by its `place`, a number that the supervisor gives out and takes back when it has ended.
@@ -17,6 +17,9 @@ import msgspec
 
 from mainspring.core.lifecycle import Outcome, Report
 from mainspring.core.model import Lane, Lease
+from mainspring.core.progress import LogPiece
+from mainspring.errors import InvalidInput, LeaseLost, MainspringError, TooLarge
+from mainspring.ports import Recalled
 from mainspring.worker.allowed import Allowed
 
 READ_BYTES = 1 << 18
@@ -80,12 +83,43 @@ class Ended(msgspec.Struct, array_like=True, tag=6):
 
 
 class Recorded(msgspec.Struct, array_like=True, tag=7):
+    """A run records something. With a `number`, the runner wants to know when it is stored: `Noted`."""
+
     place: int
+    number: int
     checkpoint: bytes | None
     progress: bytes | None
+    steps: dict[str, bytes]
+    log: list[LogPiece]
 
 
-Message: TypeAlias = Start | Stop | Limit | Hello | Broken | Ended | Recorded
+class Noted(msgspec.Struct, array_like=True, tag=8):
+    """The recording is stored, or never will be, with the reason as an error's code and text."""
+
+    number: int
+    code: str
+    detail: str
+
+
+class Asked(msgspec.Struct, array_like=True, tag=9):
+    """A run asks what earlier runs recorded, or how its parents ended: `Told`."""
+
+    place: int
+    number: int
+    steps: bool
+    parents: bool
+
+
+class Told(msgspec.Struct, array_like=True, tag=10):
+    """The answer, or why there is none."""
+
+    number: int
+    answer: Recalled | None
+    code: str
+    detail: str
+
+
+Message: TypeAlias = Start | Stop | Limit | Hello | Broken | Ended | Recorded | Noted | Asked | Told
 
 
 def pack_lease(place: int, asked_s: float, lease: Lease) -> tuple[Any, ...]:
@@ -108,6 +142,20 @@ def unpack_report(row: tuple[Any, ...] | None) -> Report | None:
     report = Report(*row)
     report.outcome = Outcome(report.outcome)
     return report
+
+
+def pack_error(error: MainspringError | None) -> tuple[str, str]:
+    return ("", "") if error is None else (error.code, error.detail)
+
+
+def unpack_error(code: str, detail: str) -> MainspringError | None:
+    """Of the errors that a recording can end with."""
+    if not code:
+        return None
+    if code in (InvalidInput.code, TooLarge.code):
+        kind = TooLarge if code == TooLarge.code else InvalidInput
+        return kind("recorded", detail)
+    return LeaseLost(detail)
 
 
 class Channel:

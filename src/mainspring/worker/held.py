@@ -68,6 +68,14 @@ class HeldLeases:
         self.drop(run)
         self._engine.stop(run, Reason.LOST)
 
+    def find(self, task: str) -> Run | None:
+        return self._runs.get(task)
+
+    def stands(self, task: str, token: int) -> bool:
+        """Whether this very lease is held, and has not lapsed."""
+        run = self._runs.get(task)
+        return run is not None and run.lease.token == token and not self.lapsed(run)
+
     def lapsed(self, run: Run) -> bool:
         return is_lapsed(run.renewed_s, self._clock.monotonic(), self.lease_s)
 

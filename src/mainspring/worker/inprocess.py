@@ -10,15 +10,16 @@ import asyncio
 import logging
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextvars import copy_context
+from functools import partial
 
 from mainspring.core.lifecycle import Report
-from mainspring.ports import Append, Clock
+from mainspring.ports import Append, Clock, Recall
 from mainspring.sdk.handlers import Registry
 from mainspring.worker import outcomes
 from mainspring.worker.execution import Execution
-from mainspring.worker.runs import Hooks, Phase, Reason, Run
+from mainspring.worker.runs import Heard, Hooks, Noted, Phase, Reason, Run
 from mainspring.worker.slots import Slots
 from mainspring.worker.sweep import Sweep
 from mainspring.worker.threads import Threads
@@ -36,6 +37,7 @@ class InProcessEngine:
         self._registry = registry
         self._grace_s = grace_s
         self.now_s = clock.monotonic
+        self.now_us = clock.now_us
         self._queue: deque[Run] = deque()
         self._slots_most = 0
         self.ready = True
@@ -63,6 +65,7 @@ class InProcessEngine:
         for execution in self._running.values():
             execution.abandoned = execution.slot is None
             execution.cancelled.set(Reason.DRAIN)
+            execution.finish()
         self._threads.close()
         await self._slots.close()
 
@@ -149,11 +152,27 @@ class InProcessEngine:
             self.stop(run, Reason.DRAIN)
             self._abandon(execution)
 
-    def append(self, line: Append) -> None:
-        if threading.get_ident() == self._loop_thread:
-            self._hooks.append(line)
+    @property
+    def on_loop(self) -> bool:
+        return threading.get_ident() == self._loop_thread
+
+    def append(self, line: Append, noted: Noted | None = None) -> None:
+        if self.on_loop:
+            self._hooks.append(line, noted)
         else:
-            self._loop.call_soon_threadsafe(self._hooks.append, line)
+            self._loop.call_soon_threadsafe(self._hooks.append, line, noted)
+
+    def recall(self, line: Recall, heard: Heard) -> None:
+        self.soon(partial(self._hooks.recall, line, heard))
+
+    def soon(self, call: Callable[[], None]) -> None:
+        if self.on_loop:
+            self._loop.call_soon(call, context=self._context)
+        else:
+            self._loop.call_soon_threadsafe(call)
+
+    def later(self, delay_s: float, call: Callable[[], None]) -> None:
+        self._loop.call_later(delay_s, call, context=self._context)
 
     def _interrupt(self, execution: Execution, reason: Reason) -> None:
         execution.interrupt(reason)
@@ -176,6 +195,7 @@ class InProcessEngine:
         _log.warning("task %s (%s) does not stop; given up", run.lease.task, run.lease.lane.kind)
         del self._running[run]
         self._sweep.forget(execution)
+        execution.finish()
         self._finish(run, execution.stopped(self.now_s()))
         self._dispatch_soon()
 
@@ -184,6 +204,8 @@ class InProcessEngine:
         del self._running[execution.run]
         if execution.watched:
             self._sweep.forget(execution)
+        if execution.recorded:
+            execution.finish()
         self._finish(execution.run, execution.run.report)
 
     def _collect(self, executions: list[Execution]) -> None:

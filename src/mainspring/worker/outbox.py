@@ -9,10 +9,9 @@ from mainspring.ports import Answer, Append, Clock, TaskSource
 from mainspring.worker import outcomes
 from mainspring.worker.backoff import Backoff
 from mainspring.worker.held import HeldLeases
-from mainspring.worker.runs import Run
+from mainspring.worker.recording import BURST_BYTES, BURST_MOST, Recordings
+from mainspring.worker.runs import Noted, Run
 
-BURST_MOST = 1_000
-BURST_BYTES = 8 * 1024 * 1024  # a server has a limit on bodies
 _log = logging.getLogger("mainspring.worker")
 
 
@@ -23,14 +22,13 @@ class Outbox:
     def __init__(self, source: TaskSource, held: HeldLeases, clock: Clock) -> None:
         self._source = source
         self._held = held
-        self._clock = clock
         self._backoff = Backoff(clock)
         self._ended: list[Run] = []
-        self._lines: dict[tuple[str, int], Append] = {}
+        self._recordings = Recordings(source, held, clock)
 
     @property
     def waiting(self) -> bool:
-        return bool(self._ended or self._lines)
+        return bool(self._ended or self._recordings)
 
     def add(self, runs: Sequence[Run]) -> None:
         """Runs that have ended. Those that nobody wants to hear of are dropped here."""
@@ -41,21 +39,16 @@ class Outbox:
             else:
                 self._ended.append(run)
 
-    def append(self, line: Append) -> None:
-        """Only the latest of each field is sent."""
-        key = line.task, line.token
-        earlier = self._lines.get(key)
-        if earlier is not None:
-            line.checkpoint = earlier.checkpoint if line.checkpoint is None else line.checkpoint
-            line.progress = earlier.progress if line.progress is None else line.progress
-        self._lines[key] = line
+    def append(self, line: Append, noted: Noted | None) -> None:
+        """`noted` is told when the source has it, or why it never will."""
+        self._recordings.add(line, noted)
 
     async def hand_over(self) -> None:
         """Send what waits now, recordings before outcomes: a checkpoint given last must be there for the
         next run. Returns when the source has it, or nobody holds it any more."""
         runs = self._burst()
-        if self._lines:
-            await self._record()
+        if self._recordings:
+            await self._recordings.hand_over()
         if runs:
             await self._settle(runs)
 
@@ -71,30 +64,6 @@ class Outbox:
             count += 1
         runs, self._ended = self._ended[:count], self._ended[count:]
         return runs
-
-    async def _record(self) -> None:
-        lines, self._lines = list(self._lines.values()), {}
-        tokens = {run.lease.task: run for run in self._held.runs()}
-        while lines := [line for line in lines if self._stands(tokens.get(line.task), line.token)]:
-            try:
-                answers = await self._source.append(lines)
-            except InvalidInput as error:
-                _log.error("what running tasks recorded is refused: %s", error)
-                return
-            except MainspringError as error:
-                _log.warning("recording failed: %s", error)
-                await self._backoff.wait()
-                continue
-            self._backoff.reset()
-            for line, answer in zip(lines, answers, strict=True):
-                run = tokens[line.task]
-                self._held.hear(run, answer, run.renewed_s)
-            return
-
-    def _stands(self, run: Run | None, token: int) -> bool:
-        if run is None or run.lease.token != token or not self._held.holds(run):
-            return False
-        return not self._held.lapsed(run)
 
     async def _settle(self, runs: list[Run]) -> None:
         """A run that ended while its lease stood is offered at least once, however late it is: the token

@@ -11,17 +11,21 @@ import os
 import signal
 import sys
 import traceback
+from collections.abc import Callable
 from math import inf
+from typing import Any
 
 import msgspec
 
 from mainspring.clock import SystemClock
 from mainspring.errors import MainspringError
-from mainspring.ports import Append
+from mainspring.ports import Append, Recall
 from mainspring.sdk.handlers import Registry
 from mainspring.telemetry import configure_logging
+from mainspring.worker import runs
 from mainspring.worker.board import Board, BoardedRun
 from mainspring.worker.frames import (
+    Asked,
     Broken,
     Channel,
     Ended,
@@ -29,16 +33,20 @@ from mainspring.worker.frames import (
     Kind,
     Limit,
     Message,
+    Noted,
     Recorded,
     RunnerOptions,
     Start,
     Stop,
+    Told,
     pack_report,
+    unpack_error,
     unpack_lease,
 )
 from mainspring.worker.inprocess import InProcessEngine
 from mainspring.worker.kinds import allowed_kinds, handlers_of
 from mainspring.worker.loading import load_app
+from mainspring.worker.recording import lease_lost
 from mainspring.worker.runs import Reason
 from mainspring.worker.warden import Warden
 
@@ -57,6 +65,8 @@ class Runner:
         self._board = Board(options.board_fd, options.places)
         self._runs: dict[int, BoardedRun] = {}
         self._places: dict[tuple[str, int], int] = {}
+        self._expected: dict[int, Callable[[Any], None]] = {}
+        self._numbers = 0
         self._over = asyncio.Event()
 
     async def serve(self) -> None:
@@ -74,10 +84,25 @@ class Runner:
     def ended(self) -> None:
         asyncio.get_running_loop().call_soon(self._send_ended)
 
-    def append(self, line: Append) -> None:
+    def append(self, line: Append, noted: runs.Noted | None = None) -> None:
         place = self._places.get((line.task, line.token))
         if place is not None:
-            self._channel.send(Recorded(place, line.checkpoint, line.progress))
+            number = 0 if noted is None else self._expect(noted)
+            self._channel.send(Recorded(place, number, line.checkpoint, line.progress, line.steps, line.log))
+        elif noted is not None:
+            noted(lease_lost(line.task))
+
+    def recall(self, line: Recall, heard: runs.Heard) -> None:
+        place = self._places.get((line.task, line.token))
+        if place is not None:
+            self._channel.send(Asked(place, self._expect(heard), line.steps, line.parents))
+        else:
+            heard(lease_lost(line.task))
+
+    def _expect(self, call: Callable[[Any], None]) -> int:
+        self._numbers += 1
+        self._expected[self._numbers] = call
+        return self._numbers
 
     def failed(self, error: BaseException) -> None:
         raise error
@@ -98,6 +123,11 @@ class Runner:
                     self._engine.stop(run, Reason(message.reason))
             elif isinstance(message, Limit):
                 self._engine.limit(message.slots)
+            elif isinstance(message, Noted):
+                self._expected.pop(message.number)(unpack_error(message.code, message.detail))
+            elif isinstance(message, Told):
+                answer = message.answer or unpack_error(message.code, message.detail)
+                self._expected.pop(message.number)(answer)
 
     def _start(self, message: Start) -> None:
         runs: list[BoardedRun] = []

@@ -15,16 +15,19 @@ from mainspring.core.lifecycle import Report
 from mainspring.worker.allowed import Allowed
 from mainspring.worker.board import Board
 from mainspring.worker.frames import (
+    Asked,
     Broken,
     Channel,
     Ended,
     Hello,
     Limit,
     Message,
+    Noted,
     Recorded,
     RunnerOptions,
     Start,
     Stop,
+    Told,
     pack_lease,
     unpack_report,
 )
@@ -73,7 +76,9 @@ class Listener(Protocol):
 
     def ended(self, placed: Placed, report: Report | None) -> None: ...
 
-    def recorded(self, placed: Placed, checkpoint: bytes | None, progress: bytes | None) -> None: ...
+    def recorded(self, placed: Placed, message: Recorded) -> None: ...
+
+    def asked(self, placed: Placed, message: Asked) -> None: ...
 
     def heard(self, runner: "RunnerProcess") -> None:
         """All that came in one go has been told."""
@@ -178,6 +183,11 @@ class RunnerProcess:
         assert self._channel is not None
         self._channel.send(Stop(placed.place, reason))
 
+    def answer(self, message: Noted | Told) -> None:
+        """What the runner wanted to know. A runner that has died meanwhile does not hear it."""
+        if self._channel is not None:
+            self._channel.send(message)
+
     def limit(self, slots: int) -> None:
         assert self._channel is not None
         if slots != self.slots:
@@ -194,7 +204,9 @@ class RunnerProcess:
                 placed.look()
                 self._listener.ended(placed, unpack_report(message.report))
             elif isinstance(message, Recorded):
-                self._listener.recorded(self.placed[message.place], message.checkpoint, message.progress)
+                self._listener.recorded(self.placed[message.place], message)
+            elif isinstance(message, Asked):
+                self._listener.asked(self.placed[message.place], message)
             elif isinstance(message, Hello):
                 self.greeted = True
                 self._listener.greeted(message)

@@ -1,13 +1,19 @@
 """One claimed task on its way through a worker, and the seam between the pump and what runs tasks."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import IntEnum, StrEnum
 from math import inf
 from typing import Protocol
 
 from mainspring.core.lifecycle import Report
 from mainspring.core.model import SECOND_US, Lease
-from mainspring.ports import Append
+from mainspring.errors import MainspringError
+from mainspring.ports import Append, Recall, Recalled
+
+# Told once, on the event loop: that what was recorded is stored (`None`), or why it never will be.
+Noted = Callable[[MainspringError | None], None]
+# Told once, on the event loop: the answer, or why there is none.
+Heard = Callable[[Recalled | MainspringError], None]
 
 
 class Reason(StrEnum):
@@ -77,8 +83,12 @@ class Hooks(Protocol):
         """`Engine.ready` has become true."""
         ...
 
-    def append(self, line: Append) -> None:
+    def append(self, line: Append, noted: Noted | None = None) -> None:
         """A running task recorded something."""
+        ...
+
+    def recall(self, line: Recall, heard: Heard) -> None:
+        """A running task asks for what earlier runs recorded, or for its parents."""
         ...
 
     def failed(self, error: BaseException) -> None:

@@ -19,10 +19,12 @@ from math import inf
 
 from mainspring.core.lifecycle import Report
 from mainspring.core.model import SECOND_US
-from mainspring.ports import Append, Clock
+from mainspring.errors import MainspringError
+from mainspring.ports import Append, Clock, Recall, Recalled
 from mainspring.worker import outcomes
 from mainspring.worker.allowed import NOTHING, Allowed
 from mainspring.worker.fleet import Fleet, RunnerSpec
+from mainspring.worker.frames import Asked, Noted, Recorded, Told, pack_error
 from mainspring.worker.inprocess import CANCEL_GRACE_S
 from mainspring.worker.runners import Placed, RunnerProcess
 from mainspring.worker.runs import Hooks, Phase, Reason, Run, due_s, time_limit_s
@@ -197,9 +199,27 @@ class ProcessEngine:
             self._sweep.forget(placed)
         self._finish(placed.run, report)
 
-    def recorded(self, placed: Placed, checkpoint: bytes | None, progress: bytes | None) -> None:
-        lease = placed.run.lease
-        self._hooks.append(Append(lease.task, lease.token, checkpoint, progress))
+    def recorded(self, placed: Placed, message: Recorded) -> None:
+        lease, runner, number = placed.run.lease, placed.runner, message.number
+        line = Append(
+            lease.task, lease.token, message.checkpoint, message.progress, message.steps, message.log
+        )
+
+        def noted(error: MainspringError | None) -> None:
+            runner.answer(Noted(number, *pack_error(error)))
+
+        self._hooks.append(line, noted if number else None)
+
+    def asked(self, placed: Placed, message: Asked) -> None:
+        lease, runner, number = placed.run.lease, placed.runner, message.number
+
+        def heard(answer: Recalled | MainspringError) -> None:
+            if isinstance(answer, MainspringError):
+                runner.answer(Told(number, None, *pack_error(answer)))
+            else:
+                runner.answer(Told(number, answer, "", ""))
+
+        self._hooks.recall(Recall(lease.task, lease.token, message.steps, message.parents), heard)
 
     def failed(self, error: BaseException) -> None:
         self._hooks.failed(error)

@@ -16,12 +16,13 @@ import msgspec
 from mainspring.core.lease import needs_renewal_before_start
 from mainspring.core.model import SECOND_US
 from mainspring.errors import InvalidInput, MainspringError, NotAllowed
-from mainspring.ports import Append, ClaimRequest, Clock, TaskSource, WorkerInfo
+from mainspring.ports import Append, ClaimRequest, Clock, Recall, TaskSource, WorkerInfo
 from mainspring.worker.backoff import Backoff
 from mainspring.worker.held import HeldLeases
 from mainspring.worker.outbox import Outbox
 from mainspring.worker.outcomes import interrupted
-from mainspring.worker.runs import Engine, Phase, Reason, Run
+from mainspring.worker.recording import Recalls
+from mainspring.worker.runs import Engine, Heard, Noted, Phase, Reason, Run
 
 AHEAD_US = 50_000
 AHEAD_MOST = 200
@@ -55,13 +56,14 @@ class Worker:
         self._settings = settings
         self.held = HeldLeases(source, engine, clock, self.incarnation)
         self._outbox = Outbox(source, self.held, clock)
+        self._recalls = Recalls(source, self.held, clock)
         self._backoff = Backoff(clock)
         self._tasks: dict[asyncio.Task[None], None] = {}  # in their order, so that a run replays
         self._timers: list[asyncio.TimerHandle] = []
         self._claiming: asyncio.Task[None] | None = None
         self._holds_nothing = True
         self._asked_seq = 0
-        self._handing_over = False
+        self._handing_over = self._recalling = False
         self._turning = False
         self._draining = False
         self._mean_us: float | None = None
@@ -169,8 +171,12 @@ class Worker:
     def ready(self) -> None:
         self._turn_soon()
 
-    def append(self, line: Append) -> None:
-        self._outbox.append(line)
+    def append(self, line: Append, noted: Noted | None = None) -> None:
+        self._outbox.append(line, noted)
+        self._turn_soon()
+
+    def recall(self, line: Recall, heard: Heard) -> None:
+        self._recalls.add(line, heard)
         self._turn_soon()
 
     def _turn_soon(self) -> None:
@@ -190,6 +196,9 @@ class Worker:
         if self._outbox.waiting and not self._handing_over:
             self._handing_over = True
             self._spawn(self._hand_over())
+        if self._recalls and not self._recalling:
+            self._recalling = True
+            self._spawn(self._recall())
         if self._claiming is None:
             if not self._draining:
                 self._claim()
@@ -199,6 +208,11 @@ class Worker:
     async def _hand_over(self) -> None:
         await self._outbox.hand_over()
         self._handing_over = False
+        self._turn_soon()
+
+    async def _recall(self) -> None:
+        await self._recalls.hand_over()
+        self._recalling = False
         self._turn_soon()
 
     # --- claiming -------------------------------------------------------------------------------
