@@ -2,13 +2,16 @@
 
     {"command": "sort data | uniq -c", "env": {"LC_ALL": "C"}, "cwd": "/data", "stdin": "text"}
     {"command": ["convert", "in.png", "out.webp"]}
+    {"command": "jq .fetch.result", "stdin_from": "parents"}
 
 Text goes to `/bin/sh -c`, a list is run as it is. The result is `{exit_code, stdout, stderr, truncated}`;
-an exit code other than 0 is a failure that carries the same. Of each stream the head and the tail are kept.
+an exit code other than 0 is a failure that carries the same. Of each stream the head and the tail are kept
+there; all of it goes to the task's log as it comes, as far as that can hold it.
 When the command has ended, so has all that it started: what still runs in its group is killed. Cancelled or
 out of time, it gets SIGTERM, and SIGKILL two seconds later.
 """
 
+import codecs
 import contextlib
 import os
 import selectors
@@ -16,16 +19,20 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from functools import partial
 from math import inf
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
+from mainspring.errors import InvalidInput
 from mainspring.ports import Clock
 from mainspring.sdk.context import Cancellation, Context
-from mainspring.sdk.handlers import BadPayload
+from mainspring.wire.strict import Shape
 from mainspring.worker.outcomes import DetailedError
+from mainspring.worker.payloads import bad_payload
 from mainspring.worker.warden import Warden, end_group
 
 KEPT_BYTES = 64 * 1024
@@ -33,6 +40,7 @@ TERM_GRACE_S = 2.0
 LINGER_S = 0.5  # for output of children that outlive the command's own process by a moment
 POLL_S = 0.05
 READ_BYTES = 1 << 16
+COMMAND_ACCEPTED = "text for the shell, or a list: a program and its arguments"
 
 
 class CommandPayload(msgspec.Struct, forbid_unknown_fields=True):
@@ -40,6 +48,19 @@ class CommandPayload(msgspec.Struct, forbid_unknown_fields=True):
     env: dict[str, str] = {}
     cwd: str | None = None
     stdin: str = ""
+    stdin_from: Literal["parents"] | None = None
+
+
+class ParentIn(msgspec.Struct, omit_defaults=True):
+    """A task that this one depends on, as the command reads it: one JSON object holds them by name, or id."""
+
+    id: str
+    state: str
+    result: msgspec.Raw | UnsetType = UNSET
+    error: msgspec.Raw | UnsetType = UNSET
+
+
+_SHAPE = Shape(CommandPayload, accepted={"command": COMMAND_ACCEPTED})
 
 
 class CommandFailed(DetailedError):
@@ -64,11 +85,11 @@ class Commands:
     def run(self, ctx: Context) -> dict[str, Any]:
         """The handler of the kind `command`."""
         try:
-            payload = msgspec.json.decode(ctx.raw_payload, type=CommandPayload)
-        except msgspec.ValidationError as error:
-            raise BadPayload(f"not a command: {error}") from None
-        if not payload.command:
-            raise BadPayload("not a command: it is empty")
+            payload = _checked(_SHAPE.read(ctx.raw_payload))
+        except InvalidInput as error:
+            raise bad_payload(error) from None
+        if payload.stdin_from is not None:
+            payload.stdin = _parents(ctx)
         result = _Child(payload, ctx, self._ward(), self._clock).result(ctx.cancelled)
         if result["exit_code"] != 0:
             raise CommandFailed(result)
@@ -88,7 +109,7 @@ class _Child:
         self._warden = warden
         self._now_s = clock.monotonic
         self._input = memoryview(payload.stdin.encode())
-        self._kept = {"stdout": _Kept(), "stderr": _Kept()}
+        self._kept = {name: _Kept(partial(ctx.write, stream=name)) for name in ("stdout", "stderr")}
         self._exited = False
         self._streams = 0
         self._kill_at_s = self._linger_until_s = inf
@@ -162,6 +183,7 @@ class _Child:
         if data:
             kept.add(data)
         else:
+            kept.end()
             selector.unregister(stream)
             self._streams -= 1
 
@@ -212,13 +234,19 @@ class _Wake:
 
 
 class _Kept:
-    """The head and the tail of a stream."""
+    """The head and the tail of a stream, all of which is told as it comes."""
 
-    def __init__(self) -> None:
+    def __init__(self, tell: Callable[[str], None]) -> None:
         self._head, self._tail = bytearray(), bytearray()
+        self._tell = tell
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self.left_out = 0
 
+    def end(self) -> None:
+        self._tell(self._decoder.decode(b"", final=True))
+
     def add(self, data: bytes) -> None:
+        self._tell(self._decoder.decode(data))
         half = KEPT_BYTES // 2
         room = half - len(self._head)
         self._head += data[:room]
@@ -231,6 +259,33 @@ class _Kept:
     def text(self) -> str:
         head, tail = (part.decode("utf-8", "replace") for part in (self._head, self._tail))
         return f"{head}\n[{self.left_out} bytes left out]\n{tail}" if self.left_out else head + tail
+
+
+def _checked(payload: CommandPayload) -> CommandPayload:
+    """Raises `InvalidInput` for what no system can be asked to run."""
+    command = payload.command
+    words = [command] if isinstance(command, str) else command
+    if not words or not words[0].strip():
+        raise InvalidInput("command", "it is empty", COMMAND_ACCEPTED)
+    for name, value in payload.env.items():
+        if not name or "=" in name or "\0" in name + value:
+            raise InvalidInput("env", f"not a variable: {name[:40]!r}", "names without = and NUL")
+    for field, text in (("command", "".join(words)), ("cwd", payload.cwd or "")):
+        if "\0" in text:
+            raise InvalidInput(field, "has a NUL character in it", "text without it")
+    return payload
+
+
+def _parents(ctx: Context) -> str:
+    shown = {
+        key: ParentIn(parent.id, parent.state, _raw(parent.raw_result), _raw(parent.raw_error))
+        for key, parent in ctx.parents.items()
+    }
+    return msgspec.json.encode(shown).decode()
+
+
+def _raw(text: bytes | None) -> msgspec.Raw | UnsetType:
+    return UNSET if text is None else msgspec.Raw(text)
 
 
 def _environment(payload: CommandPayload, ctx: Context) -> dict[str, str]:

@@ -6,11 +6,12 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
-from mainspring.core.durations import parse_duration_s
+from mainspring.core import durations
 from mainspring.errors import InvalidInput
 from mainspring.ports import Clock
 from mainspring.sdk.context import Context
-from mainspring.sdk.handlers import BadPayload, Handler, Registry
+from mainspring.sdk.handlers import Handler, Registry
+from mainspring.wire.strict import Shape
 from mainspring.worker.allowed import Allowed
 from mainspring.worker.payloads import bad_payload
 from mainspring.worker.reach import Reach
@@ -22,13 +23,17 @@ async def echo(ctx: Context) -> msgspec.Raw:
     return msgspec.Raw(ctx.raw_payload)
 
 
+class SleepIn(msgspec.Struct, forbid_unknown_fields=True):
+    duration: int | float | str
+
+
+_SLEEP = Shape(SleepIn, accepted={"duration": durations.ACCEPTED})
+
+
 async def sleep(ctx: Context) -> dict[str, float]:
     """`{"duration": seconds}`: completes after that time. Text such as `1m30s` is taken, too."""
-    payload = ctx.payload
-    if not isinstance(payload, dict) or payload.keys() != {"duration"}:
-        raise BadPayload('a sleep task takes {"duration": seconds}')
     try:
-        duration_s = parse_duration_s(payload["duration"], "duration")
+        duration_s = durations.parse_duration_s(_SLEEP.read(ctx.raw_payload).duration, "duration")
     except InvalidInput as error:
         raise bad_payload(error) from None
     await asyncio.sleep(duration_s)
