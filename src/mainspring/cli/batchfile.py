@@ -20,7 +20,7 @@ class BatchFile:
     def __init__(self, path: Path) -> None:
         self.name = "standard input" if path == STDIN else str(path)
         self._lines: list[int] = []
-        content = _read(path)
+        content = read_file(path)
         if not content.strip():
             raise InvalidInput(self.name, "is empty", ACCEPTED)
         is_array = content.lstrip().startswith(b"[")
@@ -64,7 +64,8 @@ def where(error: InvalidInput) -> str:
     return error.problem if error.field in ("", "body", "tasks") else f"{error.field}: {error.problem}"
 
 
-def _read(path: Path) -> bytes:
+def read_file(path: Path) -> bytes:
+    """The whole file, or standard input. Raises `InvalidInput`, `TooLarge`."""
     try:
         content = sys.stdin.buffer.read() if path == STDIN else path.read_bytes()
     except OSError as error:

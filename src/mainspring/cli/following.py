@@ -147,7 +147,9 @@ def run_s(task: TaskView) -> float:
 
 
 def label(task: TaskView) -> str:
-    return show.text(task.name or (show.payload_text(task) if task.kind == "command" else task.kind), 40)
+    return show.text(
+        task.name or (show.payload_text(task.kind, task.payload) if task.kind == "command" else task.kind), 40
+    )
 
 
 async def follow(server: Server, tasks: Sequence[str]) -> Summary:

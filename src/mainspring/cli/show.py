@@ -129,23 +129,23 @@ def _table(tasks: Sequence[TaskView]) -> None:
 
 def summary(task: TaskView) -> str:
     """What the task is about, in one line: its error, or its payload."""
-    return error_line(task.error) or payload_text(task)
+    return error_line(task.error) or payload_text(task.kind, task.payload)
 
 
 class _Command(msgspec.Struct):
     command: str | list[str]
 
 
-def payload_text(task: TaskView) -> str:
+def payload_text(kind: str, payload: msgspec.Raw) -> str:
     """The payload as JSON; of a command, the command."""
-    if task.kind == "command":
+    if kind == "command":
         try:
-            command = msgspec.json.decode(task.payload, type=_Command).command
+            command = msgspec.json.decode(payload, type=_Command).command
         except msgspec.MsgspecError:
             pass
         else:
             return command if isinstance(command, str) else shlex.join(command)
-    return bytes(task.payload).decode("utf-8", "replace")
+    return bytes(payload).decode("utf-8", "replace")
 
 
 def task(task: TaskView) -> None:

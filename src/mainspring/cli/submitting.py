@@ -1,6 +1,6 @@
 """`mainspring submit`."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,15 +32,27 @@ _FIELDS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("--max-retries", {"type": int, "help": "Runs after the first failed one (default 3)."}),
     ("--on-parent-failure", {"metavar": "RULE", "help": "cancel (default), run or block."}),
 )
+# What only a task that is submitted once can have.
+_ONCE = ("--run-at", "--delay", "--deadline", "--on-parent-failure")
 
 
 def task_fields(command: Callable[..., Any]) -> Callable[..., Any]:
     """The options that are fields of a task, for any command that submits one."""
-    for name, attributes in reversed(_FIELDS):
+    return _with_fields(command, _FIELDS)
+
+
+def template_fields(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options that are fields of a task which is made again and again."""
+    return _with_fields(command, [field for field in _FIELDS if field[0] not in _ONCE])
+
+
+def _with_fields(
+    command: Callable[..., Any], fields: Sequence[tuple[str, dict[str, Any]]]
+) -> Callable[..., Any]:
+    for name, attributes in reversed(fields):
         command = click.option(name, **attributes)(command)
-    return click.option("--label", "labels", multiple=True, metavar="NAME=VALUE", help="May be repeated.")(
-        command
-    )
+    label = click.option("--label", "labels", multiple=True, metavar="NAME=VALUE", help="May be repeated.")
+    return label(command)
 
 
 def task_document(fields: dict[str, Any], labels: tuple[str, ...], **more: Any) -> dict[str, Any]:
