@@ -28,23 +28,22 @@ from mainspring.verbs import (
     Charge,
     Claimed,
     ClaimRequest,
-    Decided,
-    Due,
+    DueSchedules,
     Edit,
     Exchange,
     Exchanged,
     Existing,
     Fired,
+    FireLine,
     FirePage,
     FireRecord,
+    FireTask,
     Force,
     Glance,
     Group,
     Held,
     Idempotency,
     LogPage,
-    Looked,
-    Made,
     Moved,
     NewSchedule,
     Overdue,
@@ -59,7 +58,8 @@ from mainspring.verbs import (
     Retention,
     SchedulePage,
     ScheduleRecord,
-    Seen,
+    SeenSchedule,
+    SeenSchedules,
     Settlement,
     Stats,
     Surroundings,
@@ -80,16 +80,17 @@ __all__ = [
     "ClaimRequest",
     "Claimed",
     "Clock",
-    "Decided",
-    "Due",
+    "DueSchedules",
     "Edit",
     "Elector",
     "Exchange",
     "Exchanged",
     "Existing",
     "Features",
+    "FireLine",
     "FirePage",
     "FireRecord",
+    "FireTask",
     "Fired",
     "Force",
     "Glance",
@@ -97,8 +98,6 @@ __all__ = [
     "Held",
     "Idempotency",
     "LogPage",
-    "Looked",
-    "Made",
     "Moved",
     "NewSchedule",
     "Overdue",
@@ -113,7 +112,8 @@ __all__ = [
     "Retention",
     "SchedulePage",
     "ScheduleRecord",
-    "Seen",
+    "SeenSchedule",
+    "SeenSchedules",
     "Settlement",
     "Stats",
     "Store",
@@ -218,6 +218,37 @@ class Store(ABC):
     @abstractmethod
     async def prune(self, limit: int, retention: Retention, cursor: str | None) -> Pruned:
         """Look at up to `limit` tasks from `cursor` on, oldest first, and forget those past retention."""
+
+    # --- schedules ------------------------------------------------------------------------------
+
+    @abstractmethod
+    async def due_schedules(self, limit: int) -> DueSchedules:
+        """Schedules to decide about now, the longest due first. Changes nothing."""
+
+    @abstractmethod
+    async def schedules(self, ids: Sequence[str]) -> SeenSchedules:
+        """Schedules by id, as a decision about them has to see them."""
+
+    @abstractmethod
+    async def find_schedules(self, limit: int, cursor: str | None) -> SchedulePage: ...
+
+    @abstractmethod
+    async def fire(self, lines: Sequence[FireLine], term: int | None) -> Fired:
+        """Write decisions: each with its tasks, cancels, records and standing, or not at all.
+
+        A line that brings rules and a template creates a schedule or changes it. `term`, if given, must be
+        the current leader's, or nothing is written. Whoever fires, and however many, each (schedule, fire
+        time) becomes a task once."""
+
+    @abstractmethod
+    async def delete_schedule(self, schedule: str, version: int | None) -> Refused | None:
+        """Forget the schedule and the records of its fires. Its tasks stay."""
+
+    @abstractmethod
+    async def fires(self, schedule: str, limit: int, cursor: str | None) -> FirePage:
+        """What became of the schedule's fires, the newest decision first."""
+
+    # --- reading, controls, membership ----------------------------------------------------------
 
     @abstractmethod
     async def board(self) -> BoardView: ...

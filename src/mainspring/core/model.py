@@ -158,7 +158,10 @@ class Attempt(msgspec.Struct, omit_defaults=True):
 
 
 class Task(msgspec.Struct):
-    """The whole record, as stores return it to readers. `attempts` and `error` are JSON text."""
+    """The whole record, as stores return it to readers. `attempts` and `error` are JSON text.
+
+    `fire_at_us` is the nominal time of the fire that made the task, if it is one of schedule `schedule_id`.
+    """
 
     id: str
     lane: Lane
@@ -191,6 +194,8 @@ class Task(msgspec.Struct):
     seq: int | None = None
     open_parents: int = 0
     depends_on: tuple[str, ...] = ()
+    schedule_id: str | None = None
+    fire_at_us: int | None = None
 
 
 class Lease(msgspec.Struct, gc=False):
@@ -217,3 +222,4 @@ class Lease(msgspec.Struct, gc=False):
     started_at_us: int | None = None
     lease_until_us: int = 0
     worker: str = ""
+    fire_at_us: int | None = None

@@ -12,9 +12,13 @@ from mainspring.ports import (
     Answer,
     Append,
     BoardView,
+    DueSchedules,
     Edit,
     Exchange,
     Exchanged,
+    Fired,
+    FireLine,
+    FirePage,
     Force,
     Glance,
     Held,
@@ -29,6 +33,8 @@ from mainspring.ports import (
     Refused,
     Renewal,
     Retention,
+    SchedulePage,
+    SeenSchedules,
     Stats,
     Store,
     Surroundings,
@@ -41,7 +47,7 @@ from mainspring.testing.watched import WatchedStore, finish
 from mainspring.testing.weather import Weather
 
 DRIVER_TIMEOUT_S = 3.0
-_HINTED = frozenset({"exchange", "force", "amend", "set_queue", "set_limit"})
+_HINTED = frozenset({"exchange", "force", "amend", "fire", "set_queue", "set_limit"})
 
 
 class StoreLine(Store):
@@ -162,6 +168,24 @@ class StoreLine(Store):
 
     async def prune(self, limit: int, retention: Retention, cursor: str | None) -> Pruned:
         return await self._via("prune", limit, retention, cursor)  # type: ignore[no-any-return]
+
+    async def due_schedules(self, limit: int) -> DueSchedules:
+        return await self._via("due_schedules", limit)  # type: ignore[no-any-return]
+
+    async def schedules(self, ids: Sequence[str]) -> SeenSchedules:
+        return await self._via("schedules", ids)  # type: ignore[no-any-return]
+
+    async def find_schedules(self, limit: int, cursor: str | None) -> SchedulePage:
+        return await self._via("find_schedules", limit, cursor)  # type: ignore[no-any-return]
+
+    async def fire(self, lines: Sequence[FireLine], term: int | None) -> Fired:
+        return await self._via("fire", lines, term)  # type: ignore[no-any-return]
+
+    async def delete_schedule(self, schedule: str, version: int | None) -> Refused | None:
+        return await self._via("delete_schedule", schedule, version)  # type: ignore[no-any-return]
+
+    async def fires(self, schedule: str, limit: int, cursor: str | None) -> FirePage:
+        return await self._via("fires", schedule, limit, cursor)  # type: ignore[no-any-return]
 
     async def board(self) -> BoardView:
         return await self._via("board")  # type: ignore[no-any-return]

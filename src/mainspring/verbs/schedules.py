@@ -1,6 +1,6 @@
 """Lines and answers about schedules: records, what a decision writes, and what became of the fires."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -10,6 +10,11 @@ from mainspring.core.order import LaneHead
 from mainspring.core.schedules import Schedule, Skip, Standing
 from mainspring.core.templates import Template
 from mainspring.verbs.tasks import Refused
+
+UNFINISHED_NAMED = 1_000
+"""So many unfinished tasks of a schedule are enough for every overlap policy."""
+FIRES_KEPT = 1_000
+"""A store keeps at least so many records of a schedule's fires, and at most twice as many."""
 
 
 class NewSchedule(msgspec.Struct, frozen=True):
@@ -74,32 +79,41 @@ class FirePage(msgspec.Struct):
 # --- deciding ---------------------------------------------------------------------------------------
 
 
-class Seen(msgspec.Struct):
-    """A schedule as its next decision has to see it. `unfinished` are the tasks of its earlier fires that
-    are not final, oldest first; told only if the overlap policy in force asks for them, and so many of
-    them at most as the store is willing to name."""
+class SeenSchedule(msgspec.Struct):
+    """A schedule as its next decision has to see it.
+
+    `unfinished` are the tasks of its earlier fires that are not final, oldest first, `UNFINISHED_NAMED` at
+    most; told only if the overlap policy in force asks for them. `unreadable` says what is wrong with a row
+    that plain SQL has written and of which a part means nothing.
+    """
 
     record: ScheduleRecord
     unfinished: Sequence[str] = ()
+    unreadable: str | None = None
+
+    @property
+    def is_news(self) -> bool:
+        """Plain SQL has written the row since a decision was last made of it."""
+        return self.record.updated_at_us is None
 
 
-class Due(msgspec.Struct):
+class DueSchedules(msgspec.Struct):
     """Schedules to decide about at `now_us`, the longest due first: those with a fire due, and those that
     plain SQL has changed. `next_due_us` is the time until the next one after these, `None` without one."""
 
     now_us: int
-    schedules: Sequence[Seen]
+    schedules: Sequence[SeenSchedule]
     next_due_us: int | None = None
 
 
-class Looked(msgspec.Struct):
+class SeenSchedules(msgspec.Struct):
     """Schedules asked for by id, `None` where there is none."""
 
     now_us: int
-    schedules: Sequence[Seen | None]
+    schedules: Sequence[SeenSchedule | None]
 
 
-class Made(NamedTuple):
+class FireTask(NamedTuple):
     """The task of one fire. `cancels` are asked to stop in the same transaction."""
 
     fire_us: int
@@ -107,7 +121,7 @@ class Made(NamedTuple):
     cancels: Sequence[str] = ()
 
 
-class Decided(msgspec.Struct):
+class FireLine(msgspec.Struct):
     """One decision about one schedule, written whole or not at all: tasks, skips, standing.
 
     `version` is that of the record which the decision was made of, 0 for a schedule that is not there yet;
@@ -125,7 +139,7 @@ class Decided(msgspec.Struct):
     mark: str
     standing: Standing | None
     look_us: int | None
-    made: Sequence[Made] = ()
+    made: Sequence[FireTask] = ()
     skips: Sequence[Skip] = ()
     change: NewSchedule | None = None
     quarantine: str | None = None
@@ -142,3 +156,26 @@ class Fired(msgspec.Struct):
     answers: Sequence[int | Refused]
     ready: Sequence[LaneHead] = ()
     finished: Sequence[str] = ()
+
+
+def fire_records(line: FireLine, tasks: Mapping[int, str], now_us: int) -> list[FireRecord]:
+    """What is recorded of a decision, in the order of the fire times. `tasks` are those of its fires."""
+    fires = [FireRecord(now_us, fire_us, fire_us, task=task) for fire_us, task in tasks.items()]
+    skips = [FireRecord(now_us, s.first_us, s.last_us, s.count, reason=s.reason) for s in line.skips]
+    return sorted(fires + skips, key=lambda record: record.last_us)
+
+
+def no_schedule(schedule: str) -> Refused:
+    return Refused("not_found", f"no schedule {schedule}")
+
+
+def schedule_taken(schedule: str) -> Refused:
+    return Refused("id_taken", f"there is a schedule {schedule} already")
+
+
+def schedule_moved(schedule: str, found: int, wanted: int) -> Refused:
+    return Refused("version_mismatch", f"schedule {schedule} is at version {found}, not {wanted}")
+
+
+def deposed(term: int) -> Refused:
+    return Refused("deposed", f"term {term} is over")

@@ -14,7 +14,7 @@ def claim(call: Call, ask: Ask) -> Claimed:
     tables = call.tables
     if ask.claim_seq <= tables.claimed.get(ask.incarnation, -1):
         return Claimed(_still_held(call, ask))
-    if ask.term is not None and not _leads(call, ask.term):
+    if ask.term is not None and not leads(call, ask.term):
         return Claimed([])
     claimed = Claimed([], [])
     for quota in ask.lanes:
@@ -38,7 +38,7 @@ def _still_held(call: Call, ask: Ask) -> list[Lease]:
     return [lease_of(row) for row in rows if row.claim_seq == ask.claim_seq]
 
 
-def _leads(call: Call, number: int) -> bool:
+def leads(call: Call, number: int) -> bool:
     term = call.tables.term
     return term is not None and term.number == number and term.expires_us > call.now_us
 

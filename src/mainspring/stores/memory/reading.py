@@ -26,7 +26,7 @@ def lease_of(row: Row) -> Lease:
     return Lease(
         row.id, row.token, row.lane_id, row.lane, row.payload, row.attempt, row.retries, row.losses,
         row.snoozes, row.policy, row.timeout_us, row.deadline_us, row.checkpoint, row.attempts, row.labels,
-        row.started_at_us, row.lease_until_us or 0, row.worker or "",
+        row.started_at_us, row.lease_until_us or 0, row.worker or "", row.fire_at_us,
     )  # fmt: skip
 
 

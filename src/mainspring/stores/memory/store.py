@@ -13,10 +13,14 @@ from mainspring.ports import (
     BoardView,
     Charge,
     Clock,
+    DueSchedules,
     Edit,
     Exchange,
     Exchanged,
     Features,
+    Fired,
+    FireLine,
+    FirePage,
     Force,
     Glance,
     Held,
@@ -31,6 +35,8 @@ from mainspring.ports import (
     Refused,
     Renewal,
     Retention,
+    SchedulePage,
+    SeenSchedules,
     Stats,
     Store,
     Surroundings,
@@ -38,7 +44,16 @@ from mainspring.ports import (
     Transition,
     WorkerInfo,
 )
-from mainspring.stores.memory import claiming, editing, progress, reading, settling, submitting, tending
+from mainspring.stores.memory import (
+    claiming,
+    editing,
+    progress,
+    reading,
+    schedules,
+    settling,
+    submitting,
+    tending,
+)
 from mainspring.stores.memory.explaining import surroundings
 from mainspring.stores.memory.moves import Call
 from mainspring.stores.memory.tables import StoreClock, Tables, TermRow
@@ -139,6 +154,26 @@ class MemoryStore(Store):
 
     async def prune(self, limit: int, retention: Retention, cursor: str | None) -> Pruned:
         return tending.prune(self._call(), limit, retention, cursor)
+
+    # --- schedules ------------------------------------------------------------------------------
+
+    async def due_schedules(self, limit: int) -> DueSchedules:
+        return schedules.due(self._call(), limit)
+
+    async def schedules(self, ids: Sequence[str]) -> SeenSchedules:
+        return schedules.look(self._call(), ids)
+
+    async def find_schedules(self, limit: int, cursor: str | None) -> SchedulePage:
+        return schedules.find(self._call(), limit, cursor)
+
+    async def fire(self, lines: Sequence[FireLine], term: int | None) -> Fired:
+        return schedules.fire(self._call(), lines, term)
+
+    async def delete_schedule(self, schedule: str, version: int | None) -> Refused | None:
+        return schedules.delete(self._call(), schedule, version)
+
+    async def fires(self, schedule: str, limit: int, cursor: str | None) -> FirePage:
+        return schedules.fires(self._call(), schedule, limit, cursor)
 
     # --- reading --------------------------------------------------------------------------------
 

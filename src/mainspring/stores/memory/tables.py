@@ -12,7 +12,7 @@ from mainspring.core.limits import LimitRule, LimitState
 from mainspring.core.model import WAITING, Lane, State, Task
 from mainspring.core.order import LaneHead, Share
 from mainspring.core.progress import LogBlock, LogHead
-from mainspring.ports import Clock, Transition, WorkerInfo
+from mainspring.ports import Clock, FireRecord, ScheduleRecord, Transition, WorkerInfo
 
 
 class StoreClock:
@@ -63,6 +63,15 @@ class TermRow(NamedTuple):
     expires_us: int
 
 
+class ScheduleRow(msgspec.Struct):
+    """A stored schedule. Its record is replaced, never changed."""
+
+    record: ScheduleRecord
+    ordinal: int
+    look_us: int | None = None
+    mark: str = ""
+
+
 class Due(NamedTuple):
     """An entry of a heap. It counts only while the row still says the same: entries are not removed when
     a row moves on, they are passed over when they come up."""
@@ -100,6 +109,10 @@ class Tables:
         self.shares: dict[str, Share] = {}
         self.workers: dict[str, tuple[WorkerInfo, int]] = {}
         self.term: TermRow | None = None
+        self.schedules: dict[str, ScheduleRow] = {}
+        self.looks: list[Due] = []
+        self.fires: dict[str, list[tuple[int, FireRecord]]] = {}
+        self.fired: dict[str, dict[int, str]] = {}
         self.history: dict[str, list[Transition]] = {}
         self.steps: dict[str, dict[str, bytes]] = {}
         self.log_heads: dict[str, LogHead] = {}
@@ -132,6 +145,8 @@ class Tables:
         self.steps.pop(row.id, None)
         self.log_heads.pop(row.id, None)
         self.log_blocks.pop(row.id, None)
+        if row.schedule_id is not None and row.fire_at_us is not None:
+            del self.fired[row.schedule_id][row.fire_at_us]
         if row.unique is not None:
             makers = self.uniques[row.unique]
             makers.remove(row.id)

@@ -5,8 +5,10 @@ from asyncpg import Record
 
 from mainspring.core.model import Lane, Lease, State, Task
 
-_PLAIN = [name for name in Task.__struct_fields__ if name not in {"lane", "state", "depends_on"}]
-_LEASED = [name for name in Lease.__struct_fields__ if name not in {"task", "lane"}]
+# The prototype makes no fires.
+_OF_FIRES = {"schedule_id", "fire_at_us"}
+_PLAIN = [name for name in Task.__struct_fields__ if name not in {"lane", "state", "depends_on"} | _OF_FIRES]
+_LEASED = [name for name in Lease.__struct_fields__ if name not in {"task", "lane"} | _OF_FIRES]
 _ids = msgspec.json.Decoder(tuple[str, ...])
 
 

@@ -19,7 +19,7 @@ IN_LINE = (
 )
 HEADS = (
     "SELECT n, id, payload, attempt + 1, retries, losses, snoozes, policy, timeout_us, deadline_us,"
-    f" checkpoint, attempts, labels, seq{IN_LINE} ORDER BY seq LIMIT ?3"
+    f" checkpoint, attempts, labels, fire_at_us, seq{IN_LINE} ORDER BY seq LIMIT ?3"
 )
 MORE = f"SELECT EXISTS (SELECT 1{IN_LINE} AND seq > ?3)"
 TIMEOUT_AT = (
@@ -104,11 +104,11 @@ class _Grant:
         self.leases += [
             Lease(
                 task, token, lane_id, lane, payload, attempt, retries, losses, snoozes, policy, timeout_us,
-                deadline_us, checkpoint, attempts, labels, now_us, until_us, worker,
+                deadline_us, checkpoint, attempts, labels, now_us, until_us, worker, fire_at_us,
             )
             for token, (
                 _, task, payload, attempt, retries, losses, snoozes, policy, timeout_us, deadline_us,
-                checkpoint, attempts, labels, _,
+                checkpoint, attempts, labels, fire_at_us, _,
             ) in zip(tx.mint_many(len(heads)), heads, strict=True)
         ]  # fmt: skip
 

@@ -38,14 +38,15 @@ TASK = (
     " t.attempts, t.checkpoint, t.progress, t.seq,"
     " CASE t.state WHEN 1 THEN"
     " (SELECT count(*) FROM edges e INDEXED BY edges_open WHERE e.child = t.n AND e.open = 1) ELSE 0 END,"
-    " d.parents, t.n"
+    " d.parents, t.schedule_id, t.fire_at_us, t.n"
 )
 TASK_JOINS = " LEFT JOIN claimants c ON c.n = t.claimant LEFT JOIN dependencies d ON d.task = t.n"
 TASKS_BY_ID = f"SELECT {TASK} FROM tasks t INDEXED BY tasks_id{TASK_JOINS} WHERE t.id IN carray(?)"
 
 LEASE = (
     "t.id, t.token, t.lane, NULL, t.payload, t.attempt, t.retries, t.losses, t.snoozes, t.policy,"
-    " t.timeout_us, t.deadline_us, t.checkpoint, t.attempts, t.labels, t.started_at_us, t.end_us, c.worker"
+    " t.timeout_us, t.deadline_us, t.checkpoint, t.attempts, t.labels, t.started_at_us, t.end_us, c.worker,"
+    " t.fire_at_us"
 )
 
 _parents = msgspec.json.Decoder(tuple[str, ...])
@@ -125,7 +126,7 @@ def task_of(values: Sequence[Any], lanes: Lanes) -> Task:
     (
         id_, lane, number, payload, created, version, run_at, policy, timeout, deadline, labels, name, token,
         attempt, retries, losses, snoozes, worker, end, timeout_at, started, cancel_requested, result,
-        error, attempts, checkpoint, progress, seq, open_parents, parents, _,
+        error, attempts, checkpoint, progress, seq, open_parents, parents, schedule_id, fire_at, _,
     ) = values  # fmt: skip
     state = state_of(number)
     return Task(
@@ -136,7 +137,7 @@ def task_of(values: Sequence[Any], lanes: Lanes) -> Task:
         end if state.is_final else None,
         cancel_requested, NULL if result == STORED_NULL else result, error, attempts, checkpoint, progress,
         None if seq == RESERVED else seq,
-        open_parents, _parents.decode(parents) if parents is not None else (),
+        open_parents, _parents.decode(parents) if parents is not None else (), schedule_id, fire_at,
     )  # fmt: skip
 
 

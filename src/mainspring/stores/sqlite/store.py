@@ -12,10 +12,14 @@ from mainspring.ports import (
     Append,
     BoardView,
     Clock,
+    DueSchedules,
     Edit,
     Exchange,
     Exchanged,
     Features,
+    Fired,
+    FireLine,
+    FirePage,
     Force,
     Glance,
     Held,
@@ -30,6 +34,8 @@ from mainspring.ports import (
     Refused,
     Renewal,
     Retention,
+    SchedulePage,
+    SeenSchedules,
     Stats,
     Store,
     Surroundings,
@@ -37,7 +43,17 @@ from mainspring.ports import (
     Transition,
     WorkerInfo,
 )
-from mainspring.stores.sqlite import controls, editing, exchanging, holding, progress, reading, tending
+from mainspring.stores.sqlite import (
+    controls,
+    editing,
+    exchanging,
+    firing,
+    holding,
+    progress,
+    reading,
+    schedules,
+    tending,
+)
 from mainspring.stores.sqlite.explaining import surroundings
 from mainspring.stores.sqlite.listening import QUIET_S, Listener
 from mainspring.stores.sqlite.moves import release_children
@@ -142,6 +158,26 @@ class SqliteStore(Store):
 
     async def prune(self, limit: int, retention: Retention, cursor: str | None) -> Pruned:
         return await self._write(lambda tx: tending.prune(tx, limit, retention, cursor))
+
+    # --- schedules ------------------------------------------------------------------------------
+
+    async def due_schedules(self, limit: int) -> DueSchedules:
+        return await self._read(lambda reader: schedules.due(reader, limit))
+
+    async def schedules(self, ids: Sequence[str]) -> SeenSchedules:
+        return await self._read(lambda reader: schedules.look(reader, ids))
+
+    async def find_schedules(self, limit: int, cursor: str | None) -> SchedulePage:
+        return await self._read(lambda reader: schedules.find(reader, limit, cursor))
+
+    async def fire(self, lines: Sequence[FireLine], term: int | None) -> Fired:
+        return await self._write(lambda tx: firing.fire(tx, lines, term))
+
+    async def delete_schedule(self, schedule: str, version: int | None) -> Refused | None:
+        return await self._write(lambda tx: firing.delete(tx, schedule, version))
+
+    async def fires(self, schedule: str, limit: int, cursor: str | None) -> FirePage:
+        return await self._read(lambda reader: schedules.fires(reader, schedule, limit, cursor))
 
     # --- reading --------------------------------------------------------------------------------
 

@@ -1,0 +1,179 @@
+"""Schedules: what is due, and decisions written whole or not at all."""
+
+from bisect import bisect_left
+from collections.abc import Sequence
+from heapq import heappop, heappush
+
+import msgspec
+
+from mainspring.core.model import NewTask
+from mainspring.errors import InvalidInput
+from mainspring.ports import (
+    Action,
+    DueSchedules,
+    Fired,
+    FireLine,
+    FirePage,
+    Force,
+    Group,
+    Refused,
+    SchedulePage,
+    ScheduleRecord,
+    SeenSchedule,
+    SeenSchedules,
+)
+from mainspring.stores.memory import editing, submitting
+from mainspring.stores.memory.claiming import leads
+from mainspring.stores.memory.moves import Call
+from mainspring.stores.memory.tables import Due, ScheduleRow, Tables
+from mainspring.verbs import (
+    FIRES_KEPT,
+    UNFINISHED_NAMED,
+    deposed,
+    fire_records,
+    no_schedule,
+    schedule_moved,
+    schedule_taken,
+)
+
+# --- reading ----------------------------------------------------------------------------------------
+
+
+def look(call: Call, ids: Sequence[str]) -> SeenSchedules:
+    rows = call.tables.schedules
+    return SeenSchedules(call.now_us, [_seen(call.tables, rows[id_]) if id_ in rows else None for id_ in ids])
+
+
+def due(call: Call, limit: int) -> DueSchedules:
+    tables, found = call.tables, list[ScheduleRow]()
+    while (next_look := _next_look(tables)) is not None:
+        if next_look.at_us > call.now_us or len(found) == limit:
+            break
+        heappop(tables.looks)
+        found.append(tables.schedules[next_look.task])
+    for row in found:
+        # They stay due until a decision about them is written.
+        _watch(tables, row)
+    next_due_us = None if next_look is None else max(0, next_look.at_us - call.now_us)
+    return DueSchedules(call.now_us, [_seen(tables, row) for row in found], next_due_us)
+
+
+def _seen(tables: Tables, row: ScheduleRow) -> SeenSchedule:
+    standing = row.record.standing
+    if standing is None or standing.rules.overlap == "allow":
+        return SeenSchedule(msgspec.structs.replace(row.record))
+    tasks = sorted(tables.fired.get(row.record.id, {}).items())
+    unfinished = [task for _, task in tasks if not tables.rows[task].state.is_final]
+    return SeenSchedule(msgspec.structs.replace(row.record), unfinished[:UNFINISHED_NAMED])
+
+
+def find(call: Call, limit: int, cursor: str | None) -> SchedulePage:
+    rows = call.tables.schedules
+    ids = sorted(id_ for id_ in rows if cursor is None or id_ > cursor)
+    found = [msgspec.structs.replace(rows[id_].record) for id_ in ids[:limit]]
+    return SchedulePage(found, ids[limit - 1] if len(ids) > limit else None)
+
+
+def fires(call: Call, schedule: str, limit: int, cursor: str | None) -> FirePage:
+    records = call.tables.fires.get(schedule, [])
+    if cursor is not None and not (cursor.isascii() and cursor.isdigit()):
+        raise InvalidInput("cursor", "this cursor was not given out by this store")
+    end = len(records) if cursor is None else bisect_left(records, int(cursor), key=lambda entry: entry[0])
+    start = max(0, end - limit)
+    found = [record for _, record in reversed(records[start:end])]
+    return FirePage(found, str(records[start][0]) if start else None)
+
+
+def _next_look(tables: Tables) -> Due | None:
+    heap = tables.looks
+    while heap:
+        row = tables.schedules.get(heap[0].task)
+        if row is not None and row.look_us == heap[0].at_us and row.ordinal == heap[0].ordinal:
+            return heap[0]
+        heappop(heap)
+    return None
+
+
+def _watch(tables: Tables, row: ScheduleRow) -> None:
+    if row.look_us is not None:
+        heappush(tables.looks, Due(row.look_us, row.ordinal, row.record.id))
+
+
+# --- writing ----------------------------------------------------------------------------------------
+
+
+def fire(call: Call, lines: Sequence[FireLine], term: int | None) -> Fired:
+    if term is not None and not leads(call, term):
+        return Fired([deposed(term)] * len(lines))
+    answers = [_fire(call, line) for line in lines]
+    return Fired(answers, call.gained(), call.finished)
+
+
+def _fire(call: Call, line: FireLine) -> int | Refused:
+    row = call.tables.schedules.get(line.schedule)
+    if row is not None and row.mark == line.mark:
+        return row.record.version
+    if row is None and (line.version or line.change is None):
+        return no_schedule(line.schedule)
+    if row is not None and line.version != row.record.version:
+        moved = schedule_moved(line.schedule, row.record.version, line.version)
+        return moved if line.version else schedule_taken(line.schedule)
+    fired = call.tables.fired.get(line.schedule, {})
+    tasks = {made.fire_us: fired.get(made.fire_us, made.task.id) for made in line.made}
+    new = [made for made in line.made if made.fire_us not in fired]
+    answer = submitting.submit(call, Group(_with_known_parents(call, [made.task for made in new])))
+    if isinstance(answer, Refused):
+        return answer
+    for made in new:
+        stored = call.tables.rows[made.task.id]
+        stored.schedule_id, stored.fire_at_us = line.schedule, made.fire_us
+        call.tables.fired.setdefault(line.schedule, {})[made.fire_us] = made.task.id
+        for task in made.cancels:
+            editing.force(call, Force(task, Action.CANCEL))
+    return _write(call, row, line, tasks)
+
+
+def _with_known_parents(call: Call, tasks: Sequence[NewTask]) -> list[NewTask]:
+    """A task that was to be waited for may have ended and been forgotten meanwhile."""
+    known = call.tables.rows.keys() | {task.id for task in tasks}
+    return [
+        msgspec.structs.replace(task, depends_on=tuple(p for p in task.depends_on if p in known))
+        if task.depends_on
+        else task
+        for task in tasks
+    ]
+
+
+def _write(call: Call, row: ScheduleRow | None, line: FireLine, tasks: dict[int, str]) -> int:
+    tables, now_us = call.tables, call.now_us
+    change = line.change
+    if row is None:
+        assert change is not None
+        record = ScheduleRecord(line.schedule, change.rules, change.template, 0, created_at_us=now_us)
+        row = tables.schedules[line.schedule] = ScheduleRow(record, call.mint())
+    record = row.record = msgspec.structs.replace(row.record, version=call.mint(), standing=line.standing)
+    if change is not None:
+        record.rules, record.template, record.updated_at_us = change.rules, change.template, now_us
+    record.quarantine = line.quarantine
+    record.next_us = None if line.quarantine else line.look_us
+    if tasks:
+        record.last_fire_us = max(tasks)
+        record.last_task = tasks[record.last_fire_us]
+    row.mark, row.look_us = line.mark, line.look_us
+    _watch(tables, row)
+    records = tables.fires.setdefault(line.schedule, [])
+    records += [(call.mint(), record) for record in fire_records(line, tasks, now_us)]
+    if len(records) > 2 * FIRES_KEPT:
+        del records[:-FIRES_KEPT]
+    return record.version
+
+
+def delete(call: Call, schedule: str, version: int | None) -> Refused | None:
+    row = call.tables.schedules.get(schedule)
+    if row is None:
+        return no_schedule(schedule)
+    if version is not None and row.record.version != version:
+        return schedule_moved(schedule, row.record.version, version)
+    del call.tables.schedules[schedule]
+    call.tables.fires.pop(schedule, None)
+    return None

@@ -1,0 +1,98 @@
+"""Schedules as they are read: rows that people may have written, what is due, and the records of fires."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import msgspec
+
+from mainspring.core.schedule_rows import COLUMNS, Row, read_row
+from mainspring.core.schedules import Standing
+from mainspring.ports import (
+    DueSchedules,
+    FirePage,
+    FireRecord,
+    SchedulePage,
+    ScheduleRecord,
+    SeenSchedule,
+    SeenSchedules,
+)
+from mainspring.stores.sqlite.connection import Database
+from mainspring.stores.sqlite.reading import Reader, parse_cursor
+from mainspring.stores.sqlite.rows import texts
+from mainspring.verbs import UNFINISHED_NAMED
+
+RECORD = (
+    f"SELECT {', '.join(COLUMNS)}, id, version, standing, look_us, quarantine, created_us, updated_us,"
+    " last_fire_us, last_task FROM schedules"
+)
+BY_ID = f"{RECORD} WHERE id IN carray(?)"
+DUE = f"{RECORD} INDEXED BY schedules_look WHERE look_us <= ? ORDER BY look_us LIMIT ?"
+LOOKS = (
+    "SELECT look_us FROM schedules INDEXED BY schedules_look WHERE look_us IS NOT NULL"
+    " ORDER BY look_us LIMIT 1 OFFSET ?"
+)
+AFTER = f"{RECORD} WHERE id > ? ORDER BY id LIMIT ?"
+# The index's own condition is repeated word for word: SQLite does not see that an equal is not NULL.
+UNFINISHED = (
+    "SELECT id FROM tasks INDEXED BY tasks_fires_open"
+    " WHERE schedule_id = ? AND schedule_id IS NOT NULL AND state <= 4 ORDER BY fire_at_us LIMIT ?"
+)
+FIRES = (
+    "SELECT n, decided_us, first_us, last_us, count, task, reason FROM fires"
+    " WHERE schedule = ? AND n < ? ORDER BY n DESC LIMIT ?"
+)
+
+_standing = msgspec.json.Decoder(Standing)
+
+
+def look(reader: Reader, ids: Sequence[str]) -> SeenSchedules:
+    found = {seen.record.id: seen for seen in _fetch(reader.db, BY_ID, (texts(ids),))} if ids else {}
+    return SeenSchedules(reader.now_us, [found.get(id_) for id_ in ids])
+
+
+def due(reader: Reader, limit: int) -> DueSchedules:
+    found = _fetch(reader.db, DUE, (reader.now_us, limit))
+    next_look_us = reader.db.execute(LOOKS, (len(found),)).get
+    next_due_us = None if next_look_us is None else max(0, next_look_us - reader.now_us)
+    return DueSchedules(reader.now_us, found, next_due_us)
+
+
+def find(reader: Reader, limit: int, cursor: str | None) -> SchedulePage:
+    rows = reader.db.execute(AFTER, (cursor or "", limit + 1)).fetchall()
+    found = [_seen(values).record for values in rows[:limit]]
+    return SchedulePage(found, found[-1].id if len(rows) > limit else None)
+
+
+def fires(reader: Reader, schedule: str, limit: int, cursor: str | None) -> FirePage:
+    before = parse_cursor(cursor) if cursor else 1 << 62
+    rows = reader.db.execute(FIRES, (schedule, before, limit + 1)).fetchall()
+    found = [FireRecord(*values) for _, *values in rows[:limit]]
+    return FirePage(found, str(rows[limit - 1][0]) if len(rows) > limit else None)
+
+
+def _fetch(db: Database, sql: str, bindings: Sequence[object]) -> list[SeenSchedule]:
+    found = [_seen(values) for values in db.execute(sql, bindings).fetchall()]
+    for seen in found:
+        standing = seen.record.standing
+        if standing is not None and standing.rules.overlap != "allow":
+            rows: Iterable[Any] = db.execute(UNFINISHED, (seen.record.id, UNFINISHED_NAMED))
+            seen.unfinished = [task for (task,) in rows]
+    return found
+
+
+def _seen(values: Sequence[Any]) -> SeenSchedule:
+    row = Row(*values[: len(COLUMNS)])
+    id_, version, stored, look_us, quarantine, created_us, updated_us, last_us, last = values[len(COLUMNS) :]
+    rules, template, problem = read_row(row)
+    unreadable = None if problem is None else str(problem)
+    standing = None
+    if stored is not None:
+        try:
+            standing = _standing.decode(stored)
+        except msgspec.MsgspecError as error:
+            unreadable = f"standing: {error}; accepted: NULL, to begin anew"
+    record = ScheduleRecord(
+        id_, rules, template, version, standing, None if quarantine else look_us, quarantine or unreadable,
+        created_us, updated_us, last_us, last,
+    )  # fmt: skip
+    return SeenSchedule(record, unreadable=unreadable)
