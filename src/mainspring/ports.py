@@ -67,6 +67,7 @@ from mainspring.verbs import (
     Transition,
     WorkerInfo,
 )
+from mainspring.verbs.audit import Audit, Finding, Mended
 
 __all__ = [
     "Accepted",
@@ -269,6 +270,20 @@ class Store(ABC):
     @abstractmethod
     async def history(self, task: str) -> Sequence[Transition]:
         """Every step of the task; empty unless the store runs with full history."""
+
+    # --- the laws of core.laws ---
+
+    @abstractmethod
+    async def audit(self, cursor: str | None, limit: int) -> Audit:
+        """Look at up to `limit` rows from `cursor` on, as of one moment; holds nobody up."""
+
+    @abstractmethod
+    async def inspect(self) -> Sequence[Finding]:
+        """What is too dear for a slice: every number counted anew, the medium itself. Reads everything."""
+
+    @abstractmethod
+    async def repair(self, findings: Sequence[Finding]) -> Sequence[Mended]:
+        """Mend what is still as it was found; one answer per finding."""
 
     @abstractmethod
     async def set_queue(self, queue: str, paused_by: str | None) -> None:

@@ -60,12 +60,24 @@ def ruled(lane: Lane, rules: Mapping[str, LimitRule]) -> Iterator[tuple[str, Lim
             yield name, rule
 
 
+def full_at_us(rule: LimitRule, now_us: int) -> float:
+    """The arrival time of a name whose bucket is empty now: no start is ever booked beyond it."""
+    burst = rule.burst if rule.burst is not None else rule.rate or 0
+    return now_us + burst * rule.interval_us
+
+
+def refit(rule: LimitRule | None, state: LimitState, now_us: int) -> None:
+    """Bring what was booked under another rule within reach of the one now in force. Else a limit that is
+    raised from one an hour to a hundred a second would let the next task start only after that hour."""
+    if rule is not None and rule.rate is not None:
+        state.arrival_us = min(state.arrival_us, full_at_us(rule, now_us))
+
+
 def allowance(rule: LimitRule, state: LimitState, now_us: int) -> int:
     """How many more tasks of this name may start now."""
     free = UNLIMITED if rule.max_running is None else rule.max_running - state.running
     if rule.rate is not None:
-        burst = rule.rate if rule.burst is None else rule.burst
-        horizon_us = now_us + burst * rule.interval_us - max(state.arrival_us, now_us)
+        horizon_us = full_at_us(rule, now_us) - max(state.arrival_us, now_us)
         # The small addition mends float division: 3 x 333,333.3 us must make 3 tasks, not 2.
         free = min(free, int(horizon_us / rule.interval_us + 1e-6))
     return max(0, free)

@@ -45,6 +45,7 @@ from mainspring.ports import (
 from mainspring.testing.loop import OUTSIDE, Host, VirtualLoop
 from mainspring.testing.watched import WatchedStore, finish
 from mainspring.testing.weather import Weather
+from mainspring.verbs.audit import Audit, Finding, Mended
 
 DRIVER_TIMEOUT_S = 3.0
 _HINTED = frozenset({"exchange", "force", "amend", "fire", "set_queue", "set_limit"})
@@ -186,6 +187,15 @@ class StoreLine(Store):
 
     async def fires(self, schedule: str, limit: int, cursor: str | None) -> FirePage:
         return await self._via("fires", schedule, limit, cursor)  # type: ignore[no-any-return]
+
+    async def audit(self, cursor: str | None, limit: int) -> Audit:
+        return await self._via("audit", cursor, limit)  # type: ignore[no-any-return]
+
+    async def inspect(self) -> Sequence[Finding]:
+        return await self._via("inspect")  # type: ignore[no-any-return]
+
+    async def repair(self, findings: Sequence[Finding]) -> Sequence[Mended]:
+        return await self._via("repair", findings)  # type: ignore[no-any-return]
 
     async def board(self) -> BoardView:
         return await self._via("board")  # type: ignore[no-any-return]

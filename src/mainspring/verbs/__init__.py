@@ -1,6 +1,7 @@
 """The lines of the store's verbs and the answers to them: what crosses the `Store` port.
 
     tasks      submitting, claiming, settling, by hand, services, reading, membership, leadership
+    audit      breaches of the laws, and what was done about them
     explain    what surrounds a task that is not running
     progress   what running tasks record on the way: checkpoints, steps, logs
     schedules  records, decisions, and what became of the fires
@@ -9,6 +10,7 @@ Every verb takes a batch of lines and answers each of them. Time crosses as dura
 instants are those that users chose. The verbs themselves are in `ports.Store`.
 """
 
+from mainspring.verbs.audit import Audit, Finding, Mended, Mending
 from mainspring.verbs.explain import Surroundings
 from mainspring.verbs.progress import (
     Append,
@@ -83,6 +85,7 @@ __all__ = [
     "Answer",
     "Append",
     "Ask",
+    "Audit",
     "BoardView",
     "Charge",
     "ClaimRequest",
@@ -92,6 +95,7 @@ __all__ = [
     "Exchange",
     "Exchanged",
     "Existing",
+    "Finding",
     "FireLine",
     "FirePage",
     "FireRecord",
@@ -103,6 +107,8 @@ __all__ = [
     "Held",
     "Idempotency",
     "LogPage",
+    "Mended",
+    "Mending",
     "Moved",
     "NewSchedule",
     "Overdue",

@@ -3,7 +3,7 @@
 import copy
 from collections.abc import Callable, Sequence
 
-from mainspring.core.limits import LimitRule
+from mainspring.core.limits import LimitRule, refit, rule_for
 from mainspring.core.model import Lease, Task
 from mainspring.core.order import Share
 from mainspring.errors import StoreUnavailable
@@ -54,9 +54,12 @@ from mainspring.stores.memory import (
     submitting,
     tending,
 )
+from mainspring.stores.memory.auditing import audit, inspect
 from mainspring.stores.memory.explaining import surroundings
+from mainspring.stores.memory.mending import repair
 from mainspring.stores.memory.moves import Call
 from mainspring.stores.memory.tables import StoreClock, Tables, TermRow
+from mainspring.verbs.audit import Audit, Finding, Mended
 
 
 class MemoryStore(Store):
@@ -200,6 +203,17 @@ class MemoryStore(Store):
     async def history(self, task: str) -> Sequence[Transition]:
         return tuple(self._call().tables.history.get(task, ()))
 
+    # --- the laws -------------------------------------------------------------------------------
+
+    async def audit(self, cursor: str | None, limit: int) -> Audit:
+        return audit(self._call(), self._clock.highest(), cursor, limit)
+
+    async def inspect(self) -> Sequence[Finding]:
+        return inspect(self._call())
+
+    async def repair(self, findings: Sequence[Finding]) -> Sequence[Mended]:
+        return repair(self._call(), self._clock.highest(), findings)
+
     # --- controls -------------------------------------------------------------------------------
 
     async def set_queue(self, queue: str, paused_by: str | None) -> None:
@@ -210,11 +224,14 @@ class MemoryStore(Store):
             paused[queue] = paused_by
 
     async def set_limit(self, name: str, rule: LimitRule | None) -> None:
-        rules = self._call().tables.rules
+        call = self._call()
+        rules = call.tables.rules
         if rule is None:
             rules.pop(name, None)
         else:
             rules[name] = rule
+        for limited, usage in call.tables.usage.items():
+            refit(rule_for(limited, rules), usage, call.now_us)
 
     async def set_weight(self, tenant: str, weight: float) -> None:
         self._call().tables.shares.setdefault(tenant, Share()).weight = weight

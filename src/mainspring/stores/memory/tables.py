@@ -36,6 +36,10 @@ class StoreClock:
         self._minted = max(self._minted + 1, self._now_us)
         return self._minted
 
+    def highest(self) -> int:
+        """No number that was minted is above this."""
+        return max(self._minted, self._now_us)
+
 
 class Row(Task):
     """A stored task, with what readers do not see. `ordinal` is its place among all tasks ever made."""

@@ -2,8 +2,9 @@
 
 import msgspec
 
-from mainspring.core.limits import LimitRule
+from mainspring.core.limits import LimitRule, LimitState, refit, rule_for
 from mainspring.ports import Charge, Term, WorkerInfo
+from mainspring.stores.sqlite.limits import PUT_ARRIVAL, READ_ARRIVALS
 from mainspring.stores.sqlite.transaction import BUMP_GENERATION, Transaction
 
 PAUSE = "INSERT OR REPLACE INTO paused (queue, by) VALUES (?, ?)"
@@ -34,11 +35,18 @@ def set_queue(tx: Transaction, queue: str, paused_by: str | None) -> None:
 
 
 def set_limit(tx: Transaction, name: str, rule: LimitRule | None) -> None:
+    rules = dict(tx.rules)
     if rule is None:
         tx.db.execute(DROP_RULE, (name,))
+        rules.pop(name, None)
     else:
         tx.db.execute(PUT_RULE, (name, msgspec.json.encode(rule)))
+        rules[name] = rule
     tx.db.execute(BUMP_GENERATION)
+    for limited, arrival_us in tx.db.execute(READ_ARRIVALS).fetchall():
+        usage = LimitState(0, arrival_us)
+        refit(rule_for(limited, rules), usage, tx.now_us)
+        tx.db.execute(PUT_ARRIVAL, (limited, usage.arrival_us))
 
 
 def set_weight(tx: Transaction, tenant: str, weight: float) -> None:

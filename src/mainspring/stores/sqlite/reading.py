@@ -45,7 +45,7 @@ class Reader:
         with named_errors(path):
             self.db = connect(path, read_only=True)
         self.lanes = Lanes(self.db)
-        self.now_us = 0
+        self.now_us = self.host_us = 0
 
     def close(self) -> None:
         self.db.close()
@@ -55,7 +55,8 @@ class Reader:
         with named_errors(self._path):
             self.db.execute("BEGIN")
             try:
-                self.now_us = max(int(self.db.execute(READ_CLOCK).get), self._clock.now_us())
+                self.host_us = self._clock.now_us()
+                self.now_us = max(int(self.db.execute(READ_CLOCK).get), self.host_us)
                 return work(self)
             finally:
                 self.db.execute("ROLLBACK")

@@ -54,6 +54,7 @@ from mainspring.stores.sqlite import (
     schedules,
     tending,
 )
+from mainspring.stores.sqlite.auditing import audit, inspect, repair
 from mainspring.stores.sqlite.explaining import surroundings
 from mainspring.stores.sqlite.listening import QUIET_S, Listener
 from mainspring.stores.sqlite.moves import release_children
@@ -61,6 +62,7 @@ from mainspring.stores.sqlite.reading import Reader
 from mainspring.stores.sqlite.rows import tasks_by_id
 from mainspring.stores.sqlite.thread import DatabaseThread
 from mainspring.stores.sqlite.transaction import Transaction, Writer
+from mainspring.verbs.audit import Audit, Finding, Mended
 
 ResultT = TypeVar("ResultT")
 
@@ -202,6 +204,17 @@ class SqliteStore(Store):
 
     async def history(self, task: str) -> Sequence[Transition]:
         return await self._read(lambda reader: reading.history(reader, task))
+
+    # --- the laws -------------------------------------------------------------------------------
+
+    async def audit(self, cursor: str | None, limit: int) -> Audit:
+        return await self._read(lambda reader: audit(reader, cursor, limit))
+
+    async def inspect(self) -> Sequence[Finding]:
+        return await self._read(inspect)
+
+    async def repair(self, findings: Sequence[Finding]) -> Sequence[Mended]:
+        return await self._write(lambda tx: repair(tx, findings))
 
     # --- controls, membership, leadership -------------------------------------------------------
 

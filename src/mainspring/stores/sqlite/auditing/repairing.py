@@ -1,0 +1,190 @@
+"""What is done about findings: each is looked up again in the transaction that mends it."""
+
+import re
+from collections.abc import Callable, Sequence
+
+import apsw
+
+from mainspring.core.laws import LAWS, LONGEST_TERM_US, arrival_breach
+from mainspring.core.limits import rule_for
+from mainspring.stores.sqlite.auditing import books, graph
+from mainspring.stores.sqlite.auditing.mending import REINDEX_LINES, mend
+from mainspring.stores.sqlite.auditing.rebuilding import mend_edge
+from mainspring.stores.sqlite.auditing.records import records
+from mainspring.stores.sqlite.moves import release_children
+from mainspring.stores.sqlite.transaction import Transaction
+from mainspring.verbs.audit import Finding, Mended, Mending
+
+PUT_COUNT = "INSERT OR REPLACE INTO counts (queue, state, n) VALUES (?, ?, ?)"
+MEND_SHARE = (
+    "UPDATE shares SET weight = iif(weight > 0 AND weight < 9e999, weight, 1.0),"
+    " virtual_us = iif(virtual_us >= 0 AND virtual_us < 9e999, virtual_us, 0.0)"
+    f" WHERE tenant = ? AND {books.BAD_SHARE}"
+)
+END_TERM = f"UPDATE term SET expires_us = ?1 WHERE expires_us > ?1 + {LONGEST_TERM_US}"
+READ_KEY = "SELECT tasks FROM idempotency WHERE principal = ? AND key = ?"
+DROP_KEY = "DELETE FROM idempotency WHERE principal = ? AND key = ?"
+INDEX_NAMED = re.compile(r"\bindex (\w+)$")
+
+# From the file up: an index is right before rows are moved by it, rows are right before they are counted.
+ORDER = (
+    "file", "task", "edge", "stray", "key", "arrival", "share", "worker", "term", "limit", "clock", "count",
+)  # fmt: skip
+
+_Told = tuple[Mending, str]
+_Work = Callable[[Transaction, list[Finding]], list[_Told]]
+_GONE = (Mending.GONE, "it was not broken any more")
+
+
+def repair(tx: Transaction, findings: Sequence[Finding]) -> list[Mended]:
+    """One answer per finding, in their order."""
+    told: dict[int, _Told] = {}
+    for kind in ORDER:
+        places = [place for place, finding in enumerate(findings) if finding.key[:1] == (kind,)]
+        if places:
+            answers = _KINDS[kind](tx, [findings[place] for place in places])
+            told.update(zip(places, answers, strict=True))
+    release_children(tx)
+    unknown = (Mending.REPORTED, "not a finding of this store")
+    return [Mended(finding, *told.get(place, unknown)) for place, finding in enumerate(findings)]
+
+
+def _one_by_one(work: Callable[[Transaction, Finding], _Told]) -> _Work:
+    return lambda tx, findings: [work(tx, finding) for finding in findings]
+
+
+# --- tasks and edges --------------------------------------------------------------------------------
+
+
+def _tasks(tx: Transaction, findings: list[Finding]) -> list[_Told]:
+    """A record is mended as a whole, so that several findings about it are answered together."""
+    if any(finding.law == "not_in_line" for finding in findings):
+        tx.db.execute(REINDEX_LINES)
+    done: dict[int, tuple[set[str], str]] = {}
+    for n in dict.fromkeys(_number(finding) for finding in findings):
+        record = records(tx.db, (n,), tx.now_us, max(tx.minted, tx.now_us)).get(n)
+        broken = {finding.law for finding in record.findings()} if record is not None else set()
+        done[n] = broken, mend(tx, record) if record is not None and broken else ""
+    return [_told_of_task(finding, *done[_number(finding)]) for finding in findings]
+
+
+def _number(finding: Finding) -> int:
+    return int(finding.key[1])
+
+
+def _told_of_task(finding: Finding, broken: set[str], what: str) -> _Told:
+    if finding.law == "not_in_line":
+        return Mending.REPAIRED, LAWS["not_in_line"].mending
+    return (Mending.REPAIRED, what) if finding.law in broken else _GONE
+
+
+def _edge(tx: Transaction, finding: Finding) -> _Told:
+    what = mend_edge(tx, int(finding.key[1]), int(finding.key[2]), finding.law)
+    return _GONE if what is None else (Mending.REPAIRED, what)
+
+
+def _stray(tx: Transaction, finding: Finding) -> _Told:
+    _, table, n = finding.key
+    columns = dict(graph.BELONGINGS) | {"unresolved": "parent"}
+    column = columns[str(table)]
+    return _changed(
+        tx,
+        f"DELETE FROM {table} WHERE {column} = ? AND NOT EXISTS (SELECT 1 FROM tasks WHERE n = {column})",
+        (n,),
+        "removed",
+    )
+
+
+# --- books ------------------------------------------------------------------------------------------
+
+
+def _counts(tx: Transaction, findings: list[Finding]) -> list[_Told]:
+    """Every row is counted anew, with what this transaction has moved already."""
+    counted, booked = books.counted_anew(tx.db), books.booked_counts(tx.db)
+    return [_count(tx, finding, counted, booked) for finding in findings]
+
+
+def _count(tx: Transaction, finding: Finding, counted: books.Counts, booked: books.Counts) -> _Told:
+    _, queue, state = finding.key
+    place = (str(queue), int(state))
+    pending, right = tx.counts.get(place, 0), counted.get(place, 0)
+    before = booked.get(place, 0) + pending
+    if before == right:
+        return _GONE
+    tx.db.execute(PUT_COUNT, (*place, right - pending))
+    return Mending.REPAIRED, f"from {before} to {right}"
+
+
+def _arrival(tx: Transaction, finding: Finding) -> _Told:
+    name = str(finding.key[1])
+    arrival_us = tx.db.execute("SELECT arrival_us FROM arrivals WHERE name = ?", (name,)).get
+    if arrival_us is None or arrival_breach(rule_for(name, tx.rules), arrival_us, tx.now_us) is None:
+        return _GONE
+    return _changed(tx, "DELETE FROM arrivals WHERE name = ?", (name,), "starts may be booked from now on")
+
+
+def _share(tx: Transaction, finding: Finding) -> _Told:
+    return _changed(tx, MEND_SHARE, finding.key[1:], LAWS[finding.law].mending)
+
+
+def _key(tx: Transaction, finding: Finding) -> _Told:
+    _, principal, key = finding.key
+    tasks = tx.db.execute(READ_KEY, (principal, key)).get
+    if tasks is None or books.readable_ids(tasks):
+        return _GONE
+    return _changed(tx, DROP_KEY, (principal, key), "removed")
+
+
+def _worker(tx: Transaction, finding: Finding) -> _Told:
+    info = tx.db.execute("SELECT info FROM workers WHERE worker = ?", finding.key[1:]).get
+    if info is None or books.readable_worker(info) is not None:
+        return _GONE
+    return _changed(tx, "DELETE FROM workers WHERE worker = ?", finding.key[1:], "removed")
+
+
+def _term(tx: Transaction, finding: Finding) -> _Told:
+    return _changed(tx, END_TERM, (tx.now_us,), "it has ended")
+
+
+def _limit(tx: Transaction, finding: Finding) -> _Told:
+    stored = tx.db.execute("SELECT rule FROM limits WHERE name = ?", (finding.key[1],)).get
+    if stored is None or books.readable_rule(stored) is not None:
+        return _GONE
+    return Mending.REPORTED, "set it anew or remove it; until then none of its tasks starts"
+
+
+def _clock(tx: Transaction, finding: Finding) -> _Told:
+    return Mending.REPORTED, "time comes right when this host's clock has caught up"
+
+
+def _file(tx: Transaction, finding: Finding) -> _Told:
+    index = INDEX_NAMED.search(finding.detail)
+    if finding.law == "damaged_index" and index is not None:
+        try:
+            tx.db.execute(f"REINDEX {index[1]}")
+        except apsw.ConstraintError as error:
+            return Mending.REPORTED, f"it cannot be built anew ({error}): restore the file from a backup"
+        return Mending.REPAIRED, f"index {index[1]} built anew"
+    return Mending.REPORTED, "restore the file from a backup"
+
+
+def _changed(tx: Transaction, sql: str, bindings: Sequence[object], what: str) -> _Told:
+    before = tx.db.total_changes()
+    tx.db.execute(sql, bindings)
+    return (Mending.REPAIRED, what) if tx.db.total_changes() > before else _GONE
+
+
+_KINDS: dict[str, _Work] = {
+    "file": _one_by_one(_file),
+    "task": _tasks,
+    "edge": _one_by_one(_edge),
+    "stray": _one_by_one(_stray),
+    "key": _one_by_one(_key),
+    "arrival": _one_by_one(_arrival),
+    "share": _one_by_one(_share),
+    "worker": _one_by_one(_worker),
+    "term": _one_by_one(_term),
+    "limit": _one_by_one(_limit),
+    "clock": _one_by_one(_clock),
+    "count": _counts,
+}

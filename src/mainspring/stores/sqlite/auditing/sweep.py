@@ -1,0 +1,125 @@
+"""One slice of a rolling sweep over the whole file, and the inspection of all of it at once."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import msgspec
+
+from mainspring.errors import InvalidInput
+from mainspring.stores.sqlite.auditing import books, graph, records
+from mainspring.stores.sqlite.auditing.graph import BELONGINGS
+from mainspring.stores.sqlite.reading import Reader
+from mainspring.verbs.audit import Audit, Finding
+
+READ_MINTED = "SELECT minted FROM meta"
+COMPLAINTS_TOLD = 100
+
+_decode = msgspec.json.Decoder(tuple[str, Any]).decode
+
+# What a stage found beyond a position: the findings, and the positions of the rows it read.
+Slice = tuple[list[Finding], list[Any]]
+Look = Callable[[Reader, Any, int], Slice]
+
+
+class Stage(NamedTuple):
+    """`position` is the type of what the stage goes on from."""
+
+    look: Look
+    position: Any
+
+
+def audit(reader: Reader, cursor: str | None, limit: int) -> Audit:
+    """Look at up to `limit` rows from `cursor` on. The small books are looked at when a sweep begins."""
+    name, after = _parse(cursor)
+    findings: list[Finding] = []
+    looked = 0
+    while True:
+        room = limit - looked
+        found, read = _STAGES[name].look(reader, after, room)
+        findings += found
+        looked += len(read)
+        if len(read) >= room > 0:
+            return Audit(findings, _encode(name, read[-1]), looked)
+        following = _NEXT[name]
+        if following is None:
+            return Audit(findings, None, looked)
+        name, after = following, None
+        if looked >= limit:
+            return Audit(findings, _encode(name, after), looked)
+
+
+def inspect(reader: Reader) -> list[Finding]:
+    """Every number counted anew, and what SQLite itself says of the file. Reads all of it."""
+    db = reader.db
+    found = books.count_findings(
+        booked := books.booked_counts(db), dict.fromkeys(booked, 0) | books.counted_anew(db)
+    )
+    for (complaint,) in db.execute(f"PRAGMA integrity_check({COMPLAINTS_TOLD})").fetchall():
+        if complaint != "ok":
+            law = "damaged_index" if " index " in complaint else "damaged_file"
+            found.append(Finding(law, "the file", complaint, ("file", complaint)))
+    for table, row, parent, _ in db.execute("PRAGMA foreign_key_check").fetchall():
+        detail = f"row {row} refers to a row of {parent} that is not there"
+        found.append(Finding("damaged_file", f"table {table}", detail, ("file", table, str(row))))
+    return found
+
+
+# --- stages -----------------------------------------------------------------------------------------
+
+
+def _books(reader: Reader, after: Any, limit: int) -> Slice:
+    db = reader.db
+    found = books.small_findings(db, reader.now_us, reader.host_us)
+    return found + books.count_findings(books.booked_counts(db), books.counted_some(db)), []
+
+
+def _tasks(reader: Reader, after: Any, limit: int) -> Slice:
+    highest = max(int(reader.db.execute(READ_MINTED).get), reader.now_us)
+    rows = records.look(reader.db, after or 0, limit, reader.now_us, highest)
+    return [finding for row in rows for finding in row.findings()], [row.n for row in rows]
+
+
+def _edges(reader: Reader, after: Any, limit: int) -> Slice:
+    parent, child = after or (0, 0)
+    rows = graph.edges(reader.db, graph.EDGES_FROM, (parent, child, limit))
+    return graph.found_in(rows), [(edge.parent, edge.child) for edge in rows]
+
+
+def _keys(reader: Reader, after: Any, limit: int) -> Slice:
+    principal, key = after or ("", "")
+    found, read = books.keys(reader.db, (principal, key), limit)
+    return found, read
+
+
+def _strays(table: str, column: str) -> Look:
+    def stage(reader: Reader, after: Any, limit: int) -> Slice:
+        found, read = graph.strays(reader.db, table, column, after or 0, limit)
+        return found, read
+
+    return stage
+
+
+_STAGES: dict[str, Stage] = {
+    "books": Stage(_books, None),
+    "tasks": Stage(_tasks, int),
+    "edges": Stage(_edges, tuple[int, int]),
+    "keys": Stage(_keys, tuple[str, str]),
+    "unresolved": Stage(_strays("unresolved", "parent"), int),
+    **{table: Stage(_strays(table, column), int) for table, column in BELONGINGS},
+}
+_NAMES = list(_STAGES)
+_NEXT = dict(zip(_NAMES, [*_NAMES[1:], None], strict=True))
+
+
+def _encode(name: str, after: Any) -> str:
+    return msgspec.json.encode([name, after]).decode()
+
+
+def _parse(cursor: str | None) -> tuple[str, Any]:
+    if cursor is None:
+        return _NAMES[0], None
+    try:
+        name, after = _decode(cursor)
+        return name, None if after is None else msgspec.convert(after, _STAGES[name].position)
+    except (msgspec.MsgspecError, KeyError):
+        raise InvalidInput("cursor", "this cursor was not given out by this store") from None
