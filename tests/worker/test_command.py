@@ -10,6 +10,8 @@ import pytest
 
 from mainspring.clock import SystemClock
 from mainspring.core.lifecycle import Outcome
+from mainspring.core.model import State
+from mainspring.ports import Parent
 from mainspring.worker import InProcessEngine
 from mainspring.worker.allowed import Allowed
 from mainspring.worker.command import KEPT_BYTES
@@ -88,7 +90,17 @@ async def test_another_exit_code_is_a_failure_with_the_output(engine, command, c
 
 
 @pytest.mark.parametrize(
-    "payload", [None, {}, {"command": ""}, {"command": []}, {"command": 5}, {"command": "ls", "shell": "zsh"}]
+    "payload",
+    [
+        None,
+        {},
+        {"command": ""},
+        {"command": []},
+        {"command": 5},
+        {"command": "ls", "shell": "zsh"},
+        {"command": "cat", "stdin": "x", "stdin_from": "parents"},
+        {"command": "cat", "stdin_from": "nowhere"},
+    ],
 )
 async def test_what_is_no_command_fails_and_is_not_retried(engine, payload):
     report = await run(engine, payload)
@@ -114,6 +126,63 @@ async def test_of_much_output_the_head_and_the_tail_are_kept(engine):
 
 async def test_output_that_is_no_text_is_shown_as_well_as_can_be(engine):
     assert result(await run(engine, {"command": r"printf 'a\377b\000c'"}))["stdout"] == "a\ufffdb\x00c"
+
+
+async def test_output_is_told_while_the_command_runs(engine, tmp_path):
+    """S1-43: `Progress: i/10` each second is seen each second."""
+    source, gate = ScriptedSource(), tmp_path / "gate"
+    script = f"echo Progress: 1/2; echo odd >&2; while [ ! -e {gate} ]; do sleep 0.01; done; printf 2/2"
+    async with working(source, engine):
+        await source.put("command", {"command": script})
+        seen = await source.logged(18)
+        assert source.reports == []
+        assert sorted((piece.stream, piece.text) for piece in seen) == [
+            ("stderr", "odd\n"),
+            ("stdout", "Progress: 1/2\n"),
+        ]
+        gate.touch()
+        await source.settled()
+    assert source.texts()[-1] == "2/2"
+    assert source.calls.index("settle") > max(n for n, verb in enumerate(source.calls) if verb == "append")
+
+
+async def test_characters_cut_in_two_by_the_pipe_are_told_whole(engine):
+    script = "printf 'a\\303'; sleep 0.05; printf '\\244b\\342\\202'"
+    source = ScriptedSource()
+    async with working(source, engine):
+        await source.put("command", {"command": script})
+        await source.settled()
+    assert "".join(source.texts()) == "aäb\ufffd"
+
+
+async def test_a_chatty_command_is_not_held_up_and_shows_what_it_lost(engine):
+    """Its log keeps the end; the result keeps both ends; the run takes as long as its output."""
+    script = f"import sys; sys.stdout.write('head' + 'x' * {30 * 1024 * 1024} + 'tail')"
+    source = ScriptedSource()
+    async with working(source, engine):
+        lease = await source.put("command", {"command": [sys.executable, "-c", script]})
+        await source.settled()
+    output, log = result(source.report_on(lease)), source.log()
+    assert output["stdout"].startswith("headx")
+    assert log[-1].text.endswith("xtail")
+    assert log[-1].offset + len(log[-1].text) == 8 + 30 * 1024 * 1024
+    assert sum(len(piece.text) for piece in log) < 30 * 1024 * 1024
+
+
+async def test_parents_may_be_read_from_the_standard_input(engine):
+    """Their results as one JSON object, number for number."""
+    source = ScriptedSource()
+    source.parents = [
+        Parent("id-1", "fetch", State.SUCCEEDED, b'{"n":12345678901234567890123}'),
+        Parent("id-2", None, State.FAILED, None, b'{"type":"E"}'),
+    ]
+    async with working(source, engine):
+        lease = await source.put("command", {"command": "cat", "stdin_from": "parents"})
+        await source.settled()
+    assert result(source.report_on(lease))["stdout"] == (
+        '{"fetch":{"id":"id-1","state":"succeeded","result":{"n":12345678901234567890123}},'
+        '"id-2":{"id":"id-2","state":"failed","error":{"type":"E"}}}'
+    )
 
 
 async def test_cancelled_the_command_and_its_children_end(engine, tmp_path):

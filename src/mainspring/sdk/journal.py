@@ -108,13 +108,14 @@ class Steps:
 class Parent:
     """A task that this one depends on, as it ended: `state` is `succeeded`, `failed` or `cancelled`."""
 
-    __slots__ = ("_told", "id", "name", "state")
+    __slots__ = ("id", "name", "raw_error", "raw_result", "state")
 
     def __init__(self, told: Told) -> None:
         self.id = told.id
         self.name = told.name
         self.state = told.state.label
-        self._told = told
+        self.raw_result = told.result  # JSON text
+        self.raw_error = told.error
 
     @property
     def succeeded(self) -> bool:
@@ -123,12 +124,12 @@ class Parent:
     @property
     def result(self) -> Any:
         """What it returned; `None` if it did not succeed. Decoded anew by each reading."""
-        return _decode(self._told.result) if self._told.result else None
+        return _decode(self.raw_result) if self.raw_result else None
 
     @property
     def error(self) -> Any:
         """Its error, an object with `type` and `message`; `None` if there is none."""
-        return _decode(self._told.error) if self._told.error else None
+        return _decode(self.raw_error) if self.raw_error else None
 
     def __repr__(self) -> str:
         return f"<parent {self.name or self.id} {self.state}>"

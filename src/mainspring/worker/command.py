@@ -273,6 +273,8 @@ def _checked(payload: CommandPayload) -> CommandPayload:
     for field, text in (("command", "".join(words)), ("cwd", payload.cwd or "")):
         if "\0" in text:
             raise InvalidInput(field, "has a NUL character in it", "text without it")
+    if payload.stdin and payload.stdin_from is not None:
+        raise InvalidInput("stdin_from", "given beside stdin", "one of the two")
     return payload
 
 
