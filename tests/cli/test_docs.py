@@ -12,6 +12,8 @@ from mainspring.cli.serving import server, standalone, worker
 from mainspring.config import Settings, load
 from mainspring.core.lifecycle import TRANSITIONS, Cause
 from mainspring.core.model import State
+from mainspring.worker.files import READ_MOST_BYTES, Files
+from mainspring.worker.http_request import BODY_MOST_BYTES, HttpPayload
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -57,6 +59,16 @@ def test_every_setting_is_documented_as_it_is():
         assert getattr(settings, field) == getattr(load({}, {}), field)
         assert bool(default) == (getattr(settings, field) not in ("", ()))
     assert sorted(documented) == sorted(set(Settings.__struct_fields__) - {"origins"})
+
+
+def test_payloads_of_the_kinds_are_documented(tmp_path):
+    """S4-02: the fields of `http`, the operations of `file`, and the largest values of each."""
+    documented = {row[0].strip("`"): row for row in rows("kinds.md", "field")}
+    assert tuple(documented) == HttpPayload.__struct_fields__
+    assert str(BODY_MOST_BYTES) in documented["max_bytes"][1]
+    assert str(READ_MOST_BYTES) in next(row[1] for row in rows("kinds.md", "operation"))
+    operations = [row[0].strip("`") for row in rows("kinds.md", "operation")]
+    assert operations == list(Files(str(tmp_path)).operations)
 
 
 def test_exit_codes_are_documented():

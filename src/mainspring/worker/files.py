@@ -130,17 +130,17 @@ class Files:
             "checksum": (Shape(ChecksumIn), self._checksum),
             "list": (Shape(ListIn), self._list),
         }
-        self._operations = operations
+        self.operations = operations
         self._operation = Shape(_OperationIn, accepted={"operation": ", ".join(operations)})
 
     def run(self, ctx: Context) -> dict[str, Any]:
         """The handler of the kind `file`."""
         try:
             name = self._operation.read(ctx.raw_payload).operation
-            if name not in self._operations:
-                accepted = ", ".join(self._operations)
+            if name not in self.operations:
+                accepted = ", ".join(self.operations)
                 raise InvalidInput("operation", f"not known: {name[:40]!r}", accepted)
-            shape, operation = self._operations[name]
+            shape, operation = self.operations[name]
             return operation(shape.read(ctx.raw_payload), ctx)
         except InvalidInput as error:
             raise bad_payload(error) from None
