@@ -66,3 +66,59 @@ def _write(path: Path, text: str) -> None:
     new = path.with_suffix(".new")
     new.write_text(text)
     new.rename(path)
+
+
+# --- steps, logs and parents: `folder` says what has run, and for how long a step waits ----------------
+
+
+def _ran(folder: str, name: str) -> int:
+    """How often a step has run."""
+    with Path(folder, name).open("a+") as file:
+        file.write("x")
+        return file.tell()
+
+
+@app.task
+async def stepping(ctx: Context, folder: str) -> dict[str, int]:
+    """Two steps. Between them the first run says that it is there, and stays."""
+    first = await ctx.step("first", lambda: _ran(folder, "first"))
+    if ctx.attempt == 1 and not ctx.cancelled:
+        _write(Path(folder, "pid"), str(os.getpid()))
+        await asyncio.sleep(3600)
+    second = await ctx.step("second", lambda: _ran(folder, "second"))
+    return {"first": first, "second": second}
+
+
+@app.task
+def stepping_on_a_thread(ctx: Context, folder: str) -> dict[str, int]:
+    first = ctx.step("first", lambda: _ran(folder, "first"))
+    if ctx.attempt == 1:
+        _write(Path(folder, "pid"), str(os.getpid()))
+        time.sleep(3600)
+    second = ctx.step("second", lambda: _ran(folder, "second"))
+    return {"first": first, "second": second}
+
+
+@app.task
+async def badly_stepping(ctx: Context) -> None:
+    await ctx.step("one", lambda: 1)
+
+
+@app.task
+def talking(ctx: Context, lines: int) -> dict[str, str]:
+    for line in range(lines):
+        ctx.log.info("line %d", line)
+    return {name: parent.state for name, parent in ctx.parents.items()}
+
+
+@app.task
+async def flooding(ctx: Context, folder: str) -> None:
+    """Logs 30 MB, says so, and stays until it is told to stop."""
+    _write(Path(folder, "pid"), str(os.getpid()))
+    for _ in range(300):
+        for _ in range(100):
+            ctx.write("z" * 1_000)
+        await asyncio.sleep(0)
+    _write(Path(folder, "flooded"), "1")
+    while not Path(folder, "stop").exists():  # noqa: ASYNC240
+        await asyncio.sleep(0.01)
