@@ -89,6 +89,7 @@ async def test_a_claim_whose_answer_was_lost_is_repeated_under_its_number(clock)
 
 @virtual
 async def test_a_source_that_does_not_answer_is_asked_again_with_growing_pauses(clock):
+    """S4-32: a worker backs off after an error, ever longer, with jitter, and goes on asking."""
     source, times = ScriptedSource(), []
     source.failing["claim"] = StoreUnavailable("no answer")
     source.on_call = lambda verb: times.append(clock.monotonic()) if verb == "claim" else None

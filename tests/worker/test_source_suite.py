@@ -239,7 +239,7 @@ async def test_a_worker_that_is_never_accepted_ends_with_the_reason():
 
 
 async def test_an_idle_worker_is_woken_by_a_submit(place):
-    """Well below its poll interval: the claim waits at the source."""
+    """S4-29: well below its poll interval, for the claim waits at the source."""
 
     async def handler():
         pass

@@ -11,7 +11,12 @@
     supervisor    the engine of child processes: its fleet of runners, and what their deaths mean
     runner        such a child; frames and board are what it shares with its supervisor
     warden        ends every child when the worker is killed
-    kinds         what every worker can run; command: shell commands; loading: a user's application
+    kinds         what workers run by themselves, and what is allowed beside it; loading: a user's application
+    command       shell commands
+    http_call     HTTP calls: http_request is what one asks for; http_guard connects, to checked addresses only
+    reach         which addresses those are
+    files         file operations below a root; confined: paths that cannot leave it
+    payloads      what the payloads of these kinds have in common
     outcomes      what a handler returned or raised, as a report
     sources       servers behind HTTP
 
