@@ -21,6 +21,7 @@ from mainspring.wire.controls import (
     WeightIn,
     WorkerView,
 )
+from mainspring.wire.explain import ExplanationView
 from mainspring.wire.patches import PatchIn
 from mainspring.wire.queries import FilterIn
 from mainspring.wire.tasks import TaskIn
@@ -68,6 +69,8 @@ _TASKS = (
           "Cancel every unfinished task that matches", _COUNT, FilterIn),
     Route("GET", f"{API}/tasks/{{id}}", tasks.read_one,
           "Read a task, or wait for its end", _ONE, None, tasks.GET_QUERY, _READ),
+    Route("GET", f"{API}/tasks/{{id}}/explain", explain,
+          "Why a task is not running", {200: ExplanationView}),
     Route("PATCH", f"{API}/tasks/{{id}}", tasks.edit,
           "Change a waiting task", {200: TaskView}, PatchIn, {}, _WRITE),
     Route("DELETE", f"{API}/tasks/{{id}}", tasks.delete,

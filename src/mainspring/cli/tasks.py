@@ -10,6 +10,7 @@ import msgspec
 from mainspring.cli import show
 from mainspring.cli.client import Server, decode, step
 from mainspring.cli.exits import Exit, Unreachable, complaint, exit_code
+from mainspring.cli.explaining import explain
 from mainspring.cli.following import Follower
 from mainspring.cli.options import OUTPUT, asks_server, encoded, json_option
 from mainspring.core.durations import parse_duration_s
@@ -24,6 +25,9 @@ SOME_IDS = click.argument("ids", nargs=-1, metavar="[ID...]")
 @click.group()
 def tasks() -> None:
     """List, inspect, change and wait for tasks."""
+
+
+tasks.add_command(explain)
 
 
 @click.group()

@@ -20,8 +20,8 @@ from typing import Any, NamedTuple
 import msgspec
 
 from mainspring.core.durations import spelled
-from mainspring.core.limits import LimitRule, LimitState, allowance, opens_at_us, ruled
-from mainspring.core.model import SECOND_US, Attempt, Lane, OnParentFailure, State, Task, decode_policy
+from mainspring.core.limits import UNLIMITED, LimitRule, LimitState, allowance, opens_at_us, ruled
+from mainspring.core.model import SECOND_US, Attempt, Lane, State, Task, decode_policy
 from mainspring.core.order import Board, LaneHead, Wanted
 from mainspring.core.turns import COUNTED, ahead, taken
 
@@ -118,10 +118,10 @@ def _final(task: Task, now_us: int) -> Reason:
 def _running(task: Task, now_us: int) -> list[Reason]:
     started_us, until_us = task.started_at_us or now_us, task.lease_until_us or now_us
     facts = {"worker": task.worker, "attempt": task.attempt, "started_at_us": started_us}
-    facts["lease_until_at_us"] = until_us
+    facts["lease_ends_at_us"] = until_us
     if until_us > now_us:
         text = (
-            f"it is running: attempt {task.attempt} at {task.worker} since {_span(now_us - started_us)},"
+            f"it is running: attempt {task.attempt} at {task.worker} for {_span(now_us - started_us)},"
             f" under a lease of {_span(until_us - now_us)} more"
         )
         hint = "it ends when its worker reports; if the worker dies, the task is taken back with its lease"
@@ -143,12 +143,8 @@ def _blocked(task: Task, parents: Sequence[OpenParent]) -> Reason:
     named = ", ".join(f"{parent.name or parent.task} ({parent.state.label})" for parent in parents[:NAMED])
     more = max(0, task.open_parents - min(len(parents), NAMED))
     text = f"it waits for {_count(task.open_parents, 'task')}: {_and_more(named, more)}"
-    rule = decode_policy(task.policy).on_parent_failure
-    hint = {
-        OnParentFailure.CANCEL: "it is released when all of them succeed, and cancelled when one does not",
-        OnParentFailure.RUN: "it is released when all of them have ended",
-        OnParentFailure.BLOCK: "it is released when all of them succeed; until then it stays",
-    }[rule]
+    rule = decode_policy(task.policy).on_parent_failure.name.lower()
+    hint = f"it is released when they end as on_parent_failure={rule} asks"
     shown = [
         {"task": parent.task, "name": parent.name, "state": parent.state.label} for parent in parents[:NAMED]
     ]
@@ -167,7 +163,7 @@ _BECAUSE = {
 def _scheduled(task: Task, now_us: int) -> Reason:
     due_us = task.run_at_us or now_us
     because = _because(task)
-    facts = {"run_at_us": due_us, "due_in_us": max(0, due_us - now_us), "because": because}
+    facts = {"due_at_us": due_us, "due_in_us": max(0, due_us - now_us), "because": because}
     if due_us > now_us:
         text = f"it is scheduled: due in {_span(due_us - now_us)}, {_BECAUSE[because]}"
         return Reason("scheduled", text, "it can be run now", facts=facts)
@@ -223,7 +219,12 @@ def _limit(name: str, rule: LimitRule, usage: LimitState, scene: Scene) -> Reaso
         wait_us = max(0, opens_us - scene.now_us)
         rate = f"{rule.rate} may start per {spelled(rule.per_s)}"
         text = f"limit {name}: {rate}, the next one in {_span(wait_us)}"
-        facts = {"name": name, "rate": rule.rate, "per_s": rule.per_s, "opens_in_us": wait_us}
+        facts = {
+            "name": name,
+            "rate": rule.rate,
+            "per_us": int(rule.per_s * SECOND_US),
+            "opens_in_us": wait_us,
+        }
         return Reason("limit_rate", text, "wait, or raise the rate", facts=facts)
     held = list(scene.holders.get(name, ()))[:NAMED]
     more = max(0, usage.running - len(held))
@@ -247,7 +248,7 @@ def _nobody(lane: Lane, live: Sequence[Crew]) -> tuple[list[Reason], list[Crew]]
     if not able:
         near = get_close_matches(lane.kind, sorted({kind for crew in live for kind in crew.wanted.kinds}), 1)
         hint = "start a worker that has one" + (f"; the nearest kind there is: {near[0]}" if near else "")
-        text = f"none of {_count(len(live), 'live worker')} has a handler for {lane.kind}"
+        text = f"no live worker has a handler for {lane.kind} ({len(live)} live)"
         return [Reason("no_handler", text, hint, facts={"kind": lane.kind, "workers": len(live)})], []
     serving = [crew for crew in able if crew.wanted.takes(lane)]
     if not serving:
@@ -275,10 +276,11 @@ def _turn(task: Task, scene: Scene, crews: Sequence[Crew], *, is_open: bool) -> 
     closed has no turn."""
     board, waiting, now_us = scene.board, scene.waiting, scene.now_us
     own = next((head for head in board.heads.values() if head.lane == task.lane), None)
-    if own is None or not board.room(task.lane, now_us):
+    room = board.room(task.lane, now_us)
+    if own is None or not room:
         return []
     before = ahead(board, own, scene.place, [crew.wanted for crew in crews], waiting, now_us)
-    facts = {"ahead": before, "ahead_in_lane": scene.place}
+    facts: dict[str, Any] = {"ahead": before, "ahead_in_lane": scene.place}
     taker = _taker(own, scene, crews) if is_open else None
     if taker is not None:
         text = f"nothing is in its way: the next claim of {taker.worker} takes it"
@@ -289,6 +291,9 @@ def _turn(task: Task, scene: Scene, crews: Sequence[Crew], *, is_open: bool) -> 
     counted = max(waiting.values(), default=0) >= COUNTED
     text = f"{'over' if counted else 'about'} {_count(before, 'task')} start before it"
     hint = "wait, raise its priority, or add workers"
+    if room < UNLIMITED:
+        facts["room"] = room
+        text += f", and limits leave room for {room}"
     return [Reason("turn", text, hint, facts={**facts, "at_least": counted})]
 
 
