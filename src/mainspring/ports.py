@@ -56,6 +56,7 @@ from mainspring.verbs import (
     Refused,
     Renewal,
     Retention,
+    Retried,
     SchedulePage,
     ScheduleRecord,
     SeenSchedule,
@@ -66,6 +67,10 @@ from mainspring.verbs import (
     Term,
     Transition,
     WorkerInfo,
+    WorkflowGraph,
+    WorkflowPage,
+    WorkflowQuery,
+    WorkflowRecord,
 )
 from mainspring.verbs.audit import Audit, Finding, Mended
 
@@ -248,6 +253,28 @@ class Store(ABC):
     @abstractmethod
     async def fires(self, schedule: str, limit: int, cursor: str | None) -> FirePage:
         """What became of the schedule's fires, the newest decision first."""
+
+    # --- workflows ------------------------------------------------------------------------------
+
+    @abstractmethod
+    async def get_workflow(self, workflow: str) -> WorkflowRecord | None: ...
+
+    @abstractmethod
+    async def workflow_graph(self, workflow: str) -> WorkflowGraph | None:
+        """The workflow and all its tasks, as of one moment."""
+
+    @abstractmethod
+    async def find_workflows(self, query: WorkflowQuery) -> WorkflowPage: ...
+
+    @abstractmethod
+    async def cancel_workflow(self, workflow: str, callbacks: bool) -> Moved | Refused:
+        """Cancel every unfinished member, and with `callbacks` those too: waiting ones now, running ones are
+        asked to stop. Callbacks that are left follow their rules. Safe to repeat."""
+
+    @abstractmethod
+    async def retry_workflow(self, workflow: str) -> Retried | Refused:
+        """Replay what failed, and let what was cancelled for no other reason wait again, in one step. What
+        has run well, callbacks included, does not run again. Safe to repeat."""
 
     # --- reading, controls, membership ----------------------------------------------------------
 

@@ -3,11 +3,13 @@
 import pytest
 
 from mainspring.core.lifecycle import EDGES, TRANSITIONS, Cause, Outcome
-from mainspring.core.model import Policy, State
-from mainspring.verbs import Action, Edit, Force
+from mainspring.core.model import OnParentFailure, Policy, State
+from mainspring.verbs import Action, Edit, Force, Group, NewWorkflow
 
 B, S, READY, RUN = State.BLOCKED, State.SCHEDULED, State.READY, State.RUNNING
 OK, FAILED, CANCELLED = State.SUCCEEDED, State.FAILED, State.CANCELLED
+ONLY = Policy(on_parent_failure=OnParentFailure.ONLY)
+RUN_ANYWAY = Policy(on_parent_failure=OnParentFailure.RUN)
 IMMEDIATE = b'{"retry":{"strategy":"fixed","delay_s":0.0}}'
 
 
@@ -128,6 +130,38 @@ async def reschedule(bench, old, new):
     return task
 
 
+async def spare(bench, _old, _new):
+    (parent,) = await bench.submit_many(1)
+    (task,) = await bench.submit(bench.task(depends_on=(parent,), policy=ONLY))
+    await bench.settle(await bench.claim_one())
+    return task
+
+
+async def reopen(bench, old, new):
+    """A failed parent and its child in a workflow: the child is brought into `old`, the failure retried."""
+    now_us = (await bench.store.board()).now_us
+    parent = bench.task(policy=Policy(max_retries=0))
+    child = bench.task(
+        depends_on=(parent.id,),
+        policy=RUN_ANYWAY if old in (S, READY) else None,
+        delay=30 if S in (old, new) else 0,
+        deadline_us=now_us + bench.us(5) if old is FAILED else None,
+    )
+    workflow = NewWorkflow(bench.clock.new_id())
+    await bench.put([Group([parent, child], workflow=workflow)])
+    lease = await bench.claim_one()
+    if old is FAILED:
+        await bench.advance(6)
+        await bench.store.overdue(10, 0)
+    await bench.settle(lease, Outcome.FAILED)
+    await bench.resolve_all()
+    if new is not B:
+        await force(bench, parent.id, Action.REPLAY)
+        await bench.settle(await bench.claim_one())
+    await bench.store.retry_workflow(workflow.id)
+    return child.id
+
+
 RECIPES = {
     Cause.SUBMIT: submit,
     Cause.UNBLOCK: unblock,
@@ -145,6 +179,8 @@ RECIPES = {
     Cause.EXPIRE: expire,
     Cause.REPLAY: replay,
     Cause.RESCHEDULE: reschedule,
+    Cause.SPARE: spare,
+    Cause.REOPEN: reopen,
 }
 
 

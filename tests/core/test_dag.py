@@ -1,14 +1,22 @@
 """Dependencies: storing order, cycles, and what a finished parent means."""
 
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mainspring.core.dag import Effect, effect, storing_order
+from mainspring.core.dag import Effect, circle, effect, holds_new, may_run, storing_order
 from mainspring.core.model import OnParentFailure, State
 from mainspring.errors import InvalidInput
 
-RUN, CANCEL, BLOCK = OnParentFailure.RUN, OnParentFailure.CANCEL, OnParentFailure.BLOCK
+RUN, CANCEL, BLOCK, ONLY = (
+    OnParentFailure.RUN,
+    OnParentFailure.CANCEL,
+    OnParentFailure.BLOCK,
+    OnParentFailure.ONLY,
+)
+ENDS = [State.SUCCEEDED, State.FAILED, State.CANCELLED]
 
 
 def test_parents_before_children():
@@ -53,7 +61,25 @@ def test_a_deep_chain_and_a_wide_fan():
 @pytest.mark.parametrize("rule", list(OnParentFailure))
 def test_effect(state, rule):
     good = state is State.SUCCEEDED
-    expected = (
-        Effect.RELEASE if good else {RUN: Effect.RELEASE, CANCEL: Effect.DOOM, BLOCK: Effect.HOLD}[rule]
-    )
-    assert effect(state, rule) is expected
+    bad = {RUN: Effect.RELEASE, CANCEL: Effect.DOOM, BLOCK: Effect.HOLD, ONLY: Effect.RELEASE}
+    assert effect(state, rule) is (Effect.RELEASE if good else bad[rule])
+
+
+@pytest.mark.parametrize("rule", list(OnParentFailure))
+@pytest.mark.parametrize("ends", [[], [ENDS[0]], ENDS[:2], [ENDS[0], ENDS[2]], [ENDS[1]]])
+def test_only_a_failure_lets_a_task_under_only_run(ends, rule):
+    assert may_run(rule, ends) is (rule is not ONLY or set(ends) > {State.SUCCEEDED} or ends == [ENDS[1]])
+
+
+@pytest.mark.parametrize("rule", list(OnParentFailure))
+@pytest.mark.parametrize("state", ENDS)
+def test_a_new_task_is_held_by_what_ended_if_its_end_decides(state, rule):
+    released = effect(state, rule) is Effect.RELEASE and rule is not ONLY
+    assert holds_new(state, rule) is not released
+
+
+def test_a_circle_is_found_child_by_child():
+    assert circle({"a": ["b"], "b": ["c"], "c": []}) == []
+    found = circle({"x": ["a"], "a": ["c"], "b": ["a"], "c": ["b"]})
+    assert found[0] == found[-1]
+    assert {*itertools.pairwise(found)} == {("a", "c"), ("c", "b"), ("b", "a")}

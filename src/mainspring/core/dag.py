@@ -1,6 +1,6 @@
 """Dependencies: in what order a group can be stored, and what a finished parent means for a child."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from enum import IntEnum
 from graphlib import CycleError, TopologicalSorter
 
@@ -25,12 +25,39 @@ def storing_order(parents: Mapping[str, Sequence[str]]) -> list[str]:
     try:
         return list(TopologicalSorter(parents).static_order())
     except CycleError as error:
-        circle = " -> ".join(reversed(error.args[1]))
-        raise InvalidInput("depends_on", f"the tasks depend on each other in a circle: {circle}") from None
+        raise InvalidInput("depends_on", circular(_circle(error))) from None
+
+
+def circle(parents: Mapping[str, Sequence[str]]) -> list[str]:
+    """Members that depend on each other in a circle, each followed by its parent; empty if there are none."""
+    try:
+        TopologicalSorter(parents).prepare()
+    except CycleError as error:
+        return _circle(error)
+    return []
+
+
+def _circle(error: CycleError) -> list[str]:
+    return list(reversed(error.args[1]))
+
+
+def circular(members: Sequence[str]) -> str:
+    return f"the tasks depend on each other in a circle: {' -> '.join(members)}"
 
 
 def effect(parent: State, rule: OnParentFailure) -> Effect:
     """What a parent that ended in `parent` means for a child with this rule."""
-    if parent is State.SUCCEEDED or rule is OnParentFailure.RUN:
+    if parent is State.SUCCEEDED or rule in (OnParentFailure.RUN, OnParentFailure.ONLY):
         return Effect.RELEASE
     return Effect.DOOM if rule is OnParentFailure.CANCEL else Effect.HOLD
+
+
+def holds_new(parent: State, rule: OnParentFailure) -> bool:
+    """Whether a parent that has ended already holds a new task back, for `resolve` to say what becomes of it.
+    Whether a task under `ONLY` runs at all is said by its parents' ends: it is never stored as ready."""
+    return effect(parent, rule) is not Effect.RELEASE or rule is OnParentFailure.ONLY
+
+
+def may_run(rule: OnParentFailure, parents: Iterable[State]) -> bool:
+    """Whether a task runs, now that every parent has released it; if not, it ends cancelled."""
+    return rule is not OnParentFailure.ONLY or any(parent is not State.SUCCEEDED for parent in parents)

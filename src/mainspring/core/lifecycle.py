@@ -41,6 +41,8 @@ class Cause(IntEnum):
     EXPIRE = 14
     REPLAY = 15
     RESCHEDULE = 16
+    SPARE = 17
+    REOPEN = 18
 
 
 _B, _S, _READY, _RUN = State.BLOCKED, State.SCHEDULED, State.READY, State.RUNNING
@@ -64,6 +66,11 @@ TRANSITIONS: dict[Cause, frozenset[tuple[State | None, State]]] = {
     Cause.EXPIRE: frozenset((state, _FAILED) for state in (_B, _S, _READY)),
     Cause.REPLAY: frozenset({(_FAILED, _READY), (_CANCELLED, _READY)}),
     Cause.RESCHEDULE: frozenset({(_S, _READY), (_READY, _S), (_S, _S)}),
+    Cause.SPARE: frozenset({(_B, _CANCELLED)}),
+    # A workflow's failures are retried: they, and what was to follow them, wait for their parents again.
+    Cause.REOPEN: frozenset(
+        {(_FAILED, _B), (_CANCELLED, _B), (_CANCELLED, _S), (_CANCELLED, _READY), (_S, _B), (_READY, _B)}
+    ),
 }
 EDGES = frozenset((old, cause, new) for cause, pairs in TRANSITIONS.items() for old, new in pairs)
 
@@ -74,6 +81,7 @@ KEEPS_PLACE = frozenset({Cause.RELEASE, Cause.LOSE})
 # What the record says when a store ends a task that never ran.
 EXPIRED_ERROR = b'{"type":"DeadlineExceeded","message":"the deadline passed before the task could run"}'
 DOOMED_ERROR = b'{"type":"ParentFailed","message":"a task that this one depends on failed or was cancelled"}'
+SPARED_ERROR = b'{"type":"NothingFailed","message":"it runs only after a failure, and its parents succeeded"}'
 
 ATTEMPTS_KEPT_AT_EACH_END = 20
 

@@ -41,11 +41,13 @@ FINAL = frozenset({State.SUCCEEDED, State.FAILED, State.CANCELLED})
 
 
 class OnParentFailure(IntEnum):
-    """What becomes of a task when one it depends on ends failed or cancelled."""
+    """What becomes of a task when one it depends on ends failed or cancelled. A task under `ONLY` waits for
+    the end of all of them, and runs only if one ended so."""
 
     CANCEL = 1
     RUN = 2
     BLOCK = 3
+    ONLY = 4
 
 
 class Lane(NamedTuple):
@@ -161,6 +163,7 @@ class Task(msgspec.Struct):
     """The whole record, as stores return it to readers. `attempts` and `error` are JSON text.
 
     `fire_at_us` is the nominal time of the fire that made the task, if it is one of schedule `schedule_id`.
+    `workflow` is the workflow that it belongs to, as a member or as a callback.
     """
 
     id: str
@@ -196,6 +199,7 @@ class Task(msgspec.Struct):
     depends_on: tuple[str, ...] = ()
     schedule_id: str | None = None
     fire_at_us: int | None = None
+    workflow: str | None = None
 
 
 class Lease(msgspec.Struct, gc=False):

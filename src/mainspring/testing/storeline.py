@@ -45,6 +45,7 @@ from mainspring.ports import (
 from mainspring.testing.loop import OUTSIDE, Host, VirtualLoop
 from mainspring.testing.watched import WatchedStore, finish
 from mainspring.testing.weather import Weather
+from mainspring.verbs import Retried, WorkflowGraph, WorkflowPage, WorkflowQuery, WorkflowRecord
 from mainspring.verbs.audit import Audit, Finding, Mended
 
 DRIVER_TIMEOUT_S = 3.0
@@ -187,6 +188,21 @@ class StoreLine(Store):
 
     async def fires(self, schedule: str, limit: int, cursor: str | None) -> FirePage:
         return await self._via("fires", schedule, limit, cursor)  # type: ignore[no-any-return]
+
+    async def get_workflow(self, workflow: str) -> WorkflowRecord | None:
+        return await self._via("get_workflow", workflow)  # type: ignore[no-any-return]
+
+    async def workflow_graph(self, workflow: str) -> WorkflowGraph | None:
+        return await self._via("workflow_graph", workflow)  # type: ignore[no-any-return]
+
+    async def find_workflows(self, query: WorkflowQuery) -> WorkflowPage:
+        return await self._via("find_workflows", query)  # type: ignore[no-any-return]
+
+    async def cancel_workflow(self, workflow: str, callbacks: bool) -> Moved | Refused:
+        return await self._via("cancel_workflow", workflow, callbacks)  # type: ignore[no-any-return]
+
+    async def retry_workflow(self, workflow: str) -> Retried | Refused:
+        return await self._via("retry_workflow", workflow)  # type: ignore[no-any-return]
 
     async def audit(self, cursor: str | None, limit: int) -> Audit:
         return await self._via("audit", cursor, limit)  # type: ignore[no-any-return]

@@ -5,6 +5,7 @@
     explain    what surrounds a task that is not running
     progress   what running tasks record on the way: checkpoints, steps, logs
     schedules  records, decisions, and what became of the fires
+    workflows  what makes a group one, how it stands, its graph
 
 Every verb takes a batch of lines and answers each of them. Time crosses as durations; the only absolute
 instants are those that users chose. The verbs themselves are in `ports.Store`.
@@ -72,13 +73,26 @@ from mainspring.verbs.tasks import (
     Term,
     Transition,
     WorkerInfo,
+    no_workflow,
     not_found,
     version_mismatch,
     wrong_state,
 )
+from mainspring.verbs.workflows import (
+    MEMBERS_COUNTED,
+    CallbackRecord,
+    Member,
+    NewWorkflow,
+    Retried,
+    WorkflowGraph,
+    WorkflowPage,
+    WorkflowQuery,
+    WorkflowRecord,
+)
 
 __all__ = [
     "FIRES_KEPT",
+    "MEMBERS_COUNTED",
     "UNFINISHED_NAMED",
     "Accepted",
     "Action",
@@ -87,6 +101,7 @@ __all__ = [
     "Ask",
     "Audit",
     "BoardView",
+    "CallbackRecord",
     "Charge",
     "ClaimRequest",
     "Claimed",
@@ -107,10 +122,12 @@ __all__ = [
     "Held",
     "Idempotency",
     "LogPage",
+    "Member",
     "Mended",
     "Mending",
     "Moved",
     "NewSchedule",
+    "NewWorkflow",
     "Overdue",
     "Page",
     "Parent",
@@ -121,6 +138,7 @@ __all__ = [
     "Refused",
     "Renewal",
     "Retention",
+    "Retried",
     "SchedulePage",
     "ScheduleRecord",
     "SeenSchedule",
@@ -131,10 +149,15 @@ __all__ = [
     "Term",
     "Transition",
     "WorkerInfo",
+    "WorkflowGraph",
+    "WorkflowPage",
+    "WorkflowQuery",
+    "WorkflowRecord",
     "deposed",
     "fire_records",
     "lease_lost",
     "no_schedule",
+    "no_workflow",
     "not_found",
     "recall_too_large",
     "schedule_moved",

@@ -10,6 +10,7 @@ from mainspring.core.lifecycle import Cause, Change
 from mainspring.core.limits import LimitRule, LimitState
 from mainspring.core.model import Lane, Lease, NewTask, State, Task
 from mainspring.core.order import LaneHead, Quota, Share
+from mainspring.verbs.workflows import NewWorkflow
 
 
 class Answer(IntEnum):
@@ -37,6 +38,10 @@ def not_found(task: str) -> Refused:
     return Refused("not_found", f"no task {task}")
 
 
+def no_workflow(workflow: str) -> Refused:
+    return Refused("not_found", f"no workflow {workflow}")
+
+
 def wrong_state(task: str, state: State, wish: str) -> Refused:
     return Refused("wrong_state", f"task {task} is {state.label}: {wish} is not possible")
 
@@ -61,10 +66,12 @@ class Group(msgspec.Struct):
     """Tasks stored together or not at all. Groups of one call are independent of each other.
 
     Dependencies may name any task of the group, or one that is stored; the group has no cycles.
+    A group with `workflow` makes a workflow of those of its tasks that are stored anew.
     """
 
     tasks: Sequence[NewTask]
     idempotency: Idempotency | None = None
+    workflow: NewWorkflow | None = None
 
 
 class Accepted(msgspec.Struct):
@@ -232,6 +239,14 @@ class Retention(msgspec.Struct, frozen=True):
     failed_us: int | None
     cancelled_us: int | None
 
+    @property
+    def by_state(self) -> Mapping[State, int | None]:
+        return {
+            State.SUCCEEDED: self.succeeded_us,
+            State.FAILED: self.failed_us,
+            State.CANCELLED: self.cancelled_us,
+        }
+
 
 class Pruned(msgspec.Struct):
     """`cursor` is where the next pass goes on; `None` after the last row."""
@@ -264,6 +279,7 @@ class Query(msgspec.Struct):
     label: tuple[str, str] | None = None
     limit: int = 100
     cursor: str | None = None
+    workflow: str | None = None
 
 
 class Page(msgspec.Struct):

@@ -18,19 +18,21 @@ from mainspring.stores.sqlite import (
     planning,
     progress,
     reading,
+    retrying,
     rows,
     schema,
     settling,
     submitting,
     tending,
     transaction,
+    workflows,
 )
 from mainspring.verbs import Query
 from tests.conformance.bench import LANE, SqliteBench
 
 MODULES = (
     *(claiming, editing, holding, limits, moves, planning, progress),
-    *(reading, rows, settling, submitting, tending, transaction),
+    *(reading, retrying, rows, settling, submitting, tending, transaction, workflows),
 )
 
 

@@ -17,7 +17,8 @@ def force(call: Call, line: Force) -> Task | Refused:
     return view(row) if done else wrong_state(row.id, row.state, line.action.name.lower())
 
 
-def _cancel(call: Call, row: Row) -> bool:
+def cancel(call: Call, row: Row) -> bool:
+    """Waiting: cancelled now. Running: asked to stop. Says whether the row was unfinished."""
     if row.state is State.RUNNING:
         if row.cancel_requested_at_us is None:
             row.cancel_requested_at_us = call.now_us
@@ -38,9 +39,18 @@ def _kill(call: Call, row: Row) -> bool:
 def _replay(call: Call, row: Row) -> bool:
     if row.state not in (State.FAILED, State.CANCELLED):
         return False
+    start_over(call, row)
+    row.run_at_us = None
+    call.move(row, Cause.REPLAY, State.READY)
+    call.wait_again(row)
+    return True
+
+
+def start_over(call: Call, row: Row) -> None:
+    """Make a final row as if it had never run, but for the record of its attempts. It is moved after this."""
     row.attempt = row.retries = row.losses = row.snoozes = 0
     row.cancel_requested_at_us = row.started_at_us = row.finished_at_us = None
-    row.result = row.error = row.run_at_us = None
+    row.result = row.error = None
     if row.deadline_us is not None and row.deadline_us < call.now_us:
         row.deadline_us = None
     for parent in row.depends_on:
@@ -48,8 +58,6 @@ def _replay(call: Call, row: Row) -> bool:
         if parent in call.tables.rows:
             call.tables.dependents.setdefault(parent, {})[row.id] = False
     _fence(call, row)
-    call.move(row, Cause.REPLAY, State.READY)
-    return True
 
 
 def _run_now(call: Call, row: Row) -> bool:
@@ -62,7 +70,7 @@ def _run_now(call: Call, row: Row) -> bool:
 
 
 _ACTIONS = {
-    Action.CANCEL: _cancel,
+    Action.CANCEL: cancel,
     Action.KILL: _kill,
     Action.REPLAY: _replay,
     Action.RUN_NOW: _run_now,

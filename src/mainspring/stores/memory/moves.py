@@ -3,8 +3,8 @@
 from collections.abc import Iterable
 from heapq import heappush
 
-from mainspring.core.dag import Effect, effect
-from mainspring.core.lifecycle import DOOMED_ERROR, KEEPS_PLACE, Cause, allows
+from mainspring.core.dag import Effect, effect, may_run
+from mainspring.core.lifecycle import DOOMED_ERROR, KEEPS_PLACE, SPARED_ERROR, Cause, allows
 from mainspring.core.limits import LimitRule, LimitState, names, room_for, rule_for, start
 from mainspring.core.model import WAITING, Lane, State, decode_policy
 from mainspring.core.order import LaneHead
@@ -150,8 +150,24 @@ class Call:
 
     def _release(self, child: Row) -> None:
         child.open_parents -= 1
-        if child.open_parents == 0:
+        if child.open_parents:
+            return
+        rule = decode_policy(child.policy).on_parent_failure
+        rows = self.tables.rows
+        if may_run(rule, [rows[parent].state for parent in child.depends_on if parent in rows]):
             self.move(child, Cause.UNBLOCK, self.due_state(child.run_at_us))
+        else:
+            child.error = SPARED_ERROR
+            self.move(child, Cause.SPARE, State.CANCELLED)
+
+    def wait_again(self, parent: Row) -> None:
+        """A parent that had ended runs once more: children that are still blocked wait for it as before."""
+        edges = self.tables.dependents.get(parent.id, {})
+        for child_id, is_open in edges.items():
+            child = self.tables.rows[child_id]
+            if not is_open and child.state is State.BLOCKED:
+                edges[child_id] = True
+                child.open_parents += 1
 
     def due_state(self, run_at_us: int | None) -> State:
         return State.SCHEDULED if run_at_us is not None and run_at_us > self.now_us else State.READY

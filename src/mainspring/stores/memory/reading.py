@@ -57,10 +57,14 @@ def _matches(row: Row, query: Query) -> bool:
         return False
     if query.tenant not in (None, lane.tenant):
         return False
-    if query.label is None:
-        return True
-    name, value = query.label
-    return row.labels is not None and _labels.decode(row.labels).get(name) == value
+    if query.workflow not in (None, row.workflow):
+        return False
+    return query.label is None or has_label(row.labels, query.label)
+
+
+def has_label(labels: bytes | None, wanted: tuple[str, str]) -> bool:
+    name, value = wanted
+    return labels is not None and _labels.decode(labels).get(name) == value
 
 
 def board(call: Call) -> BoardView:

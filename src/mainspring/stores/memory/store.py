@@ -53,12 +53,14 @@ from mainspring.stores.memory import (
     settling,
     submitting,
     tending,
+    workflows,
 )
 from mainspring.stores.memory.auditing import audit, inspect
 from mainspring.stores.memory.explaining import surroundings
 from mainspring.stores.memory.mending import repair
 from mainspring.stores.memory.moves import Call
 from mainspring.stores.memory.tables import StoreClock, Tables, TermRow
+from mainspring.verbs import Retried, WorkflowGraph, WorkflowPage, WorkflowQuery, WorkflowRecord
 from mainspring.verbs.audit import Audit, Finding, Mended
 
 
@@ -177,6 +179,23 @@ class MemoryStore(Store):
 
     async def fires(self, schedule: str, limit: int, cursor: str | None) -> FirePage:
         return schedules.fires(self._call(), schedule, limit, cursor)
+
+    # --- workflows ------------------------------------------------------------------------------
+
+    async def get_workflow(self, workflow: str) -> WorkflowRecord | None:
+        return workflows.get(self._call(), workflow)
+
+    async def workflow_graph(self, workflow: str) -> WorkflowGraph | None:
+        return workflows.graph(self._call(), workflow)
+
+    async def find_workflows(self, query: WorkflowQuery) -> WorkflowPage:
+        return workflows.find(self._call(), query)
+
+    async def cancel_workflow(self, workflow: str, callbacks: bool) -> Moved | Refused:
+        return workflows.cancel_workflow(self._call(), workflow, callbacks)
+
+    async def retry_workflow(self, workflow: str) -> Retried | Refused:
+        return workflows.retry_workflow(self._call(), workflow)
 
     # --- reading --------------------------------------------------------------------------------
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from functools import partial
 from heapq import heappop, heappush
 
-from mainspring.core.dag import Effect, effect
+from mainspring.core.dag import holds_new
 from mainspring.core.groups import GroupPlan
 from mainspring.core.lifecycle import Cause
 from mainspring.core.model import WAITING, NewTask, State, Task, UniqueRule, decode_policy
@@ -12,6 +12,7 @@ from mainspring.ports import Accepted, Existing, Group, Idempotency, Refused
 from mainspring.stores.memory.moves import Call
 from mainspring.stores.memory.reading import view
 from mainspring.stores.memory.tables import KeyUse, Row
+from mainspring.stores.memory.workflows import add_workflow
 
 
 def submit(call: Call, group: Group) -> Accepted | Existing | Refused:
@@ -22,7 +23,11 @@ def submit(call: Call, group: Group) -> Accepted | Existing | Refused:
     refusal = plan.refusal(call.tables.rows) or plan.backlog_refusal(call.tables.rules, plan.waiting_in)
     if refusal is not None:
         return Refused(*refusal)
+    if group.workflow is not None and group.workflow.id in call.tables.workflows:
+        return Refused("id_taken", f"there is a workflow {group.workflow.id} already")
     rows = [_store(call, plan, task) for task in plan.new]
+    if group.workflow is not None and rows:
+        add_workflow(call, group.workflow, rows)
     if group.idempotency is not None:
         _remember_key(call, group.idempotency, [plan.ids[task.id] for task in group.tasks])
     for row in rows:
@@ -86,7 +91,7 @@ def _store(call: Call, plan: _Plan, task: NewTask) -> Row:
     for parent_id in depends_on:
         parent = tables.rows.get(parent_id)
         ended = parent is not None and parent.state.is_final
-        is_open = parent is None or not ended or effect(parent.state, rule) is not Effect.RELEASE
+        is_open = parent is None or not ended or holds_new(parent.state, rule)
         tables.dependents.setdefault(parent_id, {})[row.id] = is_open
         row.open_parents += is_open
     state = State.BLOCKED if row.open_parents else call.due_state(row.run_at_us)

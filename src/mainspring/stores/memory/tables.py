@@ -3,6 +3,7 @@
 import copy
 from bisect import bisect_left
 from collections import defaultdict
+from collections.abc import Mapping
 from heapq import heapify, heappop, heappush
 from typing import NamedTuple
 
@@ -12,6 +13,7 @@ from mainspring.core.limits import LimitRule, LimitState
 from mainspring.core.model import WAITING, Lane, State, Task
 from mainspring.core.order import LaneHead, Share
 from mainspring.core.progress import LogBlock, LogHead
+from mainspring.core.workflows import NOTHING, Callback, Tally, kind_of_end, tally
 from mainspring.ports import Clock, FireRecord, ScheduleRecord, Transition, WorkerInfo
 
 
@@ -42,7 +44,8 @@ class StoreClock:
 
 
 class Row(Task):
-    """A stored task, with what readers do not see. `ordinal` is its place among all tasks ever made."""
+    """A stored task, with what readers do not see. `ordinal` is its place among all tasks ever made.
+    `callback` is what the task is there for, if it is no member of its workflow."""
 
     ordinal: int = 0
     lane_id: int = 0
@@ -51,6 +54,7 @@ class Row(Task):
     settled_token: int = 0
     settled_digest: int = 0
     unique: bytes | None = None
+    callback: Callback | None = None
 
 
 class KeyUse(NamedTuple):
@@ -74,6 +78,18 @@ class ScheduleRow(msgspec.Struct):
     ordinal: int
     look_us: int | None = None
     mark: str = ""
+
+
+class WorkflowRow(msgspec.Struct):
+    """A stored workflow. `forgotten` counts members that are gone, by how they ended."""
+
+    id: str
+    ordinal: int
+    created_at_us: int
+    name: str | None
+    labels: bytes | None
+    callbacks: Mapping[Callback, str]
+    forgotten: Tally = NOTHING
 
 
 class Due(NamedTuple):
@@ -117,6 +133,8 @@ class Tables:
         self.looks: list[Due] = []
         self.fires: dict[str, list[tuple[int, FireRecord]]] = {}
         self.fired: dict[str, dict[int, str]] = {}
+        self.workflows: dict[str, WorkflowRow] = {}
+        self.tasks_of: dict[str, dict[str, None]] = {}
         self.history: dict[str, list[Transition]] = {}
         self.steps: dict[str, dict[str, bytes]] = {}
         self.log_heads: dict[str, LogHead] = {}
@@ -151,11 +169,22 @@ class Tables:
         self.log_blocks.pop(row.id, None)
         if row.schedule_id is not None and row.fire_at_us is not None:
             del self.fired[row.schedule_id][row.fire_at_us]
+        if row.workflow is not None:
+            self._leave_workflow(row, row.workflow)
         if row.unique is not None:
             makers = self.uniques[row.unique]
             makers.remove(row.id)
             if not makers:
                 del self.uniques[row.unique]
+
+    def _leave_workflow(self, row: Row, workflow: str) -> None:
+        """The last task takes the workflow with it; until then a member's end goes on counting."""
+        tasks, kept = self.tasks_of[workflow], self.workflows[workflow]
+        del tasks[row.id]
+        if not tasks:
+            del self.tasks_of[workflow], self.workflows[workflow]
+        elif row.callback is None:
+            kept.forgotten = tally([(kind_of_end(row.state, row.error), 1)], kept.forgotten)
 
     def count(self, row: Row, step: int) -> None:
         place = (row.lane.queue, row.state)

@@ -11,6 +11,7 @@ from mainspring.stores.memory.progress import cut_ended
 from mainspring.stores.memory.reading import parse_cursor
 from mainspring.stores.memory.submitting import forget_expired_keys
 from mainspring.stores.memory.tables import Row
+from mainspring.stores.memory.workflows import is_past
 
 
 def promote(call: Call, limit: int) -> Moved:
@@ -59,18 +60,19 @@ def prune(call: Call, limit: int, retention: Retention, cursor: str | None) -> P
     chosen = tables.ordinals[first : first + limit]
     rest = tables.ordinals[first + limit : first + limit + 1]
     count = 0
+    past: dict[str, bool] = {}
     for ordinal in chosen:
         row = tables.rows[tables.by_ordinal[ordinal]]
         if _is_past(call, row, retention) and row.id not in tables.dependents:
-            tables.forget(row)
-            count += 1
+            workflow = row.workflow
+            if workflow is not None and workflow not in past:
+                past[workflow] = is_past(call, workflow, retention)
+            if workflow is None or past[workflow]:
+                tables.forget(row)
+                count += 1
     return Pruned(count, str(rest[0]) if rest else None)
 
 
 def _is_past(call: Call, row: Row, retention: Retention) -> bool:
-    kept_us = {
-        State.SUCCEEDED: retention.succeeded_us,
-        State.FAILED: retention.failed_us,
-        State.CANCELLED: retention.cancelled_us,
-    }.get(row.state)
+    kept_us = retention.by_state.get(row.state)
     return kept_us is not None and (row.finished_at_us or 0) + kept_us <= call.now_us

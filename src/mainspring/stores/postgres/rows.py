@@ -5,10 +5,10 @@ from asyncpg import Record
 
 from mainspring.core.model import Lane, Lease, State, Task
 
-# The prototype makes no fires.
-_OF_FIRES = {"schedule_id", "fire_at_us"}
-_PLAIN = [name for name in Task.__struct_fields__ if name not in {"lane", "state", "depends_on"} | _OF_FIRES]
-_LEASED = [name for name in Lease.__struct_fields__ if name not in {"task", "lane"} | _OF_FIRES]
+# The prototype has neither schedules nor workflows.
+_ABSENT = {"schedule_id", "fire_at_us", "workflow"}
+_PLAIN = [name for name in Task.__struct_fields__ if name not in {"lane", "state", "depends_on"} | _ABSENT]
+_LEASED = [name for name in Lease.__struct_fields__ if name not in {"task", "lane"} | _ABSENT]
 _ids = msgspec.json.Decoder(tuple[str, ...])
 
 

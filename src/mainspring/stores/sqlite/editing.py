@@ -1,14 +1,16 @@
 """By hand: cancel, kill, replay, run now, edit, delete. Every line is guarded and answered by itself."""
 
 from collections.abc import Callable
+from typing import Any
 
 from mainspring.core.lifecycle import Cause
 from mainspring.core.model import WAITING, State, Task
 from mainspring.ports import Action, Edit, Force, Refused
 from mainspring.stores.sqlite import progress
-from mainspring.stores.sqlite.moves import due_state, move, write
+from mainspring.stores.sqlite.moves import due_state, move, wait_again, write
 from mainspring.stores.sqlite.rows import RESERVED, Row, rows_by_id, tasks_by_id
 from mainspring.stores.sqlite.transaction import Transaction
+from mainspring.stores.sqlite.workflows import ended_as, left
 from mainspring.verbs import not_found, version_mismatch, wrong_state
 
 HAS_UNFINISHED_CHILDREN = (
@@ -25,6 +27,7 @@ FORGET = (
     "DELETE FROM dependencies WHERE task = ?1",
     "DELETE FROM unresolved WHERE parent = ?1",
 )
+WORKFLOW_OF = "SELECT workflow FROM tasks WHERE n = ?"
 FORGET_HISTORY = "DELETE FROM history WHERE task = ?"
 
 
@@ -37,7 +40,8 @@ def force(tx: Transaction, line: Force) -> Task | Refused:
     return tasks_by_id(tx.db, tx.lanes, (row.id,))[row.id]
 
 
-def _cancel(tx: Transaction, row: Row) -> bool:
+def cancel(tx: Transaction, row: Row) -> bool:
+    """Waiting: cancelled now. Running: asked to stop. Says whether the row was unfinished."""
     if row.state is State.RUNNING:
         if row.cancel_requested_at_us is None:
             write(tx, row, cancel_requested_at_us=tx.now_us, version=tx.mint())
@@ -58,13 +62,19 @@ def _kill(tx: Transaction, row: Row) -> bool:
 def _replay(tx: Transaction, row: Row) -> bool:
     if row.state not in (State.FAILED, State.CANCELLED):
         return False
-    is_late = row.deadline_us is not None and row.deadline_us < tx.now_us
-    move(
-        tx, row, Cause.REPLAY, State.READY, token=_fence(tx, row),
-        attempt=0, retries=0, losses=0, snoozes=0, cancel_requested_at_us=None, started_at_us=RESERVED,
-        result=None, error=None, run_at_us=None, deadline_us=None if is_late else row.deadline_us,
-    )  # fmt: skip
+    move(tx, row, Cause.REPLAY, State.READY, run_at_us=None, **fresh(tx, row))
+    wait_again(tx, (row.n,))
     return True
+
+
+def fresh(tx: Transaction, row: Row) -> dict[str, Any]:
+    """What makes a final row as if it had never run, but for the record of its attempts."""
+    is_late = row.deadline_us is not None and row.deadline_us < tx.now_us
+    return {
+        "token": _fence(tx, row), "attempt": 0, "retries": 0, "losses": 0, "snoozes": 0,
+        "cancel_requested_at_us": None, "started_at_us": RESERVED, "result": None, "error": None,
+        "deadline_us": None if is_late else row.deadline_us,
+    }  # fmt: skip
 
 
 def _run_now(tx: Transaction, row: Row) -> bool:
@@ -75,7 +85,7 @@ def _run_now(tx: Transaction, row: Row) -> bool:
 
 
 _ACTIONS: dict[Action, Callable[[Transaction, Row], bool]] = {
-    Action.CANCEL: _cancel,
+    Action.CANCEL: cancel,
     Action.KILL: _kill,
     Action.REPLAY: _replay,
     Action.RUN_NOW: _run_now,
@@ -128,7 +138,7 @@ def delete(tx: Transaction, task: str) -> Refused | None:
         return wrong_state(row.id, row.state, "delete")
     if has_unfinished_children(tx, row.n):
         return Refused("wrong_state", f"unfinished tasks depend on task {task}")
-    forget(tx, row.n, row.id, row.state, row.lane_id)
+    forget(tx, row.n, row.id, row.state, row.lane_id, tx.db.execute(WORKFLOW_OF, (row.n,)).get)
     return None
 
 
@@ -136,11 +146,14 @@ def has_unfinished_children(tx: Transaction, n: int) -> bool:
     return bool(tx.db.execute(HAS_UNFINISHED_CHILDREN, (n,)).get)
 
 
-def forget(tx: Transaction, n: int, task: str, state: int, lane_id: int) -> None:
+def forget(tx: Transaction, n: int, task: str, state: int, lane_id: int, workflow: int | None) -> None:
     """Remove a final row and every trace of it but its idempotency key, whose promise outlives it."""
     tx.count(tx.lanes.by_id(lane_id).queue, state, -1)
+    end = None if workflow is None else ended_as(tx, n)
     for sql in FORGET:
         tx.db.execute(sql, (n,))
+    if workflow is not None:
+        left(tx, workflow, end)
     progress.forget(tx, n)
     if tx.steps is not None:
         tx.db.execute(FORGET_HISTORY, (task,))

@@ -1,11 +1,12 @@
 """The one door for every change of a single task's state, and what follows from one: numbers, places in
 line, history, dependents. The hot verbs do the same for whole batches in statements of their own."""
 
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from mainspring.core.dag import Effect, effect
-from mainspring.core.lifecycle import DOOMED_ERROR, KEEPS_PLACE, Cause, allows
-from mainspring.core.model import WAITING, State, decode_policy
+from mainspring.core.dag import Effect, effect, may_run
+from mainspring.core.lifecycle import DOOMED_ERROR, KEEPS_PLACE, SPARED_ERROR, Cause, allows
+from mainspring.core.model import WAITING, OnParentFailure, State, decode_policy
 from mainspring.errors import StoreError
 from mainspring.stores.sqlite.rows import (
     NOBODY,
@@ -30,7 +31,19 @@ BLOCKED_CHILDREN = (
     "SELECT e.child, t.policy FROM edges e CROSS JOIN tasks t ON t.n = e.child"
     " WHERE e.parent = ? AND e.open = 1 AND t.state = 1 LIMIT ?"
 )
-STILL_BLOCKED = "SELECT DISTINCT child FROM edges INDEXED BY edges_open WHERE child IN carray(?) AND open = 1"
+# One probe a child: a child of thousands must not cost as many steps with each of them that ends.
+FREE_AMONG = (
+    "SELECT c.value FROM carray(?) c"
+    " WHERE NOT EXISTS (SELECT 1 FROM edges e INDEXED BY edges_open WHERE e.child = c.value AND e.open = 1)"
+)
+STATES_OF_PARENTS = (
+    "SELECT DISTINCT t.state FROM edges e INDEXED BY edges_child CROSS JOIN tasks t ON t.n = e.parent"
+    " WHERE e.child = ?"
+)
+WAIT_AGAIN = (
+    "UPDATE edges SET open = 1 WHERE parent = ? AND open = 0"
+    " AND EXISTS (SELECT 1 FROM tasks t WHERE t.n = edges.child AND t.state = 1)"
+)
 PUT_UNRESOLVED = "INSERT OR IGNORE INTO unresolved (parent) VALUES (?)"
 DROP_UNRESOLVED = "DELETE FROM unresolved WHERE parent = ?"
 
@@ -83,18 +96,23 @@ def release_children(tx: Transaction) -> None:
     the rest, and children that a failed parent dooms, are left to `resolve`."""
     if not tx.finished or not tx.db.execute(ANYTHING_BLOCKED).get:
         return
-    for parent, state in tx.db.execute(PARENTS_AMONG, (texts(tx.finished),)).fetchall():
-        tx.children_left -= apply_parent(tx, parent, state_of(state), tx.children_left, doom=False)
+    applied = 0
+    while applied < len(tx.finished):
+        # A child that ends here because it is not needed has children of its own.
+        ended, applied = tx.finished[applied:], len(tx.finished)
+        for parent, state in tx.db.execute(PARENTS_AMONG, (texts(ended),)).fetchall():
+            tx.children_left -= apply_parent(tx, parent, state_of(state), tx.children_left, doom=False)
 
 
 def apply_parent(tx: Transaction, parent: int, state: State, limit: int, *, doom: bool) -> int:
     """Apply a final parent to up to `limit` of its blocked children; how many."""
-    released: list[int] = []
+    released: dict[int, OnParentFailure] = {}
     doomed: list[int] = []
     left = False
     enough = limit + 1 if state is State.SUCCEEDED else -1
     for child, policy in tx.db.execute(BLOCKED_CHILDREN, (parent, enough)).fetchall():
-        verdict = effect(state, decode_policy(policy).on_parent_failure)
+        rule = decode_policy(policy).on_parent_failure
+        verdict = effect(state, rule)
         if verdict is Effect.HOLD:
             continue
         if len(released) + len(doomed) == limit or (verdict is Effect.DOOM and not doom):
@@ -102,7 +120,7 @@ def apply_parent(tx: Transaction, parent: int, state: State, limit: int, *, doom
         elif verdict is Effect.DOOM:
             doomed.append(child)
         else:
-            released.append(child)
+            released[child] = rule
     _release(tx, parent, released)
     if doomed:
         for row in fetch_rows(tx.db, ROWS_BY_N, (numbers(doomed),)):
@@ -111,12 +129,25 @@ def apply_parent(tx: Transaction, parent: int, state: State, limit: int, *, doom
     return len(released) + len(doomed)
 
 
-def _release(tx: Transaction, parent: int, children: list[int]) -> None:
+def _release(tx: Transaction, parent: int, children: Mapping[int, OnParentFailure]) -> None:
     if not children:
         return
     tx.db.executemany(CLOSE_EDGE, [(parent, child) for child in children])
-    blocked = {child for (child,) in tx.db.execute(STILL_BLOCKED, (numbers(children),))}
-    free = [child for child in children if child not in blocked]
-    if free:
-        for row in fetch_rows(tx.db, ROWS_BY_N, (numbers(free),)):
+    free = [child for (child,) in tx.db.execute(FREE_AMONG, (numbers(children),)).fetchall()]
+    if not free:
+        return
+    for row in fetch_rows(tx.db, ROWS_BY_N, (numbers(free),)):
+        rule = children[row.n]
+        if rule is not OnParentFailure.ONLY or may_run(rule, _states_of_parents(tx, row.n)):
             move(tx, row, Cause.UNBLOCK, due_state(tx, row.run_at_us))
+        else:
+            move(tx, row, Cause.SPARE, State.CANCELLED, error=SPARED_ERROR)
+
+
+def _states_of_parents(tx: Transaction, child: int) -> list[State]:
+    return [state_of(state) for (state,) in tx.db.execute(STATES_OF_PARENTS, (child,)).fetchall()]
+
+
+def wait_again(tx: Transaction, parents: Iterable[int]) -> None:
+    """Parents that had ended run once more: children that are still blocked wait for them as before."""
+    tx.db.executemany(WAIT_AGAIN, [(parent,) for parent in parents])

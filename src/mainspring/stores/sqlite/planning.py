@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from mainspring.core.dag import Effect, effect
+from mainspring.core.dag import holds_new
 from mainspring.core.groups import GroupPlan
 from mainspring.core.model import WAITING, NewTask, UniqueRule, decode_policy
 from mainspring.ports import Refused
@@ -38,7 +38,7 @@ class Plan(GroupPlan):
         row = self._stored.get(parent)
         if row is None or not row.state.is_final:
             return True
-        return effect(row.state, decode_policy(task.policy).on_parent_failure) is not Effect.RELEASE
+        return holds_new(row.state, decode_policy(task.policy).on_parent_failure)
 
     def is_blocked(self, task: NewTask) -> bool:
         return any(self.is_open(parent, task) for parent in self.parents(task))

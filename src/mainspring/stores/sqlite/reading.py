@@ -118,6 +118,10 @@ LOOK_AT_ENDED_BADLY = (
     f"SELECT * FROM (SELECT * FROM ({LOOK_AT_FAILED}) UNION ALL SELECT * FROM ({LOOK_AT_CANCELLED}))"
     " ORDER BY n DESC LIMIT ?2"
 )
+LOOK_AT_WORKFLOW = (
+    "SELECT t.n, t.state, t.lane, t.labels FROM tasks t INDEXED BY tasks_workflow WHERE t.n < ?1"
+    " AND t.workflow = (SELECT w.n FROM workflows w WHERE w.id = ?3) ORDER BY t.n DESC LIMIT ?2"
+)
 SOURCES = {
     frozenset({State.RUNNING}): LOOK_AT_RUNNING,
     frozenset({State.FAILED}): LOOK_AT_FAILED,
@@ -132,8 +136,10 @@ def find(reader: Reader, query: Query) -> Page:
     """Newest first. Looks at a bounded number of rows and says where it stopped; the states that people
     look for among millions have indexes of their own."""
     before = parse_cursor(query.cursor) if query.cursor else 1 << 62
-    sql = SOURCES.get(query.states, LOOK_AT_ALL)
-    rows = reader.db.execute(sql, (before, ROWS_LOOKED_AT + 1))
+    if query.workflow is None:
+        rows = reader.db.execute(SOURCES.get(query.states, LOOK_AT_ALL), (before, ROWS_LOOKED_AT + 1))
+    else:
+        rows = reader.db.execute(LOOK_AT_WORKFLOW, (before, ROWS_LOOKED_AT + 1, query.workflow))
     found: list[int] = []
     looked, last, more = 0, before, False
     for n, state, lane_id, labels in rows:
@@ -169,7 +175,9 @@ def _matches(query: Query, state: int, lane: Lane, labels: bytes | None) -> bool
         return False
     if query.tenant not in (None, lane.tenant):
         return False
-    if query.label is None:
-        return True
-    name, value = query.label
+    return query.label is None or has_label(labels, query.label)
+
+
+def has_label(labels: bytes | None, wanted: tuple[str, str]) -> bool:
+    name, value = wanted
     return labels is not None and _labels.decode(labels).get(name) == value

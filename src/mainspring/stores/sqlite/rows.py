@@ -38,9 +38,12 @@ TASK = (
     " t.attempts, t.checkpoint, t.progress, t.seq,"
     " CASE t.state WHEN 1 THEN"
     " (SELECT count(*) FROM edges e INDEXED BY edges_open WHERE e.child = t.n AND e.open = 1) ELSE 0 END,"
-    " d.parents, t.schedule_id, t.fire_at_us, t.n"
+    " d.parents, t.schedule_id, t.fire_at_us, w.id, t.n"
 )
-TASK_JOINS = " LEFT JOIN claimants c ON c.n = t.claimant LEFT JOIN dependencies d ON d.task = t.n"
+TASK_JOINS = (
+    " LEFT JOIN claimants c ON c.n = t.claimant LEFT JOIN dependencies d ON d.task = t.n"
+    " LEFT JOIN workflows w ON w.n = t.workflow"
+)
 TASKS_BY_ID = f"SELECT {TASK} FROM tasks t INDEXED BY tasks_id{TASK_JOINS} WHERE t.id IN carray(?)"
 
 LEASE = (
@@ -126,7 +129,8 @@ def task_of(values: Sequence[Any], lanes: Lanes) -> Task:
     (
         id_, lane, number, payload, created, version, run_at, policy, timeout, deadline, labels, name, token,
         attempt, retries, losses, snoozes, worker, end, timeout_at, started, cancel_requested, result,
-        error, attempts, checkpoint, progress, seq, open_parents, parents, schedule_id, fire_at, _,
+        error, attempts, checkpoint, progress, seq, open_parents, parents, schedule_id, fire_at,
+        workflow, _,
     ) = values  # fmt: skip
     state = state_of(number)
     return Task(
@@ -137,8 +141,13 @@ def task_of(values: Sequence[Any], lanes: Lanes) -> Task:
         end if state.is_final else None,
         cancel_requested, NULL if result == STORED_NULL else result, error, attempts, checkpoint, progress,
         None if seq == RESERVED else seq,
-        open_parents, _parents.decode(parents) if parents is not None else (), schedule_id, fire_at,
+        open_parents, parents_of(parents), schedule_id, fire_at,
+        workflow,
     )  # fmt: skip
+
+
+def parents_of(stored: bytes | None) -> tuple[str, ...]:
+    return _parents.decode(stored) if stored is not None else ()
 
 
 def fetch_leases(db: Database, lanes: Lanes, sql: str, bindings: Sequence[object]) -> list[Lease]:

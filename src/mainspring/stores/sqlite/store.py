@@ -51,8 +51,10 @@ from mainspring.stores.sqlite import (
     holding,
     progress,
     reading,
+    retrying,
     schedules,
     tending,
+    workflows,
 )
 from mainspring.stores.sqlite.auditing import audit, inspect, repair
 from mainspring.stores.sqlite.explaining import surroundings
@@ -62,6 +64,7 @@ from mainspring.stores.sqlite.reading import Reader
 from mainspring.stores.sqlite.rows import tasks_by_id
 from mainspring.stores.sqlite.thread import DatabaseThread
 from mainspring.stores.sqlite.transaction import Transaction, Writer
+from mainspring.verbs import Retried, WorkflowGraph, WorkflowPage, WorkflowQuery, WorkflowRecord
 from mainspring.verbs.audit import Audit, Finding, Mended
 
 ResultT = TypeVar("ResultT")
@@ -180,6 +183,23 @@ class SqliteStore(Store):
 
     async def fires(self, schedule: str, limit: int, cursor: str | None) -> FirePage:
         return await self._read(lambda reader: schedules.fires(reader, schedule, limit, cursor))
+
+    # --- workflows ------------------------------------------------------------------------------
+
+    async def get_workflow(self, workflow: str) -> WorkflowRecord | None:
+        return await self._read(lambda reader: workflows.get(reader, workflow))
+
+    async def workflow_graph(self, workflow: str) -> WorkflowGraph | None:
+        return await self._read(lambda reader: workflows.graph(reader, workflow))
+
+    async def find_workflows(self, query: WorkflowQuery) -> WorkflowPage:
+        return await self._read(lambda reader: workflows.find(reader, query))
+
+    async def cancel_workflow(self, workflow: str, callbacks: bool) -> Moved | Refused:
+        return await self._write(lambda tx: retrying.cancel_workflow(tx, workflow, callbacks))
+
+    async def retry_workflow(self, workflow: str) -> Retried | Refused:
+        return await self._write(lambda tx: retrying.retry_workflow(tx, workflow))
 
     # --- reading --------------------------------------------------------------------------------
 

@@ -17,13 +17,14 @@ from mainspring.stores.sqlite.moves import PUT_UNRESOLVED
 from mainspring.stores.sqlite.planning import Plan
 from mainspring.stores.sqlite.rows import NOBODY, RESERVED, RESERVED_DIGEST, tasks_by_id, texts
 from mainspring.stores.sqlite.transaction import Transaction
+from mainspring.stores.sqlite.workflows import add_workflow, is_taken, mark_callbacks
 
 ROWS_A_STATEMENT = (64, 16, 4, 1)
 GIVEN = 13
 COLUMNS = (
     "id, state, lane, seq, version, run_at_us, timeout_us, deadline_us, unique_digest, name, policy, labels,"
     " payload, created_at_us, end_us, token, started_at_us, settled_token, settled_digest, claimant,"
-    " claim_seq"
+    " claim_seq, workflow"
 )
 FIND_KEY = "SELECT digest, tasks FROM idempotency WHERE principal = ? AND key = ? AND expires_us > ?"
 PUT_KEY = (
@@ -47,7 +48,7 @@ def submit(tx: Transaction, groups: Sequence[Group]) -> list[Accepted | Existing
 
 
 def _is_plain(tx: Transaction, group: Group) -> bool:
-    if group.idempotency is not None or tx.caps_backlogs:
+    if group.idempotency is not None or tx.caps_backlogs or group.workflow is not None:
         return False
     for task in group.tasks:  # noqa: SIM110 (a generator would cost as much as the rest of a submit)
         if task.depends_on or task.unique is not None:
@@ -88,7 +89,14 @@ def _submit_planned(tx: Transaction, group: Group) -> Accepted | Refused:
     refused = plan.refused()
     if refused is not None:
         return refused
-    states, versions = _store(tx, plan.new, {task.id for task in plan.new if plan.is_blocked(task)})
+    blocked = {task.id for task in plan.new if plan.is_blocked(task)}
+    if group.workflow is not None and plan.new:
+        if is_taken(tx, group.workflow.id):
+            return Refused("id_taken", f"there is a workflow {group.workflow.id} already")
+        states, versions = _store(tx, plan.new, blocked, add_workflow(tx, group.workflow))
+        mark_callbacks(tx, group.workflow)
+    else:
+        states, versions = _store(tx, plan.new, blocked)
     _add_edges(tx, plan)
     ids = [plan.ids[task.id] for task in group.tasks]
     if group.idempotency is not None:
@@ -112,7 +120,7 @@ def _submit_planned(tx: Transaction, group: Group) -> Accepted | Refused:
 
 
 def _store(
-    tx: Transaction, tasks: Sequence[NewTask], blocked: Container[str] = ()
+    tx: Transaction, tasks: Sequence[NewTask], blocked: Container[str] = (), workflow: int | None = None
 ) -> tuple[list[State], range]:
     """Insert new tasks; their states and first versions. What the transaction counts changes when all of
     them are in."""
@@ -134,7 +142,7 @@ def _store(
             task.timeout_us, task.deadline_us, unique.digest if unique else None, task.name, task.policy,
             task.labels, task.payload,
         )  # fmt: skip
-    _insert(tx, values)
+    _insert(tx, values, workflow)
     for (lane, state), count in tally.items():
         tx.count(lane.queue, state, count)
         if state is is_ready:
@@ -145,22 +153,22 @@ def _store(
     return states, versions
 
 
-def _insert(tx: Transaction, values: list[Any]) -> None:
+def _insert(tx: Transaction, values: list[Any], workflow: int | None) -> None:
     """One statement for several rows saves most of a statement's fixed cost per row."""
     start, left = 0, len(values) // GIVEN
     for rows in ROWS_A_STATEMENT:
         while left >= rows:
             end = start + rows * GIVEN
-            tx.db.execute(_insert_sql(rows), (tx.now_us, *values[start:end]))
+            tx.db.execute(_insert_sql(rows), (tx.now_us, workflow, *values[start:end]))
             start, left = end, left - rows
 
 
 @cache
 def _insert_sql(rows: int) -> str:
-    fixed = f"?1, {RESERVED}, {RESERVED}, {RESERVED}, {RESERVED}, {RESERVED_DIGEST}, {NOBODY}, {NOBODY}"
+    fixed = f"?1, {RESERVED}, {RESERVED}, {RESERVED}, {RESERVED}, {RESERVED_DIGEST}, {NOBODY}, {NOBODY}, ?2"
     places = []
     for row in range(rows):
-        given = ", ".join([f"?{GIVEN * row + column + 2}" for column in range(GIVEN)])
+        given = ", ".join([f"?{GIVEN * row + column + 3}" for column in range(GIVEN)])
         places.append(f"({given}, {fixed})")
     return f"INSERT INTO tasks ({COLUMNS}) VALUES {', '.join(places)}"
 

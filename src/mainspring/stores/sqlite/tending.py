@@ -10,6 +10,7 @@ from mainspring.stores.sqlite.progress import cut_ended
 from mainspring.stores.sqlite.reading import parse_cursor
 from mainspring.stores.sqlite.rows import ROW, fetch_rows, state_of
 from mainspring.stores.sqlite.transaction import Transaction
+from mainspring.stores.sqlite.workflows import is_past
 
 CLAIMANTS_KEPT_US = 30 * 24 * 3600 * SECOND_US
 
@@ -26,7 +27,7 @@ UNRESOLVED = (
     "SELECT u.parent, t.state FROM unresolved u LEFT JOIN tasks t ON t.n = u.parent ORDER BY u.parent"
 )
 DROP_UNRESOLVED = "DELETE FROM unresolved WHERE parent = ?"
-FROM_CURSOR = "SELECT n, id, state, lane, end_us FROM tasks WHERE n >= ? ORDER BY n LIMIT ?"
+FROM_CURSOR = "SELECT n, id, state, lane, end_us, workflow FROM tasks WHERE n >= ? ORDER BY n LIMIT ?"
 DROP_KEYS = "DELETE FROM idempotency WHERE expires_us <= ?"
 DROP_CLAIMANTS = (
     "DELETE FROM claimants WHERE seen_us <= ? AND NOT EXISTS"
@@ -70,17 +71,16 @@ def prune(tx: Transaction, limit: int, retention: Retention, cursor: str | None)
     tx.db.execute(DROP_ARRIVALS, (tx.now_us,))
     tx.db.execute(DROP_CLAIMANTS, (tx.now_us - CLAIMANTS_KEPT_US,))
     cut_ended(tx, limit)
-    kept_us = {
-        State.SUCCEEDED: retention.succeeded_us,
-        State.FAILED: retention.failed_us,
-        State.CANCELLED: retention.cancelled_us,
-    }
+    kept_us, past = retention.by_state, dict[int, bool]()
     first = parse_cursor(cursor) if cursor else 0
     rows = tx.db.execute(FROM_CURSOR, (first, limit + 1)).fetchall()
     count = 0
-    for n, task, state, lane_id, end_us in rows[:limit]:
+    for n, task, state, lane_id, end_us, workflow in rows[:limit]:
         kept = kept_us.get(state_of(state))
         if kept is not None and end_us + kept <= tx.now_us and not has_unfinished_children(tx, n):
-            forget(tx, n, task, state, lane_id)
-            count += 1
+            if workflow is not None and workflow not in past:
+                past[workflow] = is_past(tx, workflow, retention)
+            if workflow is None or past[workflow]:
+                forget(tx, n, task, state, lane_id, workflow)
+                count += 1
     return Pruned(count, str(rows[limit][0]) if len(rows) > limit else None)
