@@ -5,6 +5,7 @@ import contextlib
 import os
 import socket
 import ssl
+import threading
 
 import msgspec
 import pytest
@@ -247,6 +248,12 @@ async def test_redirects_are_followed_and_counted():
     ]
 
 
+async def test_a_location_that_is_not_escaped_is_read_as_utf_8():
+    async with web() as w:
+        w.pages |= {"/a": answer(302, location="/é").replace(b"\xe9", b"\xc3\xa9"), "/%C3%A9": answer(200)}
+        assert result(await call({"url": w.url("/a")}))["url"] == w.url("/%C3%A9")
+
+
 @pytest.mark.parametrize("most", [0, 3])
 async def test_redirects_have_an_end(most):
     async with web() as w:
@@ -312,6 +319,29 @@ async def test_loopback_is_refused_however_it_is_spelled(host):
     assert report.error_type in ("AddressRefused", "ConnectFailed", "BadPayload")
     assert report.error_type == "AddressRefused" or host not in SPELLINGS[:2]
     assert w.connections == 0
+
+
+async def test_a_name_server_that_does_not_answer_holds_up_nobody_else(monkeypatch):
+    """Each such name would take one of the few threads that the event loop has for them."""
+    answering, real = threading.Event(), socket.getaddrinfo
+
+    def slow(host, *args):
+        if host != "slow.test" or args[-1] & socket.AI_NUMERICHOST:
+            return real(host, *args)
+        answering.wait()
+        raise socket.gaierror(socket.EAI_AGAIN, "try again")
+
+    monkeypatch.setattr(socket, "getaddrinfo", slow)
+    source = ScriptedSource()
+    async with web() as w, working(source, calling(), slots=50):
+        w.pages["/"] = answer(200)
+        waiting = [await source.put("http", {"url": "http://slow.test/"}) for _ in range(40)]
+        quick = await source.put("http", {"url": w.url(host="localhost")})
+        await source.settled()
+        assert source.outcome_of(quick) is Outcome.SUCCEEDED
+        answering.set()
+        await source.settled(41)
+    assert {source.report_on(lease).error_type for lease in waiting} == {"ConnectFailed"}
 
 
 async def test_what_a_refusal_says_tells_nothing_of_the_inside():

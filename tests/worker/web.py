@@ -68,7 +68,7 @@ def answer(status: int = 200, body: bytes = b"", /, **headers: Any) -> bytes:
     lines = [f"HTTP/1.1 {status} Whatever", "connection: close"]
     headers.setdefault("content_length", len(body))
     lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items() if value is not None]
-    return "\r\n".join([*lines, "", ""]).encode() + body
+    return "\r\n".join([*lines, "", ""]).encode("latin-1") + body
 
 
 async def silent(seen: Seen, writer: asyncio.StreamWriter) -> None:

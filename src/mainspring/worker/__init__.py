@@ -13,7 +13,7 @@
     warden        ends every child when the worker is killed
     kinds         what workers run by themselves, and what is allowed beside it; loading: a user's application
     command       shell commands
-    http_call     HTTP calls: http_request is what one asks for; http_guard connects, to checked addresses only
+    http_call     HTTP calls: http_request is what they ask for; http_guard connects, where that is allowed
     reach         which addresses those are
     files         file operations below a root; confined: paths that cannot leave it
     payloads      what the payloads of these kinds have in common

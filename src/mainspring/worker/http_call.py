@@ -78,7 +78,9 @@ class Reply(NamedTuple):
 
     @property
     def location(self) -> str | None:
-        return self.headers.get("location") if self.status in _REDIRECTS else None
+        text = self.headers.get("location") if self.status in _REDIRECTS else None
+        # Servers that do not escape it send UTF-8, whatever the standard says.
+        return None if text is None else text.encode("latin-1").decode("utf-8", "replace")
 
 
 class HttpCalls:

@@ -6,8 +6,11 @@ something else each time ("DNS rebinding") gains nothing. TLS still asks for the
 """
 
 import asyncio
+import contextlib
 import socket
+import threading
 from collections.abc import Awaitable, Callable, Iterable
+from functools import partial
 
 import httpcore
 
@@ -24,10 +27,40 @@ class Refused(Exception):
 
 
 async def resolve(host: str, port: int) -> list[str]:
-    """A host's addresses, in the order in which the system would try them. Raises `OSError`."""
+    """A host's addresses, in the order in which the system would try them. Raises `OSError`, `UnicodeError`.
+
+    Each name is looked up on a thread of its own: a name server that does not answer would take up the few
+    that the event loop has, and hold up the names of all other tasks, and the end of the process.
+    """
+    with contextlib.suppress(OSError):
+        return _addresses(host, port, socket.AI_NUMERICHOST)
     loop = asyncio.get_running_loop()
-    found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP)
+    found: asyncio.Future[list[str]] = loop.create_future()
+
+    def look_up() -> None:
+        try:
+            told = partial(_tell, found, _addresses(host, port), None)
+        except Exception as error:
+            told = partial(_tell, found, [], error)
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            loop.call_soon_threadsafe(told)
+
+    threading.Thread(target=look_up, name="mainspring-name", daemon=True).start()
+    return await found
+
+
+def _addresses(host: str, port: int, flags: int = 0) -> list[str]:
+    found = socket.getaddrinfo(host, port, 0, socket.SOCK_STREAM, socket.IPPROTO_TCP, flags)
     return list(dict.fromkeys(str(address[0]) for *_, address in found))
+
+
+def _tell(found: "asyncio.Future[list[str]]", addresses: list[str], error: Exception | None) -> None:
+    if found.done():
+        return
+    if error is None:
+        found.set_result(addresses)
+    else:
+        found.set_exception(error)
 
 
 class Guard(httpcore.AsyncNetworkBackend):

@@ -46,7 +46,7 @@ def builtin_kinds() -> Registry:
 
 def allowed_kinds(allowed: Allowed, clock: Clock, warden: Warden | None = None) -> Iterator[Handler]:
     """Those of the kinds `command`, `http` and `file` that are switched on. Their code is loaded here: the
-    HTTP client alone would double the time that a worker needs to start.
+    HTTP client alone adds two thirds to the time that a worker needs to start.
 
     Raises `InvalidInput` for what cannot be allowed: a root that is no directory, a network that is none.
     """
