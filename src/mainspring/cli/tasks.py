@@ -9,12 +9,12 @@ import msgspec
 
 from mainspring.cli import show
 from mainspring.cli.client import Server, decode, step
-from mainspring.cli.exits import Exit, Unreachable, complaint, exit_code
+from mainspring.cli.each import each
+from mainspring.cli.exits import Exit
 from mainspring.cli.explaining import explain
 from mainspring.cli.following import Follower
 from mainspring.cli.options import OUTPUT, asks_server, encoded, json_option
 from mainspring.core.durations import parse_duration_s
-from mainspring.errors import MainspringError
 from mainspring.wire.bounds import BOUNDS
 from mainspring.wire.views import PageView, TaskView
 
@@ -154,21 +154,9 @@ async def wait(server: Server, ids: Sequence[str], timeout: str | None, output: 
 
 
 async def _each(ids: Sequence[str], output: str, call: Callable[[str], Awaitable[bytes]]) -> int:
-    """Do it for every task, also after one was refused; the exit code is the first refusal's.
-
-    `call` is handed an id that is safe in a path. Where nothing is left of a task, nothing is shown.
-    """
-    code, left = Exit.OK, []
-    for identity in ids:
-        try:
-            body = await call(step(identity))
-        except Unreachable:
-            raise
-        except MainspringError as error:
-            click.echo(f"mainspring: {complaint(error)}", err=True)
-            code = code or exit_code(error)
-        else:
-            left += [decode(body, TaskView)] if body else []
+    """Do it for every task, and show what is left of each."""
+    code, answers = await each(ids, call)
+    left = [decode(body, TaskView) for body in answers]
     if left:
         show.tasks(left, msgspec.json.encode(left[0] if len(ids) == 1 else left), output)
     return code
