@@ -2,7 +2,7 @@
 
     Node ─┬─ store       what the settings name
           ├─ scheduler   over the store
-          ├─ services    promoter, reaper, resolver, campaigner, pruner
+          ├─ services    promoter, reaper, resolver, campaigner, firer, pruner
           ├─ worker      in this process, if the node works
           └─ http        the doors, if the node serves
 
@@ -29,7 +29,7 @@ from mainspring.errors import InvalidInput, StoreError
 from mainspring.ports import Clock, Retention, Store
 from mainspring.scheduler import Scheduler, SchedulerSettings
 from mainspring.sdk import Registry
-from mainspring.services import Campaigner, Promoter, Pruner, Reaper, Resolver, Service, ServiceLoop
+from mainspring.services import Campaigner, Firer, Promoter, Pruner, Reaper, Resolver, Service, ServiceLoop
 from mainspring.stores import open_store
 from mainspring.telemetry import Metrics
 from mainspring.worker import InProcessEngine, Worker, WorkerSettings
@@ -135,6 +135,7 @@ class Node:
             Promoter(self.store, self.scheduler),
             Reaper(self.store, self.scheduler),
             Resolver(self.store, self.scheduler),
+            Firer(self.store, self.scheduler, self.elector, self.clock, self.metrics),
             Pruner(self.store, self.elector, retention),
         )
         self._services = [ServiceLoop(service, self.clock) for service in services]
@@ -149,9 +150,10 @@ class Node:
             await self.elector.resign()
 
     def _wake_services(self) -> None:
-        """Something changed elsewhere or by hand: there may be tasks to promote or children to resolve."""
+        """Something changed elsewhere or by hand: there may be tasks to promote, children to resolve or
+        schedules to fire."""
         for loop in self._services:
-            if loop.name in ("promoter", "resolver"):
+            if loop.name in ("promoter", "resolver", "firer"):
                 loop.wake()
 
 

@@ -43,6 +43,7 @@ OVER_LIMIT = "over_limit"
 OVERLAP = "overlap"
 QUEUE_FULL = "queue_full"
 SUPERSEDED = "superseded"
+BACKLOG_FULL = "backlog_full"
 _MISFIRE_REASON = {"skip": MISSED, "fire_once": COALESCED, "fire_all": OVER_LIMIT}
 
 
@@ -204,6 +205,15 @@ def skip_until(standing: Standing, schedule_id: str, until_us: int, now_us: int)
     decision = decide(standing, schedule_id, now_us)
     moved = msgspec.structs.replace(decision.standing, skip_through_us=until_us)
     return msgspec.structs.replace(decision, standing=moved)
+
+
+def by_hand_us(rules: Schedule, last_fire_us: int | None, now_us: int) -> int:
+    """The nominal time of a task that is made by hand: the present, or the first moment after it that is
+    neither one of the schedule's own fire times nor taken by its last task."""
+    moment_us = now_us if last_fire_us is None else max(now_us, last_fire_us + 1)
+    while last_us(rules.timing, moment_us - 1, moment_us) is not None:
+        moment_us += 1
+    return moment_us
 
 
 def jitter_us(rules: Schedule, schedule_id: str, fire_us: int) -> int:

@@ -100,7 +100,9 @@ class Scheduler:
         self._claiming.on_granted = self._settling.granted
         self._claiming.on_unwanted = self._release
         self._claiming.call_flight = self._batcher.call
-        self.schedules = Schedules(store, clock, self.moved, self._claiming.store_now_us)
+        self.schedules = Schedules(
+            store, clock, self.moved, self._claiming.store_now_us, lambda: self.on_hint(), sink
+        )
         self.explaining = Explaining(store, self._claiming, self._lease_us)
         self._background: set[asyncio.Task[None]] = set()
         self._keepers: list[asyncio.Task[None]] = []

@@ -4,17 +4,19 @@
                  promoter   scheduled tasks that are due become ready
                  reaper     lapsed leases and overrun runs are settled
                  resolver   final parents release or doom the children that settling left over
-    the leader   pruner     final tasks past their retention are forgotten
+    the leader   firer      fire times of schedules become tasks, or skips with their reason
+                 pruner     final tasks past their retention are forgotten
 
 Correctness never depends on there being one leader, or on any of these running only once: rows are
 taken by guard. A pass that did a full batch runs again at once.
 """
 
 from mainspring.services.campaigner import Campaigner
+from mainspring.services.firer import Firer
 from mainspring.services.loop import Service, ServiceLoop
 from mainspring.services.promoter import Promoter
 from mainspring.services.pruner import Pruner
 from mainspring.services.reaper import Reaper
 from mainspring.services.resolver import Resolver
 
-__all__ = ["Campaigner", "Promoter", "Pruner", "Reaper", "Resolver", "Service", "ServiceLoop"]
+__all__ = ["Campaigner", "Firer", "Promoter", "Pruner", "Reaper", "Resolver", "Service", "ServiceLoop"]

@@ -17,7 +17,7 @@ from mainspring.election.store import StoreElector
 from mainspring.errors import StoreError
 from mainspring.ports import Retention, TaskSource
 from mainspring.scheduler import Scheduler, SchedulerSettings
-from mainspring.services import Campaigner, Promoter, Pruner, Reaper, Resolver, ServiceLoop
+from mainspring.services import Campaigner, Firer, Promoter, Pruner, Reaper, Resolver, ServiceLoop
 from mainspring.testing.handlers import Stage, registry
 from mainspring.testing.loop import OUTSIDE, Host, VirtualLoop
 from mainspring.testing.network import Network, RemoteSource
@@ -126,6 +126,7 @@ class Server:
             Promoter(line, self.scheduler),
             Reaper(line, self.scheduler),
             Resolver(line, self.scheduler),
+            Firer(line, self.scheduler, self._elector, host.clock),
             Pruner(line, self._elector, RETENTION),
         )
         self._loops = [ServiceLoop(service, host.clock) for service in services]
@@ -140,7 +141,7 @@ class Server:
 
     def _wake_services(self) -> None:
         for loop in self._loops:
-            if loop.name in ("promoter", "resolver"):
+            if loop.name in ("promoter", "resolver", "firer"):
                 loop.wake()
 
     def prune_now(self) -> None:

@@ -45,17 +45,17 @@ def look(call: Call, ids: Sequence[str]) -> SeenSchedules:
 
 
 def due(call: Call, limit: int) -> DueSchedules:
-    tables, found = call.tables, list[ScheduleRow]()
+    tables, found = call.tables, dict[str, ScheduleRow]()
     while (next_look := _next_look(tables)) is not None:
         if next_look.at_us > call.now_us or len(found) == limit:
             break
         heappop(tables.looks)
-        found.append(tables.schedules[next_look.task])
-    for row in found:
+        found[next_look.task] = tables.schedules[next_look.task]
+    for row in found.values():
         # They stay due until a decision about them is written.
         _watch(tables, row)
     next_due_us = None if next_look is None else max(0, next_look.at_us - call.now_us)
-    return DueSchedules(call.now_us, [_seen(tables, row) for row in found], next_due_us)
+    return DueSchedules(call.now_us, [_seen(tables, row) for row in found.values()], next_due_us)
 
 
 def _seen(tables: Tables, row: ScheduleRow) -> SeenSchedule:
@@ -159,8 +159,10 @@ def _write(call: Call, row: ScheduleRow | None, line: FireLine, tasks: dict[int,
     if tasks:
         record.last_fire_us = max(tasks)
         record.last_task = tasks[record.last_fire_us]
-    row.mark, row.look_us = line.mark, line.look_us
-    _watch(tables, row)
+    row.mark = line.mark
+    if row.look_us != line.look_us:
+        row.look_us = line.look_us
+        _watch(tables, row)
     records = tables.fires.setdefault(line.schedule, [])
     records += [(call.mint(), record) for record in fire_records(line, tasks, now_us)]
     if len(records) > 2 * FIRES_KEPT:
