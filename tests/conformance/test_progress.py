@@ -315,9 +315,9 @@ async def test_a_glance_shows_what_has_changed(bench):
     assert none is None
     assert same.version == (await bench.get(other.task)).version
     assert (zero.progress, zero.log_ends) == (None, 0)
-    assert one == Glance(zero.version, b"0.1", 0)
-    assert two == Glance(zero.version, b"0.1", 3)
-    assert three == Glance((await bench.get(first.task)).version, b"0.1", 3)
+    assert one == Glance(State.RUNNING, zero.version, b"0.1", 0)
+    assert two == Glance(State.RUNNING, zero.version, b"0.1", 3)
+    assert three == Glance(State.SUCCEEDED, (await bench.get(first.task)).version, b"0.1", 3)
     assert three.version > zero.version
     assert list(await bench.store.glance([])) == []
 

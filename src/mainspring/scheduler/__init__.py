@@ -5,6 +5,7 @@
                        ├─ settling ────┘
                        ├─ schedules    making, changing and reading schedules ─► Store
                        ├─ explaining   why a task is not running ─► Store
+                       ├─ progress     what running tasks record, and everybody who watches ─► Store
                        ├─ finals       who waits for the end of which task
                        └─ editing, querying, controlling ─► Store          the calm path
 

@@ -40,6 +40,7 @@ from mainspring.scheduler.claiming import Claiming
 from mainspring.scheduler.editing import Patch, edited
 from mainspring.scheduler.explaining import Explaining
 from mainspring.scheduler.finals import Finals
+from mainspring.scheduler.progress import Progress
 from mainspring.scheduler.schedules import Schedules
 from mainspring.scheduler.settling import Settling
 from mainspring.telemetry import SILENT, Sink
@@ -97,12 +98,13 @@ class Scheduler:
         self._settling = Settling(
             store, self._batcher, self._claiming, self._finals, clock, settings.result_bytes, sink
         )
-        self._claiming.on_granted = self._settling.granted
+        self._claiming.on_granted = self._granted
         self._claiming.on_unwanted = self._release
         self._claiming.call_flight = self._batcher.call
         self.schedules = Schedules(
             store, clock, self.moved, self._claiming.store_now_us, lambda: self.on_hint(), sink
         )
+        self.progress = Progress(store)
         self.explaining = Explaining(store, self._claiming, self._lease_us)
         self._background: set[asyncio.Task[None]] = set()
         self._keepers: list[asyncio.Task[None]] = []
@@ -111,11 +113,12 @@ class Scheduler:
     async def start(self) -> None:
         self._batcher.start()
         self.store.listen(self._hinted)
-        for keeper in (self._claiming.keep_board, self._finals.keep):
+        for keeper in (self._claiming.keep_board, self._finals.keep, self.progress.keep):
             self._keepers.append(asyncio.create_task(_keep(keeper), name=keeper.__qualname__))
 
     async def close(self) -> None:
         """Let what is in flight land. The store stays open: it belongs to whoever opened it."""
+        await self.progress.close()
         while self._background:
             await asyncio.gather(*self._background, return_exceptions=True)
         for keeper in self._keepers:
@@ -126,6 +129,7 @@ class Scheduler:
     def _hinted(self) -> None:
         self._claiming.mark_stale()
         self._finals.mark_stale()
+        self.progress.mark_stale()
         self.on_hint()
 
     # --- submitting -----------------------------------------------------------------------------
@@ -140,7 +144,10 @@ class Scheduler:
         return await self._claiming.claim(request)
 
     async def settle(self, reports: Sequence[Report]) -> Sequence[Answer]:
-        return await self._settling.settle(reports)
+        answers = await self._settling.settle(reports)
+        if self.progress.watched:
+            self.progress.touched(report.task for report in reports)
+        return answers
 
     async def renew(self, renewal: Renewal) -> Sequence[Answer]:
         """The server says how long a lease lasts, whatever the worker wished for."""
@@ -155,16 +162,21 @@ class Scheduler:
         return answers
 
     async def append(self, lines: Sequence[Append]) -> Sequence[Answer]:
-        return await self.store.append(lines)
+        return await self.progress.append(lines)
 
     async def recall(self, lines: Sequence[Recall]) -> Sequence[Recalled | Refused]:
-        return await self.store.recall(lines)
+        return await self.progress.recall(lines)
 
     async def beat(self, worker: WorkerInfo) -> None:
         await self.store.beat(worker)
 
     async def leave(self, worker: str, incarnation: str) -> None:
         await self.store.leave(worker, incarnation)
+
+    def _granted(self, leases: Sequence[Lease]) -> None:
+        self._settling.granted(leases)
+        if self.progress.watched:
+            self.progress.touched(lease.task for lease in leases)
 
     def _release(self, leases: Sequence[Lease]) -> None:
         """Hand back leases whose claimer has left. If this fails too, they lapse."""
@@ -258,6 +270,7 @@ class Scheduler:
             (refused,) = await self.store.delete([task])
             if refused is not None:
                 _refuse(refused)
+            self.progress.touched((task,))
         return record
 
     async def cancel_where(self, query: Query) -> int:
@@ -316,6 +329,7 @@ class Scheduler:
     async def _after_move(self) -> None:
         """By-hand verbs are rare: reading the board anew is simpler than their telling what changed."""
         await self._claiming.read_board()
+        self.progress.mark_stale()
         self.on_hint()
 
     # --- controls -------------------------------------------------------------------------------
@@ -343,17 +357,21 @@ class Scheduler:
         """A service moved tasks: claims and waiters here need not wait for a hint."""
         self._claiming.gained(moved.ready)
         self._finals.finished(moved.finished)
+        self.progress.mark_stale()
 
     async def lost(self, leases: Sequence[Lease]) -> None:
         """Settle lapsed leases, by the same rules as a reported failure."""
         await self._settling.settle_lapsed(leases)
+        self.progress.touched(lease.task for lease in leases)
 
     async def overran(self, leases: Sequence[Lease]) -> None:
         """Settle runs that went past their time limit."""
         await self._settling.settle_overdue(leases)
+        self.progress.touched(lease.task for lease in leases)
 
     def ended(self, tasks: Sequence[str]) -> None:
         self._finals.finished(tasks)
+        self.progress.touched(tasks)
 
 
 def _refuse(refused: Refused) -> NoReturn:

@@ -72,6 +72,7 @@ class LogPage(msgspec.Struct):
 class Glance(NamedTuple):
     """Enough to see whether a task has changed: its version, its progress, and where its log ends."""
 
+    state: State
     version: int
     progress: bytes | None
     log_ends: int

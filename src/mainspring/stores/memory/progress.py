@@ -84,7 +84,7 @@ def logs(call: Call, task: str, after: int, most: int) -> LogPage | None:
 def glance(call: Call, tasks: Sequence[str]) -> list[Glance | None]:
     tables = call.tables
     return [
-        Glance(row.version, row.progress, tables.log_heads.get(task, LogHead()).ends)
+        Glance(row.state, row.version, row.progress, tables.log_heads.get(task, LogHead()).ends)
         if (row := tables.rows.get(task)) is not None
         else None
         for task in tasks

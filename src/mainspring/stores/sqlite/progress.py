@@ -50,7 +50,7 @@ NUMBER_OF = "SELECT n FROM tasks INDEXED BY tasks_id WHERE id = ?"
 LOG_ENDS = "SELECT ends FROM logged WHERE task = ?"
 BLOCKS = "SELECT pieces FROM logs WHERE task = ? AND ends > ? ORDER BY ends"
 GLANCES = (
-    "SELECT t.id, t.version, t.progress, coalesce(l.ends, 0) FROM tasks t INDEXED BY tasks_id"
+    "SELECT t.id, t.state, t.version, t.progress, coalesce(l.ends, 0) FROM tasks t INDEXED BY tasks_id"
     " LEFT JOIN logged l ON l.task = t.n WHERE t.id IN carray(?)"
 )
 PARENTS_SIZE = (
@@ -193,5 +193,6 @@ def logs(reader: Reader, task: str, after: int, most: int) -> LogPage | None:
 def glance(reader: Reader, tasks: Sequence[str]) -> list[Glance | None]:
     if not tasks:
         return []
-    found = {task: Glance(*rest) for task, *rest in reader.db.execute(GLANCES, (texts(tasks),))}
+    rows = reader.db.execute(GLANCES, (texts(tasks),))
+    found = {task: Glance(state_of(state), *rest) for task, state, *rest in rows}
     return [found.get(task) for task in tasks]
