@@ -131,6 +131,13 @@ class Context:
         return None if due_us is None else datetime.fromtimestamp(due_us / SECOND_US, UTC)
 
     @property
+    def fire_at(self) -> datetime | None:
+        """The nominal time of the schedule's fire that made this task, however late it runs; `None` for a
+        task that no schedule made."""
+        fire_us = self._lease.fire_at_us
+        return None if fire_us is None else datetime.fromtimestamp(fire_us / SECOND_US, UTC)
+
+    @property
     def remaining_s(self) -> float | None:
         """Seconds until the timeout or the deadline, whichever is first; `None` without either."""
         return self._recorder.remaining_s()

@@ -74,6 +74,7 @@ class LeaseOut(msgspec.Struct, omit_defaults=True):
     deadline_us: int | None = None
     checkpoint: msgspec.Raw | UnsetType = UNSET
     labels: msgspec.Raw | UnsetType = UNSET
+    fire_at_us: int | None = None
 
 
 class ClaimOut(msgspec.Struct):
@@ -196,6 +197,7 @@ def _lease_out(lease: Lease) -> LeaseOut:
         lease.lane_id,
     )
     out.timeout_us, out.deadline_us = lease.timeout_us, lease.deadline_us
+    out.fire_at_us = lease.fire_at_us
     if lease.policy is not None:
         out.policy = msgspec.Raw(lease.policy)
     if lease.checkpoint is not None:
@@ -227,6 +229,7 @@ def read_leases(body: bytes, worker: str) -> list[Lease]:
             out.started_at_us,
             out.lease_until_us,
             worker,
+            out.fire_at_us,
         )
         for out in _claim_out.decode(body).leases
     ]

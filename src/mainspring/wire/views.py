@@ -75,6 +75,8 @@ class TaskView(msgspec.Struct):
     result: msgspec.Raw
     error: msgspec.Raw
     attempts: list[AttemptView]
+    schedule_id: str | None
+    fire_at: datetime | None
     version: int
 
 
@@ -134,6 +136,8 @@ def task_view(task: Task) -> TaskView:
         _raw(task.result),
         _raw(task.error),
         [_attempt(run) for run in _attempts.decode(task.attempts)] if task.attempts else [],
+        task.schedule_id,
+        _moment(task.fire_at_us),
         task.version,
     )
 

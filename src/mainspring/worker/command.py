@@ -295,6 +295,7 @@ def _environment(payload: CommandPayload, ctx: Context) -> dict[str, str]:
         "MAINSPRING_TASK": ctx.task,
         "MAINSPRING_ATTEMPT": str(ctx.attempt),
         "MAINSPRING_FENCE": str(ctx.fence),
+        **({} if ctx.fire_at is None else {"MAINSPRING_FIRE_AT": ctx.fire_at.isoformat()}),
     }
     return {**os.environ, **task, **payload.env}
 
