@@ -34,6 +34,16 @@ class LimitRule(msgspec.Struct, frozen=True, omit_defaults=True):
         return self.per_s * SECOND_US / (self.rate or 1)
 
 
+# Stands in for a rule that cannot be read: nothing starts, as lifting a limit by accident may do more harm.
+CLOSED = LimitRule(max_running=0)
+
+
+def is_sound(rule: LimitRule) -> bool:
+    """Whether the rule can be reckoned with; doors refuse others, so that one was written by hand."""
+    counts = (rule.max_running, rule.rate, rule.burst, rule.max_waiting)
+    return rule.per_s > 0 and rule.rate != 0 and all(count is None or count >= 0 for count in counts)
+
+
 class LimitState(msgspec.Struct):
     """What a name has in use: `running` leases, and the bucket's theoretical arrival time."""
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from mainspring.core.model import Lane
+from mainspring.errors import StoreCorrupt
 from mainspring.stores.sqlite.connection import Database
 
 KNOWN_AT_ONCE = 100_000
@@ -21,9 +22,10 @@ class Lanes:
         self._ids: dict[Lane, int] = {}
 
     def by_id(self, lane_id: int) -> Lane:
+        """Raises `StoreCorrupt` if there is no such lane."""
         lane = self.get(lane_id)
         if lane is None:
-            raise LookupError(f"the database has lost lane {lane_id}")
+            raise StoreCorrupt(f"the lane {lane_id} of some tasks is lost: run mainspring doctor")
         return lane
 
     def get(self, lane_id: int) -> Lane | None:

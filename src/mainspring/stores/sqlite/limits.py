@@ -3,7 +3,9 @@ can drift from the truth. Nothing here is asked while there are no rules."""
 
 from collections.abc import Iterable, Mapping
 
-from mainspring.core.limits import LimitRule, LimitState, names, rule_for, start
+import msgspec
+
+from mainspring.core.limits import CLOSED, LimitRule, LimitState, is_sound, names, rule_for, start
 from mainspring.core.model import Lane
 from mainspring.stores.sqlite.connection import Database
 from mainspring.stores.sqlite.lanes import Lanes
@@ -15,6 +17,22 @@ PUT_ARRIVAL = (
     " ON CONFLICT (name) DO UPDATE SET arrival_us = excluded.arrival_us"
 )
 DROP_ARRIVALS = "DELETE FROM arrivals WHERE arrival_us <= ?"
+
+_rule = msgspec.json.Decoder(LimitRule)
+
+
+def stored_rules(db: Database) -> dict[str, LimitRule]:
+    stored = db.execute("SELECT name, rule FROM limits")
+    return {name: read_rule(rule) or CLOSED for name, rule in stored}
+
+
+def read_rule(stored: bytes) -> LimitRule | None:
+    """`None` for one that cannot be read or makes no sense: it must not keep all other tasks from running."""
+    try:
+        rule = _rule.decode(stored)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return None
+    return rule if is_sound(rule) else None
 
 
 class Usage:

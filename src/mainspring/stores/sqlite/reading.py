@@ -14,7 +14,7 @@ from mainspring.errors import InvalidInput
 from mainspring.ports import BoardView, Clock, Page, Query, Stats, Transition, WorkerInfo
 from mainspring.stores.sqlite.connection import connect, named_errors
 from mainspring.stores.sqlite.lanes import Lanes
-from mainspring.stores.sqlite.limits import Usage
+from mainspring.stores.sqlite.limits import Usage, stored_rules
 from mainspring.stores.sqlite.rows import TASK, TASK_JOINS, numbers, state_of, task_of
 
 ResultT = TypeVar("ResultT")
@@ -64,7 +64,7 @@ class Reader:
 
 def board(reader: Reader) -> BoardView:
     db, lanes = reader.db, reader.lanes
-    rules = {name: _rule.decode(rule) for name, rule in db.execute("SELECT name, rule FROM limits")}
+    rules = stored_rules(db)
     usage = Usage(db, lanes, rules, reader.now_us).limited() if rules else {}
     shares = db.execute("SELECT tenant, weight, virtual_us FROM shares")
     return BoardView(

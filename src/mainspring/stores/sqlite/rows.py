@@ -8,6 +8,7 @@ import apsw
 import msgspec
 
 from mainspring.core.model import Lease, State, Task
+from mainspring.errors import StoreCorrupt
 from mainspring.stores.sqlite.connection import Database
 from mainspring.stores.sqlite.lanes import Lanes
 
@@ -21,7 +22,7 @@ NOBODY = -0x7FFF
 # length.
 NULL, STORED_NULL = b"null", b""
 
-STATES = tuple(State(number) if number else None for number in range(8))
+STATES = {int(state): state for state in State}
 
 ROW = (
     "t.n, t.id, t.state, t.lane, t.seq, t.end_us, t.token, t.version, t.started_at_us, t.settled_token,"
@@ -98,9 +99,11 @@ def numbers(values: Iterable[int]) -> object:
 
 
 def state_of(number: int) -> State:
-    state = STATES[number]
-    assert state is not None
-    return state
+    """Raises `StoreCorrupt` for a number that is no state."""
+    try:
+        return STATES[number]
+    except KeyError:
+        raise StoreCorrupt(f"a task is in no known state ({number}): run mainspring doctor") from None
 
 
 def fetch_rows(db: Database, sql: str, bindings: Sequence[object]) -> list[Row]:

@@ -13,6 +13,7 @@ from mainspring.core.order import LaneHead
 from mainspring.ports import Clock
 from mainspring.stores.sqlite.connection import connect, named_errors
 from mainspring.stores.sqlite.lanes import Lanes
+from mainspring.stores.sqlite.limits import stored_rules
 from mainspring.stores.sqlite.schema import prepare
 
 ResultT = TypeVar("ResultT")
@@ -157,8 +158,7 @@ class Writer:
             self._last_written = minted
         if generation != self._generation:
             self.paused = dict(self.db.execute("SELECT queue, by FROM paused"))
-            rules = self.db.execute("SELECT name, rule FROM limits")
-            self.rules = {name: _rule.decode(rule) for name, rule in rules}
+            self.rules = stored_rules(self.db)
             self.caps_backlogs = any(rule.max_waiting is not None for rule in self.rules.values())
             self._generation = generation
         return Transaction(self, max(now_us, self._clock.now_us()), minted)

@@ -7,10 +7,11 @@ from typing import Any, TypeVar
 import msgspec
 
 from mainspring.core.laws import CLOCK_MAY_BE_AHEAD_US, LONGEST_TERM_US, arrival_breach, count_breach
-from mainspring.core.limits import LimitRule, rule_for
+from mainspring.core.limits import rule_for
 from mainspring.core.model import SECOND_US, State
 from mainspring.ports import WorkerInfo
 from mainspring.stores.sqlite.connection import Database
+from mainspring.stores.sqlite.limits import read_rule
 from mainspring.verbs.audit import Finding
 
 # A slice counts anew what it can count in some milliseconds; `inspect` counts all.
@@ -44,7 +45,6 @@ READ_KEYS = (
 Counts = dict[tuple[str, int], int]
 
 _ids = msgspec.json.Decoder(tuple[str, ...])
-_rule = msgspec.json.Decoder(LimitRule)
 _info = msgspec.json.Decoder(WorkerInfo)
 
 T = TypeVar("T")
@@ -116,7 +116,7 @@ def small_findings(db: Database, now_us: int, host_us: int) -> list[Finding]:
 def _limits(db: Database, now_us: int) -> list[Finding]:
     rules, found = {}, []
     for name, stored in db.execute("SELECT name, rule FROM limits").fetchall():
-        rule = readable_rule(stored)
+        rule = read_rule(stored)
         if rule is not None:
             rules[name] = rule
         else:
@@ -127,10 +127,6 @@ def _limits(db: Database, now_us: int) -> list[Finding]:
         if breach is not None:
             found.append(Finding(breach.law, f"limit {name}", breach.detail, ("arrival", name)))
     return found
-
-
-def readable_rule(stored: bytes) -> LimitRule | None:
-    return _read(_rule.decode, stored)
 
 
 def _shares(db: Database) -> list[Finding]:

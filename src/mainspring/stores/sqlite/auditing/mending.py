@@ -32,7 +32,8 @@ def mend(tx: Transaction, record: Record) -> str:
     (row,) = fetch_rows(tx.db, ROWS_BY_N, (numbers([record.n]),))
     columns = _columns(tx, record, row, broken)
     if columns:
-        write(tx, row, **columns, version=tx.mint())
+        columns["version"] = tx.mint()
+        write(tx, row, **columns)
         (row,) = fetch_rows(tx.db, ROWS_BY_N, (numbers([record.n]),))
     what = [f"{name} set" for name in columns if name != "version"]
     state = mended_state(record.facts)
@@ -92,9 +93,7 @@ def _fresh_numbers(tx: Transaction, facts: TaskFacts) -> dict[str, Any]:
         columns["token"] = tx.mint()
     if facts.place is not None and facts.place > facts.highest:
         columns["seq"] = tx.mint() if facts.state == State.READY else RESERVED
-    if facts.version > facts.highest:
-        columns["version"] = tx.mint()
-    return columns
+    return columns or {"version": tx.mint()}
 
 
 def _move(tx: Transaction, row: Row, state: State) -> None:

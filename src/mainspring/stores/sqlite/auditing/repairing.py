@@ -1,7 +1,7 @@
 """What is done about findings: each is looked up again in the transaction that mends it."""
 
-import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 
 import apsw
 
@@ -10,7 +10,8 @@ from mainspring.core.limits import rule_for
 from mainspring.stores.sqlite.auditing import books, graph
 from mainspring.stores.sqlite.auditing.mending import REINDEX_LINES, mend
 from mainspring.stores.sqlite.auditing.rebuilding import mend_edge
-from mainspring.stores.sqlite.auditing.records import records
+from mainspring.stores.sqlite.auditing.records import Record, records
+from mainspring.stores.sqlite.limits import read_rule
 from mainspring.stores.sqlite.moves import release_children
 from mainspring.stores.sqlite.transaction import Transaction
 from mainspring.verbs.audit import Finding, Mended, Mending
@@ -24,11 +25,11 @@ MEND_SHARE = (
 END_TERM = f"UPDATE term SET expires_us = ?1 WHERE expires_us > ?1 + {LONGEST_TERM_US}"
 READ_KEY = "SELECT tasks FROM idempotency WHERE principal = ? AND key = ?"
 DROP_KEY = "DELETE FROM idempotency WHERE principal = ? AND key = ?"
-INDEX_NAMED = re.compile(r"\bindex (\w+)$")
 
 # From the file up: an index is right before rows are moved by it, rows are right before they are counted.
 ORDER = (
-    "file", "task", "edge", "stray", "key", "arrival", "share", "worker", "term", "limit", "clock", "count",
+    "index", "file", "task", "edge", "stray", "key", "arrival", "share", "worker", "term", "limit", "clock",
+    "count",
 )  # fmt: skip
 
 _Told = tuple[Mending, str]
@@ -39,10 +40,11 @@ _GONE = (Mending.GONE, "it was not broken any more")
 def repair(tx: Transaction, findings: Sequence[Finding]) -> list[Mended]:
     """One answer per finding, in their order."""
     told: dict[int, _Told] = {}
+    kinds = _KINDS | {"task": partial(_tasks, lost=_mend_lines(tx, findings))}
     for kind in ORDER:
         places = [place for place, finding in enumerate(findings) if finding.key[:1] == (kind,)]
         if places:
-            answers = _KINDS[kind](tx, [findings[place] for place in places])
+            answers = kinds[kind](tx, [findings[place] for place in places])
             told.update(zip(places, answers, strict=True))
     release_children(tx)
     unknown = (Mending.REPORTED, "not a finding of this store")
@@ -56,26 +58,40 @@ def _one_by_one(work: Callable[[Transaction, Finding], _Told]) -> _Work:
 # --- tasks and edges --------------------------------------------------------------------------------
 
 
-def _tasks(tx: Transaction, findings: list[Finding]) -> list[_Told]:
-    """A record is mended as a whole, so that several findings about it are answered together."""
-    if any(finding.law == "not_in_line" for finding in findings):
+def _mend_lines(tx: Transaction, findings: Sequence[Finding]) -> set[int]:
+    """The tasks that no claim could find; when this returns, it can."""
+    wanted = {
+        int(finding.key[1])
+        for finding in findings
+        if finding.law == "not_in_line" and finding.key[:1] == ("task",)
+    }
+    lost = {n for n, record in _records(tx, wanted).items() if "not_in_line" in _broken(record)}
+    if lost:
         tx.db.execute(REINDEX_LINES)
-    done: dict[int, tuple[set[str], str]] = {}
-    for n in dict.fromkeys(_number(finding) for finding in findings):
-        record = records(tx.db, (n,), tx.now_us, max(tx.minted, tx.now_us)).get(n)
-        broken = {finding.law for finding in record.findings()} if record is not None else set()
-        done[n] = broken, mend(tx, record) if record is not None and broken else ""
-    return [_told_of_task(finding, *done[_number(finding)]) for finding in findings]
+    return lost
 
 
-def _number(finding: Finding) -> int:
-    return int(finding.key[1])
+def _tasks(tx: Transaction, findings: list[Finding], *, lost: set[int]) -> list[_Told]:
+    """A record is mended as a whole, so that several findings about it are answered together."""
+    wanted = [int(finding.key[1]) for finding in findings]
+    told: dict[int, tuple[set[str], str]] = {}
+    for n in dict.fromkeys(wanted):
+        record = _records(tx, (n,)).get(n)
+        broken = _broken(record)
+        what = mend(tx, record) if record is not None and broken else ""
+        told[n] = (broken | {"not_in_line"}, what or "found again") if n in lost else (broken, what)
+    return [
+        (Mending.REPAIRED, told[n][1]) if finding.law in told[n][0] else _GONE
+        for finding, n in zip(findings, wanted, strict=True)
+    ]
 
 
-def _told_of_task(finding: Finding, broken: set[str], what: str) -> _Told:
-    if finding.law == "not_in_line":
-        return Mending.REPAIRED, LAWS["not_in_line"].mending
-    return (Mending.REPAIRED, what) if finding.law in broken else _GONE
+def _records(tx: Transaction, wanted: Iterable[int]) -> dict[int, Record]:
+    return records(tx.db, wanted, tx.now_us, max(tx.minted, tx.now_us))
+
+
+def _broken(record: Record | None) -> set[str]:
+    return set() if record is None else {finding.law for finding in record.findings()}
 
 
 def _edge(tx: Transaction, finding: Finding) -> _Told:
@@ -148,7 +164,7 @@ def _term(tx: Transaction, finding: Finding) -> _Told:
 
 def _limit(tx: Transaction, finding: Finding) -> _Told:
     stored = tx.db.execute("SELECT rule FROM limits WHERE name = ?", (finding.key[1],)).get
-    if stored is None or books.readable_rule(stored) is not None:
+    if stored is None or read_rule(stored) is not None:
         return _GONE
     return Mending.REPORTED, "set it anew or remove it; until then none of its tasks starts"
 
@@ -157,14 +173,18 @@ def _clock(tx: Transaction, finding: Finding) -> _Told:
     return Mending.REPORTED, "time comes right when this host's clock has caught up"
 
 
+def _index(tx: Transaction, finding: Finding) -> _Told:
+    name = str(finding.key[1])
+    if not tx.db.execute("SELECT count(*) FROM sqlite_schema WHERE type = 'index' AND name = ?", (name,)).get:
+        return _GONE
+    try:
+        tx.db.execute(f'REINDEX "{name}"')
+    except apsw.ConstraintError as error:
+        return Mending.REPORTED, f"it cannot be built anew ({error}): restore the file from a backup"
+    return Mending.REPAIRED, "built anew"
+
+
 def _file(tx: Transaction, finding: Finding) -> _Told:
-    index = INDEX_NAMED.search(finding.detail)
-    if finding.law == "damaged_index" and index is not None:
-        try:
-            tx.db.execute(f"REINDEX {index[1]}")
-        except apsw.ConstraintError as error:
-            return Mending.REPORTED, f"it cannot be built anew ({error}): restore the file from a backup"
-        return Mending.REPAIRED, f"index {index[1]} built anew"
     return Mending.REPORTED, "restore the file from a backup"
 
 
@@ -175,8 +195,8 @@ def _changed(tx: Transaction, sql: str, bindings: Sequence[object], what: str) -
 
 
 _KINDS: dict[str, _Work] = {
+    "index": _one_by_one(_index),
     "file": _one_by_one(_file),
-    "task": _tasks,
     "edge": _one_by_one(_edge),
     "stray": _one_by_one(_stray),
     "key": _one_by_one(_key),

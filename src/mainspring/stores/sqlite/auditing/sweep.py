@@ -1,5 +1,7 @@
 """One slice of a rolling sweep over the whole file, and the inspection of all of it at once."""
 
+import re
+from collections import defaultdict
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -12,7 +14,8 @@ from mainspring.stores.sqlite.reading import Reader
 from mainspring.verbs.audit import Audit, Finding
 
 READ_MINTED = "SELECT minted FROM meta"
-COMPLAINTS_TOLD = 100
+CHECK = "PRAGMA integrity_check(1000)"
+INDEX_NAMED = re.compile(r"\bindex (\w+)$")
 
 _decode = msgspec.json.Decoder(tuple[str, Any]).decode
 
@@ -54,13 +57,17 @@ def inspect(reader: Reader) -> list[Finding]:
     found = books.count_findings(
         booked := books.booked_counts(db), dict.fromkeys(booked, 0) | books.counted_anew(db)
     )
-    for (complaint,) in db.execute(f"PRAGMA integrity_check({COMPLAINTS_TOLD})").fetchall():
-        if complaint != "ok":
-            law = "damaged_index" if " index " in complaint else "damaged_file"
-            found.append(Finding(law, "the file", complaint, ("file", complaint)))
-    for table, row, parent, _ in db.execute("PRAGMA foreign_key_check").fetchall():
-        detail = f"row {row} refers to a row of {parent} that is not there"
-        found.append(Finding("damaged_file", f"table {table}", detail, ("file", table, str(row))))
+    complaints = [text for (text,) in db.execute(CHECK).fetchall() if text != "ok"]
+    damaged: dict[str, list[str]] = defaultdict(list)
+    for complaint in complaints:
+        index = INDEX_NAMED.search(complaint)
+        if index is None:
+            found.append(Finding("damaged_file", "the file", complaint, ("file", complaint)))
+        else:
+            damaged[index[1]].append(complaint)
+    for name, told in damaged.items():
+        detail = f"{told[0]}" + (f", and {len(told) - 1} more" if told[1:] else "")
+        found.append(Finding("damaged_index", f"index {name}", detail, ("index", name)))
     return found
 
 

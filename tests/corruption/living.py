@@ -1,0 +1,130 @@
+"""A store with a living workload: tasks in every state, dependencies, limits, keys, shares, workers, a term.
+
+build ──► waiting, running, finished tasks ──► somebody spoils it, somebody mends it ──► finish ──► all end
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from mainspring.core.lifecycle import Outcome
+from mainspring.core.limits import LimitRule
+from mainspring.core.model import Lane, OnParentFailure, Policy
+from mainspring.core.order import Quota
+from mainspring.verbs import Append, Ask, Group, Idempotency, Query, WorkerInfo
+from tests.conformance.bench import LANE, Bench
+
+WAIT, WORK, DONE = (Lane(queue, "echo", "default", 5) for queue in ("wait", "work", "done"))
+ONCE = Policy(max_retries=0)
+LABELS = b'{"team":"ops"}'
+ROUNDS = 60
+
+
+class Living:
+    """`each` of everything that somebody could want to spoil."""
+
+    def __init__(self, bench: Bench, each: int) -> None:
+        self.bench = bench
+        self.each = each
+
+    async def build(self) -> None:
+        await self._controls()
+        await self._finished()
+        await self._running()
+        await self._waiting()
+        await self._families()
+
+    async def _controls(self) -> None:
+        bench = self.bench
+        await bench.store.take_term("node-1", bench.us(6))
+        for n in range(self.each):
+            await bench.store.set_weight(f"tenant-{n}", 1.0 + n)
+            await bench.store.set_limit(f"key:rated-{n}", LimitRule(rate=2, per_s=5.0))
+            await bench.store.set_limit(f"queue:unused-{n}", LimitRule(max_running=3))
+            await bench.store.beat(WorkerInfo(f"worker-{n}", "i", "node-1", ("echo",), (), 4))
+            key = Idempotency("me", f"key-{n}", b"digest", bench.us(86_400))
+            await bench.put([Group([bench.task(DONE)], key)])
+
+    async def _finished(self) -> None:
+        bench = self.bench
+        await bench.submit_many(7 * self.each, DONE, labels=LABELS)
+        leases = await self._claim(DONE, 10_000, "finisher")
+        for place, lease in enumerate(leases):
+            outcome = Outcome.FAILED if place % 4 == 0 else Outcome.SUCCEEDED
+            await bench.settle(lease, outcome, result=b'{"done":1}' if outcome is Outcome.SUCCEEDED else None)
+        parents = await bench.submit_many(self.each, DONE)
+        await bench.submit(*[bench.task(DONE, depends_on=(parent,)) for parent in parents])
+        for _ in range(2):
+            for lease in await self._claim(DONE, 10_000, "finisher"):
+                await bench.settle(lease)
+
+    async def _running(self) -> None:
+        bench = self.bench
+        await bench.submit_many(8 * self.each, WORK, labels=LABELS)
+        for n in range(self.each):
+            await self._claim(WORK, 1, f"single-{n}")
+        for lease in await self._claim(WORK, 7 * self.each, "worker"):
+            await bench.store.append([Append(lease.task, lease.token, progress=b'{"at":0.5}')])
+
+    async def _waiting(self) -> None:
+        bench, each = self.bench, self.each
+        await bench.submit_many(14 * each, WAIT, labels=LABELS, policy=Policy(max_retries=1))
+        await bench.submit_many(5 * each, WAIT, delay=30)
+        for n in range(each):
+            await bench.submit(
+                bench.task(LANE._replace(key=f"rated-{n}")), bench.task(LANE._replace(key=f"lone-{n}"))
+            )
+            await bench.submit_many(3, Lane(f"counted-{n}", "echo", "default", 5))
+            await bench.submit_many(1, Lane(f"tenants-{n}", "echo", f"tenant-{n}", 5))
+
+    async def _families(self) -> None:
+        """Parents that wait, with children that wait for them, under every rule; and ends yet to be told."""
+        bench = self.bench
+        rules = (OnParentFailure.CANCEL, OnParentFailure.RUN)
+        for n in range(9 * self.each):
+            policy = Policy(on_parent_failure=rules[n % 2])
+            two = [bench.task(WAIT, name="parent") for _ in range(2)]
+            child = bench.task(WAIT, policy=policy, name="child", depends_on=tuple(task.id for task in two))
+            await bench.submit(*two, child)
+        doomed = LANE._replace(queue="doomed")
+        for _ in range(self.each):
+            parent = bench.task(doomed, policy=ONCE)
+            await bench.submit(parent, bench.task(WAIT, name="doomed", depends_on=(parent.id,)))
+        for lease in await self._claim(doomed, 10_000, "finisher"):
+            await bench.settle(lease, Outcome.FAILED)
+
+    async def _claim(self, lane: Lane, count: int, worker: str) -> Sequence[Any]:
+        await self.bench.refresh_lanes()
+        return await self.bench.claim(count, [lane], worker=worker, lease=60)
+
+    async def finish(self) -> list[Any]:
+        """Let everything come to its end, as nodes would; the tasks that did not."""
+        bench = self.bench
+        for _ in range(ROUNDS):
+            await bench.advance(31)
+            await bench.promote(10_000)
+            await bench.resolve_all()
+            lapsed = await bench.store.expired(10_000)
+            await bench.settle_lines(*[bench.line(one, Outcome.LOST, only_if_lapsed=True) for one in lapsed])
+            heads = (await bench.store.board()).heads
+            lanes = [Quota(head.lane_id, 10_000) for head in heads if head.lane.kind == "echo"]
+            ask = Ask("last", "last-incarnation", bench.claims_made("last") + 1, lanes, 10_000, bench.us(60))
+            bench._claims["last"] += 1
+            await bench.settle_lines(*[bench.line(lease) for lease in await self._leases(ask)])
+            left = [task for task in await self.tasks() if not task.state.is_final]
+            if not left:
+                break
+        return left
+
+    async def _leases(self, ask: Ask) -> Sequence[Any]:
+        (claimed,) = await self.bench.store.claim([ask])
+        return claimed.leases
+
+    async def tasks(self) -> list[Any]:
+        tasks: list[Any] = []
+        cursor = None
+        while True:
+            page = await self.bench.store.find(Query(limit=1000, cursor=cursor))
+            tasks += page.tasks
+            cursor = page.cursor
+            if cursor is None:
+                return tasks
