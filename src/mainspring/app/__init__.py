@@ -7,7 +7,9 @@ Mainspring(url) ─┬─ sqlite:///FILE, memory:   embedding   a scheduler in t
 """
 
 import functools
+from collections.abc import Iterable
 from contextlib import AbstractAsyncContextManager
+from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
@@ -17,6 +19,9 @@ from mainspring.errors import InvalidInput
 from mainspring.ports import Backend, Clock
 from mainspring.sdk.client import Client
 from mainspring.sdk.functions import TaskFunction
+
+if TYPE_CHECKING:
+    from mainspring.app.working import AppWorker
 
 __all__ = ["Mainspring", "TaskFunction"]
 
@@ -51,6 +56,25 @@ class Mainspring(Client):
         self.url = url
         patience_s = parse_duration_s(timeout, "timeout")
         super().__init__(functools.partial(_connect, url, token, patience_s))
+
+    def worker(
+        self, *, concurrency: int = 10, queues: Iterable[str] = (), grace: float | str = 30.0
+    ) -> "AppWorker":
+        """A worker in this process that runs this application's tasks, while it is entered. It knows the
+        kinds `echo` and `sleep`, too. `queues` are those to work for; none named means all."""
+        from mainspring.app.working import AppWorker, Work
+
+        grace_s = parse_duration_s(grace, "grace")
+        return AppWorker(self, Work(concurrency=concurrency, queues=tuple(queues), grace_s=grace_s))
+
+    def run_worker(
+        self, *, concurrency: int = 10, queues: Iterable[str] = (), grace: float | str = 30.0
+    ) -> None:
+        """As `worker`, until SIGTERM or SIGINT: running tasks may finish within the grace. A second signal
+        stops at once. Only in the main thread are there signals; elsewhere, it ends by `close`."""
+        from mainspring.app.working import work_until_told
+
+        work_until_told(self.worker(concurrency=concurrency, queues=queues, grace=grace))
 
 
 def _connect(

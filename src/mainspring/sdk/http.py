@@ -35,6 +35,8 @@ class HttpBackend:
         head = {"User-Agent": f"mainspring-sdk/{__version__}"}
         if token:
             head["Authorization"] = f"Bearer {token}"
+        self.api_url = api_url
+        self.token = token
         self._connections = Connections(api_url, head)
         self._clock = clock
         self._patience_s = patience_s

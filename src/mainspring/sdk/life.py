@@ -55,7 +55,6 @@ class Connection:
             return self._backend
 
     def before_close(self, key: object, call: Callable[[], Awaitable[None]] | None) -> None:
-        """Await `call()` when the opening is closed, unless it is taken back (`None`)."""
         if call is None:
             self._before_close.pop(key, None)
         else:
@@ -110,6 +109,12 @@ class Life:
         if self._opening is None:
             raise StoreUnavailable(CLOSED)
         return self._opening
+
+    def before_close(self, key: object, call: Callable[[], Awaitable[None]] | None) -> None:
+        """Await `call()` before the present connection is closed, unless it is taken back (`None`)."""
+        opening = self._opening
+        if isinstance(opening, Connection):
+            opening.before_close(key, call)
 
     def replace(self, opening: Opening | None) -> Opening | None:
         """Use another opening from now on; the one before it."""
