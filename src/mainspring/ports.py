@@ -28,6 +28,8 @@ from mainspring.verbs import (
     Charge,
     Claimed,
     ClaimRequest,
+    DeadGroup,
+    DeadGroups,
     DueSchedules,
     Edit,
     Exchange,
@@ -86,6 +88,8 @@ __all__ = [
     "ClaimRequest",
     "Claimed",
     "Clock",
+    "DeadGroup",
+    "DeadGroups",
     "DueSchedules",
     "Edit",
     "Elector",
@@ -353,6 +357,12 @@ class Store(ABC):
     async def surroundings(self, task: str, shown: int) -> Surroundings | None:
         """All that can keep a task from running, as of one moment; `None` if there is no such task. Of
         parents, and of the holders of each limit, up to `shown` are named."""
+
+    # --- dead letters by what killed them ---------------------------------------------------------
+
+    @abstractmethod
+    async def dead_groups(self, limit: int, cursor: str | None) -> DeadGroups:
+        """Failed tasks, grouped by their fingerprint."""
 
 
 # --- the other seams --------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ from zlib import crc32
 
 import msgspec
 
+from mainspring.core.fingerprint import fingerprint
 from mainspring.core.model import NO_ERROR, Attempt, Lease, State, decode_policy
 from mainspring.core.retry import LOSS_BACKOFF, backoff_us, wants_retry
 
@@ -64,7 +65,7 @@ TRANSITIONS: dict[Cause, frozenset[tuple[State | None, State]]] = {
     Cause.SNOOZE: frozenset({(_RUN, _S), (_RUN, _READY)}),
     Cause.CANCEL: frozenset((state, _CANCELLED) for state in (_B, _S, _READY, _RUN)),
     Cause.EXPIRE: frozenset((state, _FAILED) for state in (_B, _S, _READY)),
-    Cause.REPLAY: frozenset({(_FAILED, _READY), (_CANCELLED, _READY)}),
+    Cause.REPLAY: frozenset((old, new) for old in (_FAILED, _CANCELLED) for new in (_READY, _S)),
     Cause.RESCHEDULE: frozenset({(_S, _READY), (_READY, _S), (_S, _S)}),
     Cause.SPARE: frozenset({(_B, _CANCELLED)}),
     # A workflow's failures are retried: they, and what was to follow them, wait for their parents again.
@@ -119,7 +120,8 @@ class Change(msgspec.Struct, gc=False):
     """What a store writes into the row when a lease ends. Counters are the new absolute values:
     the token guards the row, so nobody else can have moved them.
 
-    `delay_us` matters for SCHEDULED only and counts from the store's clock.
+    `delay_us` matters for SCHEDULED only and counts from the store's clock. `fingerprint` is what killed a
+    task that FAILED, and `None` for every other state.
     """
 
     state: State
@@ -132,6 +134,7 @@ class Change(msgspec.Struct, gc=False):
     result: bytes | None = None
     error: bytes | None = None
     attempts: bytes | None = None
+    fingerprint: int | None = None
 
 
 def digest(report: Report) -> int:
@@ -225,6 +228,7 @@ def _change(
         delay_us=delay_us,
         error=error,
         attempts=attempts,
+        fingerprint=fingerprint(lease.lane.kind, error) if state is State.FAILED else None,
     )
 
 

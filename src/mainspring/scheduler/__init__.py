@@ -18,4 +18,12 @@ from mainspring.scheduler.rescheduling import SchedulePatch
 from mainspring.scheduler.schedules import Schedules
 from mainspring.scheduler.service import ClusterInfo, Scheduler, SchedulerSettings
 
-__all__ = ["ClusterInfo", "Patch", "SchedulePatch", "Scheduler", "SchedulerSettings", "Schedules"]
+__all__ = [
+    "ClusterInfo",
+    "Explanation",
+    "Patch",
+    "SchedulePatch",
+    "Scheduler",
+    "SchedulerSettings",
+    "Schedules",
+]

@@ -12,6 +12,7 @@ from mainspring.ports import (
     Answer,
     Append,
     BoardView,
+    DeadGroups,
     DueSchedules,
     Edit,
     Exchange,
@@ -227,6 +228,9 @@ class StoreLine(Store):
 
     async def surroundings(self, task: str, shown: int) -> Surroundings | None:
         return await self._via("surroundings", task, shown)  # type: ignore[no-any-return]
+
+    async def dead_groups(self, limit: int, cursor: str | None) -> DeadGroups:
+        return await self._via("dead_groups", limit, cursor)  # type: ignore[no-any-return]
 
     async def stats(self) -> Stats:
         return await self._via("stats")  # type: ignore[no-any-return]

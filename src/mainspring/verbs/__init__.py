@@ -2,6 +2,7 @@
 
     tasks      submitting, claiming, settling, by hand, services, reading, membership, leadership
     audit      breaches of the laws, and what was done about them
+    dead       dead letters by what killed them
     explain    what surrounds a task that is not running
     progress   what running tasks record on the way: checkpoints, steps, logs
     schedules  records, decisions, and what became of the fires
@@ -12,6 +13,7 @@ instants are those that users chose. The verbs themselves are in `ports.Store`.
 """
 
 from mainspring.verbs.audit import Audit, Finding, Mended, Mending
+from mainspring.verbs.dead import DeadGroup, DeadGroups
 from mainspring.verbs.explain import Surroundings
 from mainspring.verbs.progress import (
     Append,
@@ -105,6 +107,8 @@ __all__ = [
     "Charge",
     "ClaimRequest",
     "Claimed",
+    "DeadGroup",
+    "DeadGroups",
     "DueSchedules",
     "Edit",
     "Exchange",

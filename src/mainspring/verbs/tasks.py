@@ -200,15 +200,18 @@ class Edit(msgspec.Struct):
 class Action(IntEnum):
     CANCEL = 1  # waiting: cancelled now. running: the worker is asked to stop
     KILL = 2  # as CANCEL, but a running task is cancelled at once and its holder fenced
-    REPLAY = 3  # failed or cancelled: ready again, with fresh counters and without a deadline that has
+    REPLAY = 3  # failed or cancelled: waiting again, with fresh counters and without a deadline that has
     # passed; attempts, checkpoint, steps and log stay on record
     RUN_NOW = 4  # scheduled: ready
 
 
 class Force(NamedTuple):
+    """One task to move. A replay with `delay_us` makes the task scheduled, due that much later."""
+
     task: str
     action: Action
     version: int | None = None
+    delay_us: int = 0
 
 
 # --- services ---------------------------------------------------------------------------------------
@@ -280,6 +283,7 @@ class Query(msgspec.Struct):
     limit: int = 100
     cursor: str | None = None
     workflow: str | None = None
+    fingerprint: int | None = None
 
 
 class Page(msgspec.Struct):

@@ -6,7 +6,7 @@
                             ├─ editing        cancel, kill, replay, run now, edit, delete
                             ├─ tending        promote, resolve, prune
                             ├─ reading        board, pages, views of a row
-                         └─ explaining     what surrounds one task
+                         └─ explaining, dead   what surrounds one task; dead letters by what killed them
                                    │
                             moves.py          the one door for every change of state
                                    │

@@ -13,7 +13,7 @@ def force(call: Call, line: Force) -> Task | Refused:
     row = _guarded(call, line.task, line.version)
     if isinstance(row, Refused):
         return row
-    done = _ACTIONS[line.action](call, row)
+    done = _act(call, row, line)
     return view(row) if done else wrong_state(row.id, row.state, line.action.name.lower())
 
 
@@ -36,12 +36,18 @@ def _kill(call: Call, row: Row) -> bool:
     return True
 
 
-def _replay(call: Call, row: Row) -> bool:
+def _act(call: Call, row: Row, line: Force) -> bool:
+    if line.action is Action.REPLAY:
+        return _replay(call, row, line.delay_us)
+    return _ACTIONS[line.action](call, row)
+
+
+def _replay(call: Call, row: Row, delay_us: int) -> bool:
     if row.state not in (State.FAILED, State.CANCELLED):
         return False
     start_over(call, row)
-    row.run_at_us = None
-    call.move(row, Cause.REPLAY, State.READY)
+    row.run_at_us = call.now_us + delay_us if delay_us > 0 else None
+    call.move(row, Cause.REPLAY, call.due_state(row.run_at_us))
     call.wait_again(row)
     return True
 
@@ -72,7 +78,6 @@ def _run_now(call: Call, row: Row) -> bool:
 _ACTIONS = {
     Action.CANCEL: cancel,
     Action.KILL: _kill,
-    Action.REPLAY: _replay,
     Action.RUN_NOW: _run_now,
 }
 

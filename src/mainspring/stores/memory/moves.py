@@ -55,6 +55,8 @@ class Call:
             self.tables.leave_line(row.lane_id)
         elif row.state is State.BLOCKED:
             row.open_parents = 0
+        elif row.state is State.FAILED:
+            row.fingerprint = None
         elif row.state is State.RUNNING:
             row.lease_until_us = row.timeout_at_us = None
             del self.tables.running[row.id]

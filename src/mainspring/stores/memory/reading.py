@@ -57,7 +57,7 @@ def _matches(row: Row, query: Query) -> bool:
         return False
     if query.tenant not in (None, lane.tenant):
         return False
-    if query.workflow not in (None, row.workflow):
+    if query.workflow not in (None, row.workflow) or query.fingerprint not in (None, row.fingerprint):
         return False
     return query.label is None or has_label(row.labels, query.label)
 

@@ -29,6 +29,7 @@ def settle(call: Call, line: Settlement) -> Answer:
         change.attempt, change.retries, change.losses, change.snoozes,
     )  # fmt: skip
     row.result, row.error, row.attempts = change.result, change.error, change.attempts
+    row.fingerprint = change.fingerprint
     if change.state is State.SCHEDULED:
         row.run_at_us = call.now_us + change.delay_us
     call.move(row, change.cause, change.state)

@@ -13,6 +13,7 @@ from mainspring.ports import (
     BoardView,
     Charge,
     Clock,
+    DeadGroups,
     DueSchedules,
     Edit,
     Exchange,
@@ -56,6 +57,7 @@ from mainspring.stores.memory import (
     workflows,
 )
 from mainspring.stores.memory.auditing import audit, inspect
+from mainspring.stores.memory.dead import dead_groups
 from mainspring.stores.memory.explaining import surroundings
 from mainspring.stores.memory.mending import repair
 from mainspring.stores.memory.moves import Call
@@ -214,6 +216,9 @@ class MemoryStore(Store):
 
     async def surroundings(self, task: str, shown: int) -> Surroundings | None:
         return surroundings(self._call(), task, shown, await self.workers())
+
+    async def dead_groups(self, limit: int, cursor: str | None) -> DeadGroups:
+        return dead_groups(self._call(), limit, cursor)
 
     async def stats(self) -> Stats:
         call = self._call()

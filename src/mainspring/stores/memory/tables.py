@@ -55,6 +55,7 @@ class Row(Task):
     settled_digest: int = 0
     unique: bytes | None = None
     callback: Callback | None = None
+    fingerprint: int | None = None
 
 
 class KeyUse(NamedTuple):

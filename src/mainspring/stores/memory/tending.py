@@ -3,6 +3,7 @@
 from bisect import bisect_left
 from heapq import heappop
 
+from mainspring.core.fingerprint import fingerprint
 from mainspring.core.lifecycle import EXPIRED_ERROR, Cause
 from mainspring.core.model import State
 from mainspring.ports import Moved, Pruned, Retention
@@ -33,7 +34,7 @@ def expire(call: Call, limit: int) -> list[str]:
     ):
         heappop(tables.deadlines)
         row = tables.rows[due.task]
-        row.error = EXPIRED_ERROR
+        row.error, row.fingerprint = EXPIRED_ERROR, fingerprint(row.lane.kind, EXPIRED_ERROR)
         call.move(row, Cause.EXPIRE, State.FAILED)
     return call.finished
 

@@ -13,7 +13,7 @@
         │     moves          the one door for a single task's change of state; dependents
         │
         └─ thread.py ─► Reader (reading.py)     board, get, find, stats: waits for nobody who writes
-              explaining     what surrounds one task
+              explaining, dead   what surrounds one task; dead letters by what killed them
 
     rows.py, lanes.py          what statements bring
     connection.py, schema.py   opening, waiting for other processes, what errors mean, migrations/*.sql

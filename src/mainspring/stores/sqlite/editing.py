@@ -35,7 +35,7 @@ def force(tx: Transaction, line: Force) -> Task | Refused:
     row = _guarded(tx, line.task, line.version)
     if isinstance(row, Refused):
         return row
-    if not _ACTIONS[line.action](tx, row):
+    if not _act(tx, row, line):
         return wrong_state(row.id, row.state, line.action.name.lower())
     return tasks_by_id(tx.db, tx.lanes, (row.id,))[row.id]
 
@@ -59,10 +59,17 @@ def _kill(tx: Transaction, row: Row) -> bool:
     return True
 
 
-def _replay(tx: Transaction, row: Row) -> bool:
+def _act(tx: Transaction, row: Row, line: Force) -> bool:
+    if line.action is Action.REPLAY:
+        return _replay(tx, row, line.delay_us)
+    return _ACTIONS[line.action](tx, row)
+
+
+def _replay(tx: Transaction, row: Row, delay_us: int) -> bool:
     if row.state not in (State.FAILED, State.CANCELLED):
         return False
-    move(tx, row, Cause.REPLAY, State.READY, run_at_us=None, **fresh(tx, row))
+    run_at_us = tx.now_us + delay_us if delay_us > 0 else None
+    move(tx, row, Cause.REPLAY, due_state(tx, run_at_us), run_at_us=run_at_us, **fresh(tx, row))
     wait_again(tx, (row.n,))
     return True
 
@@ -87,7 +94,6 @@ def _run_now(tx: Transaction, row: Row) -> bool:
 _ACTIONS: dict[Action, Callable[[Transaction, Row], bool]] = {
     Action.CANCEL: cancel,
     Action.KILL: _kill,
-    Action.REPLAY: _replay,
     Action.RUN_NOW: _run_now,
 }
 

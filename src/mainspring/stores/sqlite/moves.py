@@ -65,6 +65,8 @@ def move(tx: Transaction, row: Row, cause: Cause, new: State, **columns: Any) ->
         tx.freed.add(row.lane_id)
     elif old is State.BLOCKED:
         tx.db.execute(CLOSE_EDGES_OF_CHILD, (row.n,))
+    elif old is State.FAILED:
+        columns["fingerprint"] = None
     if new is State.READY:
         if row.seq == RESERVED or cause not in KEEPS_PLACE:
             columns["seq"] = tx.mint()

@@ -105,7 +105,7 @@ def workers(reader: Reader) -> list[WorkerInfo]:
 # --- pages ------------------------------------------------------------------------------------------
 
 _LOOK = (
-    "SELECT t.n, t.state, t.lane, t.labels FROM tasks t {index}"
+    "SELECT t.n, t.state, t.lane, t.labels, t.fingerprint FROM tasks t {index}"
     " WHERE t.n < ?1 {state} ORDER BY t.n DESC LIMIT ?2"
 )
 LOOK_AT_ALL = _LOOK.format(index="", state="")
@@ -119,8 +119,9 @@ LOOK_AT_ENDED_BADLY = (
     " ORDER BY n DESC LIMIT ?2"
 )
 LOOK_AT_WORKFLOW = (
-    "SELECT t.n, t.state, t.lane, t.labels FROM tasks t INDEXED BY tasks_workflow WHERE t.n < ?1"
-    " AND t.workflow = (SELECT w.n FROM workflows w WHERE w.id = ?3) ORDER BY t.n DESC LIMIT ?2"
+    "SELECT t.n, t.state, t.lane, t.labels, t.fingerprint FROM tasks t INDEXED BY tasks_workflow"
+    " WHERE t.n < ?1 AND t.workflow = (SELECT w.n FROM workflows w WHERE w.id = ?3)"
+    " ORDER BY t.n DESC LIMIT ?2"
 )
 SOURCES = {
     frozenset({State.RUNNING}): LOOK_AT_RUNNING,
@@ -142,11 +143,13 @@ def find(reader: Reader, query: Query) -> Page:
         rows = reader.db.execute(LOOK_AT_WORKFLOW, (before, ROWS_LOOKED_AT + 1, query.workflow))
     found: list[int] = []
     looked, last, more = 0, before, False
-    for n, state, lane_id, labels in rows:
+    for n, state, lane_id, labels, fingerprint in rows:
         if looked == ROWS_LOOKED_AT or len(found) == query.limit:
             more = True
             break
         looked, last = looked + 1, n
+        if query.fingerprint not in (None, fingerprint):
+            continue
         if _matches(query, state, reader.lanes.by_id(lane_id), labels):
             found.append(n)
     rows.close()

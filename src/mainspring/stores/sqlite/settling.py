@@ -142,7 +142,11 @@ def _settle_one(tx: Transaction, line: Settlement) -> Answer:
         return Answer.LOST
     cancelled = row.cancel_requested_at_us is not None
     change = line.if_cancelled if cancelled else line.change
-    columns = {} if change.state is not State.SCHEDULED else {"run_at_us": tx.now_us + change.delay_us}
+    columns: dict[str, object] = {}
+    if change.state is State.SCHEDULED:
+        columns["run_at_us"] = tx.now_us + change.delay_us
+    elif change.state is State.FAILED:
+        columns["fingerprint"] = change.fingerprint
     move(
         tx, row, change.cause, change.state,
         settled_token=line.token, settled_digest=line.digest,

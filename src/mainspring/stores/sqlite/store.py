@@ -12,6 +12,7 @@ from mainspring.ports import (
     Append,
     BoardView,
     Clock,
+    DeadGroups,
     DueSchedules,
     Edit,
     Exchange,
@@ -57,6 +58,7 @@ from mainspring.stores.sqlite import (
     workflows,
 )
 from mainspring.stores.sqlite.auditing import audit, inspect, repair
+from mainspring.stores.sqlite.dead import dead_groups
 from mainspring.stores.sqlite.explaining import surroundings
 from mainspring.stores.sqlite.listening import QUIET_S, Listener
 from mainspring.stores.sqlite.moves import release_children
@@ -218,6 +220,9 @@ class SqliteStore(Store):
 
     async def surroundings(self, task: str, shown: int) -> Surroundings | None:
         return await self._read(lambda reader: surroundings(reader, task, shown))
+
+    async def dead_groups(self, limit: int, cursor: str | None) -> DeadGroups:
+        return await self._read(lambda reader: dead_groups(reader, limit, cursor))
 
     async def stats(self) -> Stats:
         return await self._read(reading.stats)

@@ -1,5 +1,6 @@
 """What services do on every node: due tasks, deadlines, open edges, retention. Rows are taken by guard."""
 
+from mainspring.core.fingerprint import fingerprint
 from mainspring.core.lifecycle import EXPIRED_ERROR, Cause
 from mainspring.core.model import SECOND_US, State
 from mainspring.ports import Moved, Pruned, Retention
@@ -47,7 +48,8 @@ def promote(tx: Transaction, limit: int) -> Moved:
 def expire(tx: Transaction, limit: int) -> list[str]:
     """Fail waiting tasks past their deadline; exactly at it a task may still start."""
     for row in fetch_rows(tx.db, PAST_DEADLINE, (tx.now_us, limit)):
-        move(tx, row, Cause.EXPIRE, State.FAILED, error=EXPIRED_ERROR)
+        mark = fingerprint(tx.lanes.by_id(row.lane_id).kind, EXPIRED_ERROR)
+        move(tx, row, Cause.EXPIRE, State.FAILED, error=EXPIRED_ERROR, fingerprint=mark)
     release_children(tx)
     return tx.finished
 

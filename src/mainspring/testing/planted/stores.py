@@ -10,7 +10,7 @@ from mainspring.core.dag import Effect
 from mainspring.core.lifecycle import Cause
 from mainspring.core.limits import UNLIMITED
 from mainspring.core.model import Lane, Lease, State
-from mainspring.ports import Action, Answer, Ask, Claimed, Held, Moved, Renewal, Settlement
+from mainspring.ports import Answer, Ask, Claimed, Held, Moved, Renewal, Settlement
 from mainspring.stores.memory import claiming, editing, moves, settling, submitting, tending
 from mainspring.stores.memory.moves import Call
 from mainspring.stores.memory.reading import lease_of
@@ -219,17 +219,13 @@ def _expire_early(expire: Any) -> Any:
 
 
 def _replay_anything(replay: Any) -> Any:
-    def wrong(call: Call, row: Row) -> bool:
+    def wrong(call: Call, row: Row, delay_us: int) -> bool:
         if row.state is State.SUCCEEDED:
             row.state = State.FAILED
-        done: bool = replay(call, row)
+        done: bool = replay(call, row, delay_us)
         return done
 
     return wrong
-
-
-def _replaying(actions: Any) -> Any:
-    return {**actions, Action.REPLAY: _replay_anything(actions[Action.REPLAY])}
 
 
 STORE_BUGS: tuple[Bug, ...] = (
@@ -260,5 +256,5 @@ STORE_BUGS: tuple[Bug, ...] = (
     bug("nobody dooms the children", Call, "apply_parent", _never_doom),
     bug("a loss sends a task to the end of its line", moves, "KEEPS_PLACE", instead(frozenset())),
     bug("counts are not kept", Tables, "count", _count_all_but_blocked),
-    bug("what succeeded can be replayed", editing, "_ACTIONS", _replaying),
+    bug("what succeeded can be replayed", editing, "_replay", _replay_anything),
 )
