@@ -267,8 +267,8 @@ async def test_bulk_verbs_count_what_they_moved():
     async with running() as (scheduler, _):
         await submitted(scheduler, *(task() for _ in range(3)))
         await submitted(scheduler, task(lane=LANE._replace(queue="other")))
-        assert await scheduler.cancel_where(Query(queue="default")) == 3
-        assert await scheduler.purge_where(Query(queue="default")) == 3
+        assert await scheduler.bulk.cancel(Query(queue="default")) == 3
+        assert await scheduler.bulk.purge(Query(queue="default")) == 3
         assert (await scheduler.stats()).counts[("other", State.READY)] == 1
 
 

@@ -44,11 +44,11 @@ async def purge(door: Door, call: Call) -> Answer:
 
 
 async def replay_many(door: Door, call: Call) -> Answer:
-    return json_answer(CountView(await door.scheduler.replay_where(await _filter(call))))
+    return json_answer(CountView(await door.scheduler.bulk.replay(await _filter(call))))
 
 
 async def purge_many(door: Door, call: Call) -> Answer:
-    return json_answer(CountView(await door.scheduler.purge_where(await _filter(call))))
+    return json_answer(CountView(await door.scheduler.bulk.purge(await _filter(call))))
 
 
 async def _filter(call: Call) -> Query:

@@ -142,7 +142,7 @@ async def run_now(door: Door, call: Call) -> Answer:
 
 async def cancel_many(door: Door, call: Call) -> Answer:
     query = read_filter(await call.body(optional=True))
-    return json_answer(CountView(await door.scheduler.cancel_where(query)))
+    return json_answer(CountView(await door.scheduler.bulk.cancel(query)))
 
 
 async def no_body(call: Call) -> None:

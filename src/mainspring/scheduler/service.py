@@ -2,8 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
-from contextlib import aclosing
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, NoReturn
 
 import msgspec
@@ -12,7 +11,7 @@ from mainspring import __version__
 from mainspring.batching import Batcher, Submitted
 from mainspring.core.lifecycle import Report
 from mainspring.core.limits import LimitRule
-from mainspring.core.model import SECOND_US, Lease, State, Task
+from mainspring.core.model import SECOND_US, Lease, Task
 from mainspring.errors import Conflict, MainspringError, NotFound, VersionMismatch, WrongState
 from mainspring.ports import (
     Action,
@@ -36,6 +35,7 @@ from mainspring.ports import (
     Transition,
     WorkerInfo,
 )
+from mainspring.scheduler.bulk import Bulk
 from mainspring.scheduler.claiming import Claiming
 from mainspring.scheduler.editing import Patch, edited
 from mainspring.scheduler.explaining import Explaining
@@ -46,7 +46,6 @@ from mainspring.scheduler.settling import Settling
 from mainspring.telemetry import SILENT, Sink
 
 EDIT_TRIES = 10
-BULK_PAGE = 500
 _ERRORS: dict[str, type[MainspringError]] = {
     "not_found": NotFound,
     "version_mismatch": VersionMismatch,
@@ -105,6 +104,7 @@ class Scheduler:
             store, clock, self.moved, self._claiming.store_now_us, lambda: self.on_hint(), sink
         )
         self.progress = Progress(store)
+        self.bulk = Bulk(store, self._finals, self._after_move)
         self.explaining = Explaining(store, self._claiming, self._lease_us)
         self._background: set[asyncio.Task[None]] = set()
         self._keepers: list[asyncio.Task[None]] = []
@@ -272,50 +272,6 @@ class Scheduler:
                 _refuse(refused)
             self.progress.touched((task,))
         return record
-
-    async def cancel_where(self, query: Query) -> int:
-        """Cancel every unfinished task that matches; how many were cancelled or asked to stop."""
-        waiting = frozenset(state for state in State if not state.is_final)
-        return await self._force_where(query, Action.CANCEL, waiting)
-
-    async def replay_where(self, query: Query) -> int:
-        """Run every matching dead letter again; how many."""
-        return await self._force_where(query, Action.REPLAY, frozenset({State.FAILED}))
-
-    async def purge_where(self, query: Query) -> int:
-        """Forget every matching final task that nothing depends on; how many."""
-        final = frozenset(state for state in State if state.is_final)
-        purged = 0
-        async with aclosing(self._matching(query, final)) as pages:
-            async for tasks in pages:
-                refusals = await self.store.delete([task.id for task in tasks])
-                purged += sum(refused is None for refused in refusals)
-        return purged
-
-    async def _force_where(self, query: Query, action: Action, states: frozenset[State]) -> int:
-        moved = 0
-        async with aclosing(self._matching(query, states)) as pages:
-            async for tasks in pages:
-                answers = await self.store.force([Force(task.id, action) for task in tasks])
-                records = [answer for answer in answers if isinstance(answer, Task)]
-                moved += len(records)
-                self._finals.finished(record.id for record in records if record.state.is_final)
-        await self._after_move()
-        return moved
-
-    async def _matching(self, query: Query, states: frozenset[State]) -> AsyncGenerator[list[Task], None]:
-        """Pages of the tasks that match now, among those states that the action is for."""
-        chosen = query.states & states if query.states else states
-        cursor: str | None = None
-        while chosen:
-            page = await self.store.find(
-                msgspec.structs.replace(query, states=chosen, limit=BULK_PAGE, cursor=cursor)
-            )
-            if page.tasks:
-                yield page.tasks
-            cursor = page.cursor
-            if cursor is None:
-                return
 
     async def _force(self, line: Force) -> Task:
         (answer,) = await self.store.force([line])

@@ -299,11 +299,11 @@ class Workload:
 
         async def deed() -> None:
             await client.submit(Group(tasks))
-            await client.insist(lambda s: s.cancel_where(query), "cancel_where")
+            await client.insist(lambda s: s.bulk.cancel(query), "cancel_where")
             if self._chance(0.5):
-                await client.insist(lambda s: s.replay_where(Query()), "replay_where")
+                await client.insist(lambda s: s.bulk.replay(Query()), "replay_where")
             if self._chance(0.5):
-                await client.insist(lambda s: s.purge_where(query), "purge_where")
+                await client.insist(lambda s: s.bulk.purge(query), "purge_where")
 
         self._at(deed)
 
