@@ -176,7 +176,7 @@ class Door:
             loopback=_is_loopback(host),
             role="standalone" if node.worker is not None else "server",
         )
-        app = create_app(node.scheduler, node.clock, options, node.metrics)
+        self._app = app = create_app(node.scheduler, node.clock, options, node.metrics)
         config = uvicorn.Config(
             app,
             http=OneWriteProtocol,
@@ -196,6 +196,7 @@ class Door:
         _log.info("listening on http://%s:%d", *self.address)
 
     async def close(self) -> None:
+        self._app.close()
         self._server.should_exit = True
         if self._serving is not None:
             await self._serving

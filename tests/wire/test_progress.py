@@ -74,10 +74,10 @@ def test_bad_lines(line, field):
         (Append(TASK, 1, steps={"a": b'"' + b"x" * STEP_BYTES + b'"'}), "lines[0].steps.a"),
         (Append(TASK, 1, log=[LogPiece(0, "info", 0, LONG + "x")]), "lines[0].log[0].text"),
         (
-            Append(TASK, 1, log=[LogPiece(0, "info", 0, LONG)] * (LOG_BYTES_LIVE // len(LONG) + 1)),
+            Append(TASK, 1, log=[LogPiece(0, "info", 0, LONG)] * (2 * LOG_BYTES_LIVE // len(LONG))),
             "lines[0].log",
         ),
-        (Append(TASK, 1, log=[LogPiece(0, "info", 0, "")] * 10_001), "lines[0].log"),
+        (Append(TASK, 1, log=[LogPiece(0, "info", 0, "")] * 70_000), "lines[0].log"),
     ],
 )
 def test_large_values_are_refused(line, field):

@@ -21,6 +21,7 @@ from mainspring.api.http import (
 )
 from mainspring.api.openapi import document
 from mainspring.api.routes import ROUTES, Route, Router
+from mainspring.api.streaming import Stream
 from mainspring.errors import InvalidInput, MainspringError, NotFound, Unauthenticated
 from mainspring.ports import Clock
 from mainspring.scheduler import Scheduler
@@ -83,10 +84,17 @@ class Api:
             return
         except Exception as error:
             answer = self._fault(error, scope)
+        if isinstance(answer, Stream):
+            await door.streams.send(answer, send)
+            return  # how long somebody watched is not how long an answer took
         await send_answer(answer, send, method != "HEAD")
         took_s = door.clock.monotonic() - started_s
         shown = method if method in _METHODS else "(other)"
         door.sink.observe("http_request_seconds", took_s, shown, label, str(answer.status))
+
+    def close(self) -> None:
+        """Streams end now, and no new one begins. For a server that is about to shut down."""
+        self._door.streams.close()
 
     def _problem(self, error: MainspringError) -> Answer:
         problem = problem_of(error)

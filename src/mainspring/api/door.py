@@ -9,6 +9,7 @@ from collections import OrderedDict
 import msgspec
 
 from mainspring.api.http import Answer, Call
+from mainspring.api.streaming import Streams
 from mainspring.core.model import SECOND_US
 from mainspring.errors import InvalidInput, StoreUnavailable
 from mainspring.ports import Clock, Idempotency, Stats
@@ -53,6 +54,7 @@ class Door:
         self.new_id = clock.new_id
         self.pulse = Pulse(scheduler)
         self.replies = Replies()
+        self.streams = Streams()
 
 
 class Replies:

@@ -143,7 +143,7 @@ class Call:
         For calls that may wait long. Only when the body has been read: what comes then is the end.
         """
         working = asyncio.ensure_future(work)
-        leaving = asyncio.ensure_future(self._left())
+        leaving = asyncio.ensure_future(self.left())
         try:
             await asyncio.wait((working, leaving), return_when=asyncio.FIRST_COMPLETED)
             if working.done():
@@ -154,7 +154,8 @@ class Call:
             leaving.cancel()
             await asyncio.gather(working, leaving, return_exceptions=True)
 
-    async def _left(self) -> None:
+    async def left(self) -> None:
+        """Returns when the caller hangs up. Only when the body has been read."""
         while (await self._receive())["type"] != "http.disconnect":
             pass
 

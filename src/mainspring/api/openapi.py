@@ -7,13 +7,15 @@ from typing import Any
 import msgspec
 
 from mainspring import __version__
-from mainspring.api.routes import TEXT, Route
+from mainspring.api.routes import EVENTS, TEXT, Route
 from mainspring.wire.problems import CONTENT_TYPE, Problem
 
 _REF = "#/components/schemas/{name}"
 _HEADER_TEXT = {
     "Idempotency-Key": "Repeating a submit under its key gives the first answer again, for 24 hours.",
     "If-Match": "Only if the task is still at this ETag; otherwise 412.",
+    "Last-Event-ID": "The id of the last event that was read: go on behind it.",
+    "Accept": "text/event-stream follows the log; application/json and text/plain read what there is.",
     "If-None-Match": "304 if the task is still at this ETag.",
 }
 
@@ -84,8 +86,8 @@ def _parameters(route: Route) -> list[Mapping[str, Any]]:
 def _response(shape: Any) -> dict[str, Any]:
     if shape is None:
         return {"description": "Done"}
-    if shape == TEXT:
-        return {"description": "Text", "content": {TEXT: {"schema": {"type": "string"}}}}
+    if shape in (TEXT, EVENTS):
+        return {"description": "Text", "content": {shape: {"schema": {"type": "string"}}}}
     return {"description": "Done", "content": {"application/json": {"schema": _schema(shape)}}}
 
 

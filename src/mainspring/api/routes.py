@@ -4,7 +4,7 @@ import re
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, NamedTuple
 
-from mainspring.api import cluster, dead, jobs, leasing, queues, submitting, tasks
+from mainspring.api import cluster, dead, jobs, leasing, queues, submitting, tasks, watching
 from mainspring.api.dialects import s4
 from mainspring.api.door import Door
 from mainspring.api.explaining import explain
@@ -26,9 +26,11 @@ from mainspring.wire.patches import PatchIn
 from mainspring.wire.queries import FilterIn
 from mainspring.wire.tasks import TaskIn
 from mainspring.wire.views import PageView, TaskView
+from mainspring.wire.watching import LogView
 
 Handler = Callable[[Door, Call], Awaitable[Answer]]
 TEXT = "text/plain"
+EVENTS = "text/event-stream"
 
 
 class Route(NamedTuple):
@@ -51,6 +53,7 @@ class Route(NamedTuple):
 
 _KEY = ("Idempotency-Key",)
 _READ, _WRITE = ("If-None-Match",), ("If-Match",)
+_RESUME = ("Last-Event-ID",)
 _ONE = {200: TaskView, 304: None}
 _COUNT = {200: tasks.CountView}
 API = "/api/v1"
@@ -71,6 +74,11 @@ _TASKS = (
           "Read a task, or wait for its end", _ONE, None, tasks.GET_QUERY, _READ),
     Route("GET", f"{API}/tasks/{{id}}/explain", explain,
           "Why a task is not running", {200: ExplanationView}),
+    Route("GET", f"{API}/tasks/{{id}}/events", watching.events,
+          "Watch a task's states and progress", {200: EVENTS, 204: None}, None, {}, _RESUME, head=False),
+    Route("GET", f"{API}/tasks/{{id}}/logs", watching.logs,
+          "Read a task's log, or follow it", {200: LogView, 204: None}, None, watching.LOG_QUERY,
+          (*_RESUME, "Accept"), head=False),
     Route("PATCH", f"{API}/tasks/{{id}}", tasks.edit,
           "Change a waiting task", {200: TaskView}, PatchIn, {}, _WRITE),
     Route("DELETE", f"{API}/tasks/{{id}}", tasks.delete,

@@ -47,6 +47,13 @@ class Progress:
 
     # --- watching -------------------------------------------------------------------------------
 
+    async def glance(self, task: str) -> Glance:
+        """Where the task stands. Raises `NotFound`."""
+        (glance,) = await self._store.glance([task])
+        if glance is None:
+            raise NotFound(f"no task {task}")
+        return glance
+
     async def events(self, task: str) -> AsyncGenerator[Task, None]:
         """The record as it is, and then whenever its state, its progress or anything else has changed, until
         it is final or forgotten. Changes in quick succession may be told as one. Raises `NotFound`."""

@@ -3,7 +3,7 @@
     bytes ─► strict ─► tasks, batches, patches ─► NewTask, changes      what users send
                │  ├──► schedules ─► NewSchedule, changes
                │  └──► queries, controls, pages                        filters, limits, pauses
-               └─────► leases ◄──► Lease, Report, ClaimRequest         what workers say
+               └─────► leases, progress ◄──► Lease, Report, Append    what workers say
     Task, ScheduleRecord ... ─► views, schedule_views ─► bytes         what everybody reads
     MainspringError ◄─► problems ◄─► problem documents (RFC 9457)
 

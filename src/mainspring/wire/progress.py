@@ -13,11 +13,13 @@ from msgspec import UNSET, UnsetType
 from mainspring.core.model import State
 from mainspring.core.progress import (
     LOG_BYTES_LIVE,
+    PIECE_OVERHEAD,
     STEP_BYTES,
     STREAMS,
     LogPiece,
     check_step_name,
     size_of,
+    weight_of,
 )
 from mainspring.errors import InvalidInput, TooLarge
 from mainspring.ports import Append, Parent, Recall, Recalled, Refused
@@ -25,8 +27,8 @@ from mainspring.wire import fields
 from mainspring.wire.bounds import BOUNDS, Bounds
 from mainspring.wire.strict import Shape, check_size
 
-PIECES_MOST = 10_000
 PIECE_MOST_BYTES = 64 * 1024
+LOG_MOST_BYTES = 2 * LOG_BYTES_LIVE  # what a store keeps, and what was on its way there before
 OFFSET_MOST = 1 << 50
 _STATES = {state.label: state for state in State}
 
@@ -134,22 +136,22 @@ def _steps(given: Mapping[str, msgspec.Raw], path: str) -> dict[str, bytes]:
 
 
 def _pieces(given: Sequence[PieceIn], path: str) -> list[LogPiece]:
-    if len(given) > PIECES_MOST:
-        raise TooLarge(path, f"has {len(given)} pieces", f"at most {PIECES_MOST}")
-    pieces, size = [], 0
+    pieces = []
     for place, piece in enumerate(given):
         at = f"{path}[{place}]"
         fields.whole(piece.offset, f"{at}.offset", 0, OFFSET_MOST)
         fields.whole(piece.at_us, f"{at}.at_us", 0, OFFSET_MOST << 3)
         if piece.stream not in STREAMS:
             raise InvalidInput(f"{at}.stream", f"not a stream: {piece.stream[:40]!r}", ", ".join(STREAMS))
-        length = size_of(piece.text)
-        if length > PIECE_MOST_BYTES:
-            raise TooLarge(f"{at}.text", f"has {length} bytes", f"at most {PIECE_MOST_BYTES} bytes")
-        size += length
+        if size_of(piece.text) > PIECE_MOST_BYTES:
+            problem = f"has {size_of(piece.text)} bytes"
+            raise TooLarge(f"{at}.text", problem, f"at most {PIECE_MOST_BYTES} bytes")
         pieces.append(LogPiece(piece.offset, piece.stream, piece.at_us, piece.text))
-    if size > LOG_BYTES_LIVE:
-        raise TooLarge(path, f"has {size} bytes of text", f"at most {LOG_BYTES_LIVE} bytes")
+    weight = weight_of(pieces)
+    if weight > LOG_MOST_BYTES:
+        raise TooLarge(
+            path, f"has {weight} bytes, {PIECE_OVERHEAD} a piece", f"at most {LOG_MOST_BYTES} bytes"
+        )
     return pieces
 
 
