@@ -143,7 +143,7 @@ class Schedules:
         def fire_now(seen: SeenSchedule, now_us: int) -> FireLine:
             record = seen.record
             fire_us = by_hand_us(record.rules, record.last_fire_us, now_us)
-            task = task_for(record.template, Start(Fire(fire_us, fire_us), task_id))
+            task = task_for(record.template, Start(Fire(fire_us, now_us), task_id))
             made = [FireTask(fire_us, task)]
             return FireLine(id, record.version, self._new_id(), record.standing, record.next_us, made)
 
