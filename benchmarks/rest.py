@@ -11,7 +11,7 @@ from mainspring.node import Node
 
 _VERBS = (
     "exchange", "renew", "append", "promote", "expired", "overdue", "resolve", "prune", "board", "get",
-    "find", "stats", "beat", "workers", "take_term", "leases",
+    "find", "stats", "beat", "workers", "take_term", "leases", "audit",
 )  # fmt: skip
 
 

@@ -2,7 +2,7 @@
 
     Node ─┬─ store       what the settings name
           ├─ scheduler   over the store
-          ├─ services    promoter, reaper, resolver, campaigner, firer, pruner
+          ├─ services    promoter, reaper, resolver, campaigner, firer, pruner, auditor
           ├─ worker      in this process, if the node works
           └─ http        the doors, if the node serves
 
@@ -29,7 +29,17 @@ from mainspring.errors import InvalidInput, StoreError
 from mainspring.ports import Clock, Retention, Store
 from mainspring.scheduler import Scheduler, SchedulerSettings
 from mainspring.sdk import Registry
-from mainspring.services import Campaigner, Firer, Promoter, Pruner, Reaper, Resolver, Service, ServiceLoop
+from mainspring.services import (
+    Auditor,
+    Campaigner,
+    Firer,
+    Promoter,
+    Pruner,
+    Reaper,
+    Resolver,
+    Service,
+    ServiceLoop,
+)
 from mainspring.stores import open_store
 from mainspring.telemetry import Metrics
 from mainspring.worker import InProcessEngine, Worker, WorkerSettings
@@ -137,6 +147,7 @@ class Node:
             Resolver(self.store, self.scheduler),
             Firer(self.store, self.scheduler, self.elector, self.clock, self.metrics),
             Pruner(self.store, self.elector, retention),
+            Auditor(self.store, self.elector, self.clock, self.metrics),
         )
         self._services = [ServiceLoop(service, self.clock) for service in services]
         for loop in self._services:

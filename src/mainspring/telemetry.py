@@ -48,6 +48,8 @@ FAMILIES: Mapping[str, Family] = {
     "commit_rows": Family("Rows that shared one durable commit", (), _ROWS),
     "store_call_seconds": Family("How long store calls took, by verb", ("verb",), _SECONDS),
     "store_errors": Family("Store calls that failed, by error code", ("code",)),
+    "audit_violations": Family("Breaches of the store's own laws that were found, by law", ("law",)),
+    "audit_sweeps": Family("How often all of the store was looked over for such breaches"),
     "http_request_seconds": Family(
         "How long HTTP requests took, by route and status", ("method", "route", "status"), _SECONDS
     ),

@@ -29,7 +29,7 @@ class Course(NamedTuple):
 
 async def run(store: Store, planted: Mapping[str, Iterable[Key]], touched: set[Any]) -> Course:
     """Examine and mend. Findings that name neither a spoil nor anything of `touched` are unexplained."""
-    found = {(finding.law, finding.key): finding for finding in await examine(store)}
+    found = {(finding.law, finding.key): finding for finding in (await examine(store)).findings}
     done, left = await treat(store, list(found.values()))
     answers = {(one.finding.law, one.finding.key): one.mending for one in reversed(done)}
     fates = {}

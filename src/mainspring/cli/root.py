@@ -27,6 +27,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "queues": ("control", "List, pause, resume and limit queues."),
         "workers": ("control", "Who works, on what, and when they last reported."),
         "stats": ("control", "Tasks by queue and state."),
+        "doctor": ("doctor", "Look a store over, and mend it."),
     },
     "Other": {
         "demo": ("demo", "A tour on a scratch database."),

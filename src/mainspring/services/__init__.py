@@ -6,11 +6,14 @@
                  resolver   final parents release or doom the children that settling left over
     the leader   firer      fire times of schedules become tasks, or skips with their reason
                  pruner     final tasks past their retention are forgotten
+                 auditor    the store's own laws are looked up, a slice at a time
+    by hand      doctor     all of a store is looked over, and mended
 
 Correctness never depends on there being one leader, or on any of these running only once: rows are
 taken by guard. A pass that did a full batch runs again at once.
 """
 
+from mainspring.services.auditor import Auditor
 from mainspring.services.campaigner import Campaigner
 from mainspring.services.firer import Firer
 from mainspring.services.loop import Service, ServiceLoop
@@ -19,4 +22,14 @@ from mainspring.services.pruner import Pruner
 from mainspring.services.reaper import Reaper
 from mainspring.services.resolver import Resolver
 
-__all__ = ["Campaigner", "Firer", "Promoter", "Pruner", "Reaper", "Resolver", "Service", "ServiceLoop"]
+__all__ = [
+    "Auditor",
+    "Campaigner",
+    "Firer",
+    "Promoter",
+    "Pruner",
+    "Reaper",
+    "Resolver",
+    "Service",
+    "ServiceLoop",
+]

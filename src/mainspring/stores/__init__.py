@@ -23,15 +23,25 @@ def open_store(url: str, clock: Clock, *, history: bool = False) -> Store:
 
     Raises `InvalidInput` for a URL that names no store.
     """
-    scheme, _, rest = url.partition(":")
+    scheme = url.partition(":")[0]
     if scheme == "memory":
         return _driver("memory", "MemoryStore")(clock)
     if scheme == "sqlite":
-        path = unquote(rest.removeprefix("///"))
-        if not rest.startswith("///") or not path:
-            raise InvalidInput("store", f"{url!r} names no file", ACCEPTED)
-        return _driver("sqlite", "SqliteStore")(path, clock, history=history)
+        return _driver("sqlite", "SqliteStore")(file_of(url), clock, history=history)
     raise InvalidInput("store", f"no driver for {url!r}", ACCEPTED)
+
+
+def file_of(url: str) -> str | None:
+    """The file behind `url`, which may not be there yet; `None` if it is not about a file.
+
+    Raises `InvalidInput` if it should name one and does not."""
+    scheme, _, rest = url.partition(":")
+    if scheme != "sqlite":
+        return None
+    path = unquote(rest.removeprefix("///"))
+    if not rest.startswith("///") or not path:
+        raise InvalidInput("store", f"{url!r} names no file", ACCEPTED)
+    return path
 
 
 def _driver(room: str, name: str) -> Callable[..., Store]:

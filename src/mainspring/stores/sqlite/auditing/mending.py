@@ -14,7 +14,6 @@ from mainspring.stores.sqlite.moves import move, write
 from mainspring.stores.sqlite.rows import NOBODY, RESERVED, ROWS_BY_N, Row, fetch_rows, numbers
 from mainspring.stores.sqlite.transaction import Transaction
 
-REINDEX_LINES = "REINDEX tasks_ready"
 COUNTERS = "SELECT attempt, retries, losses, snoozes, created_at_us, lane FROM tasks WHERE n = ?"
 ADOPT = "UPDATE tasks SET state = ?, lane = ? WHERE n = ?"
 PARENTS_OF = (

@@ -8,12 +8,12 @@ import apsw
 from mainspring.core.laws import LAWS, LONGEST_TERM_US, arrival_breach
 from mainspring.core.limits import rule_for
 from mainspring.stores.sqlite.auditing import books, graph
-from mainspring.stores.sqlite.auditing.mending import REINDEX_LINES, mend
+from mainspring.stores.sqlite.auditing.mending import mend
 from mainspring.stores.sqlite.auditing.rebuilding import mend_edge
 from mainspring.stores.sqlite.auditing.records import Record, records
 from mainspring.stores.sqlite.limits import read_rule
 from mainspring.stores.sqlite.moves import release_children
-from mainspring.stores.sqlite.transaction import Transaction
+from mainspring.stores.sqlite.transaction import BUMP_GENERATION, Transaction
 from mainspring.verbs.audit import Finding, Mended, Mending
 
 PUT_COUNT = "INSERT OR REPLACE INTO counts (queue, state, n) VALUES (?, ?, ?)"
@@ -67,7 +67,7 @@ def _mend_lines(tx: Transaction, findings: Sequence[Finding]) -> set[int]:
     }
     lost = {n for n, record in _records(tx, wanted).items() if "not_in_line" in _broken(record)}
     if lost:
-        tx.db.execute(REINDEX_LINES)
+        _reindex(tx, "tasks_ready")
     return lost
 
 
@@ -178,10 +178,16 @@ def _index(tx: Transaction, finding: Finding) -> _Told:
     if not tx.db.execute("SELECT count(*) FROM sqlite_schema WHERE type = 'index' AND name = ?", (name,)).get:
         return _GONE
     try:
-        tx.db.execute(f'REINDEX "{name}"')
+        _reindex(tx, name)
     except apsw.ConstraintError as error:
         return Mending.REPORTED, f"it cannot be built anew ({error}): restore the file from a backup"
     return Mending.REPAIRED, "built anew"
+
+
+def _reindex(tx: Transaction, name: str) -> None:
+    tx.db.execute(f'REINDEX "{name}"')
+    # SQLite does not count a reindex as a change, and what changed nothing is not committed.
+    tx.db.execute(BUMP_GENERATION)
 
 
 def _file(tx: Transaction, finding: Finding) -> _Told:

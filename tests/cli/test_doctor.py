@@ -1,0 +1,154 @@
+"""`mainspring doctor` on files: what it tells, what it mends, how it ends."""
+
+import asyncio
+import json
+
+import apsw
+import pytest
+from click.testing import CliRunner
+
+from mainspring.cli.root import root
+from mainspring.core.laws import LAWS
+from tests.conformance.bench import SqliteBench
+
+NOTHING = {"healthy": True, "findings": [], "mended": []}
+
+
+async def doctor(*arguments):
+    """The command, on a thread of its own: it runs an event loop, as a process would."""
+    return await asyncio.to_thread(CliRunner().invoke, root, ["doctor", *arguments])
+
+
+def told(result):
+    document = json.loads(result.stdout)
+    rows = document.pop("rows")
+    return document, rows
+
+
+@pytest.fixture
+def path(tmp_path):
+    return str(tmp_path / "store.db")
+
+
+async def filled(tmp_path, tasks=5):
+    async with SqliteBench(tmp_path) as bench:
+        return await bench.submit_many(tasks)
+
+
+def by_hand(path, *statements):
+    db = apsw.Connection(path)
+    for statement in statements:
+        db.execute(statement)
+    db.close()
+
+
+async def test_a_healthy_file(tmp_path, path):
+    await filled(tmp_path)
+    before = (tmp_path / "store.db").read_bytes()
+    result = await doctor("--db", path)
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert result.stdout == f"healthy: {len(LAWS)} laws hold over 5 rows\n"
+    assert told(await doctor("--db", path, "-o", "json")) == (NOTHING, 5)
+    assert (tmp_path / "store.db").read_bytes() == before
+
+
+async def test_what_is_broken_is_told_and_left_alone(tmp_path, path):
+    tasks = await filled(tmp_path)
+    by_hand(path, "UPDATE tasks SET state = 42 WHERE n = 2", "UPDATE counts SET n = 9")
+    for _ in range(2):
+        result = await doctor("--store", f"sqlite:///{path}")
+        assert result.exit_code == 1
+        for part in ("unknown_state", "ghost_count", tasks[1], "its state is 42", "nothing was changed"):
+            assert part in result.stdout
+    document, _ = told(await doctor("--db", path, "-o", "json"))
+    assert [(one["law"], one["subject"]) for one in document["findings"]] == [
+        ("ghost_count", "number of ready tasks in queue default"),
+        ("unknown_state", f"task {tasks[1]}"),
+    ]
+    assert all(one["meaning"] == LAWS[one["law"]].meaning for one in document["findings"])
+
+
+async def test_repair_says_what_became_of_each_task(tmp_path, path):
+    tasks = await filled(tmp_path)
+    by_hand(
+        path,
+        "UPDATE tasks SET state = 42 WHERE n = 2",
+        "UPDATE tasks SET seq = -1125899906842624 WHERE n = 3",
+    )
+    result = await doctor("--db", path, "--repair")
+    assert result.exit_code == 0, result.output
+    for part in (tasks[1], tasks[2], "now failed", "repaired", "healthy"):
+        assert part in result.stdout
+    assert told(await doctor("--db", path, "--repair", "-o", "json")) == (NOTHING, 5)
+
+
+async def test_what_only_a_person_can_know_is_reported(tmp_path, path):
+    await filled(tmp_path)
+    by_hand(path, "INSERT INTO limits (name, rule) VALUES ('queue:default', x'7b')")
+    result = await doctor("--db", path, "--repair")
+    assert result.exit_code == 1
+    for part in ("unreadable_limit", "queue:default", "reported", "set it anew or remove it"):
+        assert part in result.stdout
+
+
+async def test_repair_beside_a_server_that_works_on(tmp_path, path):
+    """The server's own store is open all the while, and goes on with what was mended."""
+    async with SqliteBench(tmp_path) as bench:
+        await bench.submit_many(4)
+        leases = await bench.claim(2)
+        by_hand(path, "UPDATE tasks SET claimant = 999 WHERE state = 4")
+        assert (await doctor("--db", path, "--repair")).exit_code == 0
+        assert [answer.name for answer in await bench.settle_lines(*map(bench.line, leases))] == ["LOST"] * 2
+        again = await bench.claim(10)
+        assert len(again) == 4
+        assert {lease.attempt for lease in again} == {1, 2}
+        assert (await doctor("--db", path)).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (("--db", "nowhere.db"), "--db: there is no file nowhere.db"),
+        (("--store", "sqlite:///nowhere.db"), "--store: there is no file nowhere.db"),
+        (("--store", "memory:"), "--store: such a store ends with its process"),
+        (("--store", "sqlite://"), "names no file"),
+        (("--store", "nonsense://x"), "--store"),
+        (("--db", "a", "--store", "memory:"), "give --db or --store, not both"),
+        (("--repair", "yes"), "unexpected extra argument"),
+    ],
+)
+async def test_bad_input(tmp_path, monkeypatch, arguments, complaint):
+    monkeypatch.chdir(tmp_path)
+    result = await doctor(*arguments)
+    assert result.exit_code == 2, result.output
+    (line,) = result.stderr.splitlines()
+    assert complaint in line
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_a_file_of_another_program(tmp_path, path):
+    by_hand(path, "CREATE TABLE t (x)")
+    result = await doctor("--db", path)
+    assert result.exit_code == 1
+    assert "another program" in result.stderr
+
+
+async def test_a_damaged_index_is_built_anew(tmp_path, path):
+    await filled(tmp_path)
+    by_hand(
+        path,
+        "PRAGMA writable_schema = ON",
+        "UPDATE sqlite_schema SET sql = replace(sql, 'id)', 'version)') WHERE name = 'tasks_id'",
+    )
+    by_hand(path, "UPDATE tasks SET id = upper(id) || '-x' WHERE n = 1")
+    by_hand(
+        path,
+        "PRAGMA writable_schema = ON",
+        "UPDATE sqlite_schema SET sql = replace(sql, 'version)', 'id)') WHERE name = 'tasks_id'",
+    )
+    result = await doctor("--db", path)
+    assert "damaged_index" in result.stdout
+    mended = await doctor("--db", path, "--repair")
+    assert mended.exit_code == 0, mended.output
+    assert "built anew" in mended.stdout
+    assert (await doctor("--db", path)).exit_code == 0
