@@ -17,7 +17,7 @@
     reach         which addresses those are
     files         file operations below a root; confined: paths that cannot leave it
     payloads      what the payloads of these kinds have in common
-    outcomes      what a handler returned or raised, as a report
+    outcomes      what a handler returned or raised, as a report; places: where it was raised
     sources       servers behind HTTP
 
 A worker asks a `ports.TaskSource` and does not know whether that is the scheduler in its own process or a

@@ -211,6 +211,7 @@ def _shown(body: bytes, truncated: bool) -> dict[str, Any]:
 
 def _unexpected(reply: Reply, result: dict[str, Any]) -> UnexpectedStatus:
     error = UnexpectedStatus(f"status {reply.status}")
+    error.place = f"status {reply.status}"
     cut = reply.truncated or len(reply.body) > ERROR_BODY_BYTES
     error.details = {**result, **_shown(reply.body[:ERROR_BODY_BYTES], cut)}
     error.retryable = reply.status in _PASSING

@@ -11,7 +11,6 @@ An error is a JSON object: `type` (the exception's class name, which retry filte
 import traceback
 from collections.abc import Mapping
 from math import isfinite
-from pathlib import PurePath
 from typing import Any
 
 import msgspec
@@ -20,6 +19,7 @@ from mainspring.core.lifecycle import Outcome, Report
 from mainspring.core.model import SECOND_US, Lease
 from mainspring.sdk.handlers import BadPayload
 from mainspring.sdk.signals import Cancel, Fatal, Retry, Snooze
+from mainspring.worker.places import place_of
 from mainspring.worker.runs import Reason
 
 
@@ -27,17 +27,20 @@ class DetailedError(Exception):
     """An error of a built-in kind. Its `details` are recorded; its traceback would tell nobody anything.
 
     `retryable` says whether running again can help, `after_s` when, if not the task's own policy shall.
+    `place` tells failures of one type apart, as a place in the code does for others.
     """
 
     details: Mapping[str, Any] = {}
     retryable = True
     after_s: float | None = None
+    place = ""
 
 
 RESULT_BYTES = 1024 * 1024
 TRACEBACK_CHARS = 8_000
 TRACEBACK_FRAMES = 30
 MESSAGE_CHARS = 4_000
+PLACE_CHARS = 300
 _encode = msgspec.json.Encoder().encode
 
 _ENDED_BY = {
@@ -120,14 +123,14 @@ def encode_result(value: Any) -> bytes:
 
 def encode_error(error: BaseException) -> bytes:
     if isinstance(error, DetailedError):
-        return _encode({"type": type(error).__name__, "message": _clean(str(error)), **error.details})
+        place = {"place": _clean(error.place)[:PLACE_CHARS]} if error.place else {}
+        return _encode({"type": type(error).__name__, "message": _clean(str(error)), **place, **error.details})
     if isinstance(error, BadPayload):  # it came from outside: where it was noticed says nothing
         return _encode({"type": type(error).__name__, "message": _clean(str(error))[:MESSAGE_CHARS]})
     frames = traceback.extract_tb(error.__traceback__)
     body = {"type": type(error).__name__, "message": _clean(_message(error))[:MESSAGE_CHARS]}
     if frames:
-        last = frames[-1]
-        body["place"] = _clean(f"{PurePath(last.filename).name}:{last.name}:{last.lineno}")
+        body["place"] = _clean(place_of(frames))[:PLACE_CHARS]
     try:
         text = "".join(traceback.format_exception(error, limit=-TRACEBACK_FRAMES))
     except Exception:  # an exception whose own text cannot be made
