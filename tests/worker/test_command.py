@@ -4,17 +4,19 @@ import asyncio
 import os
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import msgspec
 import pytest
 
 from mainspring.clock import SystemClock
 from mainspring.core.lifecycle import Outcome
-from mainspring.core.model import State
-from mainspring.ports import Parent
+from mainspring.core.model import Lane, Lease, State
+from mainspring.ports import Answer, Parent
+from mainspring.sdk.context import Cancellation, Context
 from mainspring.worker import InProcessEngine
 from mainspring.worker.allowed import Allowed
-from mainspring.worker.command import KEPT_BYTES
+from mainspring.worker.command import KEPT_BYTES, CommandFailed, Commands
 from mainspring.worker.kinds import allowed_kinds, handlers_of
 from mainspring.worker.warden import Warden
 from tests.worker.processes import appears, gone
@@ -90,21 +92,41 @@ async def test_another_exit_code_is_a_failure_with_the_output(engine, command, c
 
 
 @pytest.mark.parametrize(
-    "payload",
+    ("payload", "says"),
     [
-        None,
-        {},
-        {"command": ""},
-        {"command": []},
-        {"command": 5},
-        {"command": "ls", "shell": "zsh"},
-        {"command": "cat", "stdin": "x", "stdin_from": "parents"},
-        {"command": "cat", "stdin_from": "nowhere"},
+        (None, "payload: expected object"),
+        ({}, "payload.command: missing"),
+        ({"command": ""}, "payload.command: it is empty"),
+        ({"command": " "}, "payload.command: it is empty"),
+        ({"command": []}, "payload.command: it is empty"),
+        ({"command": [""]}, "payload.command: it is empty"),
+        ({"command": 5}, "payload.command: expected str | array"),
+        ({"command": "a\0b"}, "payload.command: has a NUL character"),
+        ({"command": "ls", "cwd": "a\0b"}, "payload.cwd: has a NUL character"),
+        ({"command": "ls", "env": {"A=B": "c"}}, "payload.env: not a variable: 'A=B'"),
+        ({"command": "ls", "env": {"": "c"}}, "payload.env: not a variable: ''"),
+        ({"command": "ls", "env": {"A": "\0"}}, "payload.env: not a variable: 'A'"),
+        ({"command": "ls", "env": {"A": 1}}, "payload.env"),
+        ({"command": "ls", "shell": "zsh"}, "payload.shell: unknown field"),
+        ({"command": "ls", "sdtin": ""}, "payload.sdtin: unknown field; did you mean stdin?"),
+        ({"command": ["ls", "x" * 300_000]}, "payload.command: longer than this system can start"),
+        ({"command": "cat", "stdin": "x", "stdin_from": "parents"}, "payload.stdin_from: given beside stdin"),
+        ({"command": "cat", "stdin_from": "nowhere"}, "payload.stdin_from: invalid enum value"),
     ],
 )
-async def test_what_is_no_command_fails_and_is_not_retried(engine, payload):
+async def test_what_is_no_command_fails_and_is_not_retried(engine, payload, says):
     report = await run(engine, payload)
     assert (report.outcome, report.error_type, report.retryable) == (Outcome.FAILED, "BadPayload", False)
+    assert msgspec.json.decode(report.error)["message"].startswith(says)
+
+
+async def test_the_servers_token_is_not_handed_to_commands(engine, monkeypatch):
+    """A command that prints its environment would publish it to all who may read tasks."""
+    monkeypatch.setenv("MAINSPRING_TOKEN", "s3cret")
+    monkeypatch.setenv("MAINSPRING_LISTEN", "127.0.0.1:1")
+    printed = result(await run(engine, {"command": "env"}))["stdout"]
+    assert "s3cret" not in printed
+    assert "MAINSPRING_LISTEN=127.0.0.1:1" in printed
 
 
 async def test_a_program_that_is_not_there_fails(engine):
@@ -185,24 +207,81 @@ async def test_parents_may_be_read_from_the_standard_input(engine):
     )
 
 
-async def test_cancelled_the_command_and_its_children_end(engine, tmp_path):
+async def told(warden, mark, script, *reasons):
+    """Run a script, name reasons to end as soon as it has said that it runs; what becomes of it."""
+    lane, payload = Lane("default", "command", "", 5), msgspec.json.encode({"command": script})
+    lease = Lease("t-1", 1, 1, lane, payload, attempt=1)
+    ctx = Context(lease, Cancellation(), SimpleNamespace(log=lambda stream, text: None))
+    running = asyncio.create_task(asyncio.to_thread(Commands(SystemClock(), warden).run, ctx))
+    await appears(mark)
+    for reason in reasons:
+        ctx.cancelled.set(reason)
+        await asyncio.sleep(0)
+    return await running
+
+
+async def test_told_to_end_the_command_and_its_children_do(warden, tmp_path):
     """It is asked first: a command that cleans up on SIGTERM may."""
     mark, cleaned = tmp_path / "mark", tmp_path / "cleaned"
     script = (
         f"trap 'touch {cleaned}; exit 0' TERM; sleep 3600 & echo $! > {mark}.new; mv {mark}.new {mark}; wait"
     )
-    report = await run(engine, {"command": script}, timeout_us=300_000)
-    assert report.error_type == "Timeout"
+    with pytest.raises(CommandFailed):
+        await told(warden, mark, script, "timeout")
     assert cleaned.exists()
     await gone(await appears(mark))
 
 
-async def test_a_command_that_ignores_being_asked_is_killed(engine, tmp_path):
+async def test_a_command_that_ignores_being_asked_is_killed(warden, tmp_path):
     mark = tmp_path / "mark"
     script = f"trap '' TERM; echo $$ > {mark}.new; mv {mark}.new {mark}; while true; do sleep 1; done"
-    report = await run(engine, {"command": script}, timeout_us=300_000)
-    assert report.error_type == "Timeout"
+    with pytest.raises(CommandFailed, match="ended by SIGKILL"):
+        await told(warden, mark, script, "timeout")
     await gone(await appears(mark))
+
+
+async def test_out_of_time_it_fails_by_that_name(engine, tmp_path):
+    report = await run(engine, {"command": "sleep 3600"}, timeout_us=100_000)
+    assert (report.outcome, report.error_type) == (Outcome.FAILED, "Timeout")
+
+
+@pytest.mark.parametrize(("how", "outcome"), [("cancel", Outcome.CANCELLED), ("drain", Outcome.RELEASED)])
+async def test_a_command_that_ends_well_because_it_was_told_to_end_has_not_succeeded(
+    engine, tmp_path, how, outcome
+):
+    """Servers and loops do so at SIGTERM: their work would be lost if it counted as done."""
+    mark = tmp_path / "mark"
+    script = (
+        f"trap 'exit 0' TERM; echo $$ > {mark}.new; mv {mark}.new {mark}; while true; do sleep 0.01; done"
+    )
+    source = ScriptedSource(lease_s=0.3)
+    async with working(source, engine, drain_grace_s=0.0) as worker:
+        lease = await source.put("command", {"command": script})
+        await appears(mark)
+        if how == "cancel":
+            source.answers["renew", lease.task] = Answer.CANCEL
+        else:
+            worker.drain()
+        await source.settled()
+    assert source.outcome_of(lease) is outcome
+
+
+async def test_at_its_soft_timeout_a_command_is_told_and_may_finish(warden, tmp_path):
+    """It gets SIGTERM and no more: what it then does within its hard timeout counts."""
+    mark = tmp_path / "mark"
+    ready = f"echo $$ > {mark}.new; mv {mark}.new {mark}"
+    finishes = f"trap 'echo told; exit 0' TERM; {ready}; while true; do sleep 0.01; done"
+    assert (await told(warden, mark, finishes, "soft_timeout"))["stdout"] == "told\n"
+    mark.unlink()
+    with pytest.raises(CommandFailed, match=r"^over its soft timeout: ended by SIGTERM$"):
+        await told(warden, mark, f"{ready}; exec sleep 3600", "soft_timeout")
+
+
+async def test_deaf_to_its_soft_timeout_a_command_is_killed_at_its_hard_one(warden, tmp_path):
+    mark = tmp_path / "mark"
+    deaf = f"trap '' TERM; echo $$ > {mark}.new; mv {mark}.new {mark}; while true; do sleep 0.01; done"
+    with pytest.raises(CommandFailed, match=r"^ended by SIGKILL$"):
+        await told(warden, mark, deaf, "soft_timeout", "timeout")
 
 
 async def test_what_a_command_leaves_running_ends_with_it(engine, tmp_path):

@@ -8,11 +8,12 @@ Text goes to `/bin/sh -c`, a list is run as it is. The result is `{exit_code, st
 an exit code other than 0 is a failure that carries the same. Of each stream the head and the tail are kept
 there; all of it goes to the task's log as it comes, as far as that can hold it.
 When the command has ended, so has all that it started: what still runs in its group is killed. Cancelled or
-out of time, it gets SIGTERM, and SIGKILL two seconds later.
+out of time, it gets SIGTERM, and SIGKILL two seconds later; at its soft timeout SIGTERM alone.
 """
 
 import codecs
 import contextlib
+import errno
 import os
 import selectors
 import signal
@@ -29,7 +30,7 @@ from msgspec import UNSET, UnsetType
 
 from mainspring.errors import InvalidInput
 from mainspring.ports import Clock
-from mainspring.sdk.context import Cancellation, Context
+from mainspring.sdk.context import Context
 from mainspring.wire.strict import Shape
 from mainspring.worker.outcomes import DetailedError
 from mainspring.worker.payloads import bad_payload
@@ -66,9 +67,11 @@ _SHAPE = Shape(CommandPayload, accepted={"command": COMMAND_ACCEPTED})
 class CommandFailed(DetailedError):
     """The command ended with an exit code other than 0."""
 
-    def __init__(self, result: dict[str, Any]) -> None:
+    def __init__(self, result: dict[str, Any], told: str | None) -> None:
         code, stderr = result["exit_code"], result["stderr"].strip().splitlines()
         how = f"exit code {code}" if code >= 0 else f"ended by {_signal_name(-code)}"
+        if told == "soft_timeout":
+            how = f"over its soft timeout: {how}"
         super().__init__(f"{how}: {stderr[-1][:500]}" if stderr else how)
         self.details = result
 
@@ -90,9 +93,10 @@ class Commands:
             raise bad_payload(error) from None
         if payload.stdin_from is not None:
             payload.stdin = _parents(ctx)
-        result = _Child(payload, ctx, self._ward(), self._clock).result(ctx.cancelled)
-        if result["exit_code"] != 0:
-            raise CommandFailed(result)
+        child = _start(payload, ctx, self._ward(), self._clock)
+        result = child.result()
+        if result["exit_code"] != 0 or child.interrupted:
+            raise CommandFailed(result, ctx.cancelled.reason)
         return result
 
     def _ward(self) -> Warden:
@@ -103,10 +107,13 @@ class Commands:
 
 
 class _Child:
-    """One command from its start to its end."""
+    """One command from its start to its end. `interrupted` says that it was told to end before it had: that
+    a well-behaved program then ends with 0 does not mean that its work is done."""
 
     def __init__(self, payload: CommandPayload, ctx: Context, warden: Warden, clock: Clock) -> None:
+        self.interrupted = False
         self._warden = warden
+        self._cancelled = ctx.cancelled
         self._now_s = clock.monotonic
         self._input = memoryview(payload.stdin.encode())
         self._kept = {name: _Kept(partial(ctx.write, stream=name)) for name in ("stdout", "stderr")}
@@ -125,13 +132,13 @@ class _Child:
         )
         warden.add(self._process.pid)
 
-    def result(self, cancelled: Cancellation) -> dict[str, Any]:
+    def result(self) -> dict[str, Any]:
         """Attend to the child until it has ended; of its group nothing is left then."""
         group = self._process.pid
         with self._process, selectors.DefaultSelector() as selector, _Wake() as wake:
             try:
                 self._register(selector, wake)
-                cancelled.on_set(wake)
+                self._cancelled.on_set(wake)
                 while not self._over():
                     for key, _ in selector.select(self._wait_s()):
                         key.data(selector, key.fileobj)
@@ -197,8 +204,12 @@ class _Child:
             stream.close()
 
     def _terminate(self, selector: selectors.BaseSelector, wake_fd: Any) -> None:
-        selector.unregister(wake_fd)
-        self._kill_at_s = self._now_s() + TERM_GRACE_S
+        os.read(wake_fd, READ_BYTES)
+        if self._exited:
+            return
+        if self._cancelled.reason != "soft_timeout":
+            self.interrupted = True
+            self._kill_at_s = min(self._kill_at_s, self._now_s() + TERM_GRACE_S)
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGTERM)
 
@@ -290,14 +301,27 @@ def _raw(text: bytes | None) -> msgspec.Raw | UnsetType:
     return UNSET if text is None else msgspec.Raw(text)
 
 
+def _start(payload: CommandPayload, ctx: Context, warden: Warden, clock: Clock) -> _Child:
+    try:
+        return _Child(payload, ctx, warden, clock)
+    except OSError as error:
+        if error.errno != errno.E2BIG:
+            raise
+    raise bad_payload(
+        InvalidInput("command", "longer than this system can start, with its environment", COMMAND_ACCEPTED)
+    )
+
+
 def _environment(payload: CommandPayload, ctx: Context) -> dict[str, str]:
+    """The worker's own, without what opens the server to whoever reads a command's output."""
+    own = {name: value for name, value in os.environ.items() if name != "MAINSPRING_TOKEN"}
     task = {
         "MAINSPRING_TASK": ctx.task,
         "MAINSPRING_ATTEMPT": str(ctx.attempt),
         "MAINSPRING_FENCE": str(ctx.fence),
         **({} if ctx.fire_at is None else {"MAINSPRING_FIRE_AT": ctx.fire_at.isoformat()}),
     }
-    return {**os.environ, **task, **payload.env}
+    return {**own, **task, **payload.env}
 
 
 def _signal_name(number: int) -> str:
