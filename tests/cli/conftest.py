@@ -12,7 +12,10 @@ from mainspring.cli.root import root
 from tests.e2e.processes import running
 
 JOBS = """
-from mainspring import Mainspring
+import asyncio
+from pathlib import Path
+
+from mainspring import Context, Mainspring
 
 app = Mainspring()
 
@@ -23,6 +26,17 @@ def double(number: int) -> int:
 @app.task(max_retries=0)
 def broken(reason: str) -> None:
     raise ValueError(reason)
+
+@app.task
+def talk(ctx: Context) -> None:
+    ctx.log.info("hello from run %d", ctx.attempt)
+    ctx.log.warning("look out")
+
+@app.task
+async def advance(ctx: Context, gate: str) -> None:
+    ctx.progress(0.5, "half way")
+    while not Path(gate).exists():
+        await asyncio.sleep(0.01)
 """
 
 

@@ -2,7 +2,8 @@
 
 import asyncio
 import ipaddress
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Any, TypeVar
 from urllib.parse import quote, urlsplit
@@ -14,11 +15,14 @@ from mainspring import __version__
 from mainspring.cli.exits import Unreachable
 from mainspring.errors import InvalidInput
 from mainspring.wire.problems import error_of
+from mainspring.wire.watching import CONTENT_TYPE
 
 T = TypeVar("T")
 
 CONNECT_S = 5.0
 ANSWER_S = 90.0  # longer than the longest wait that a server grants
+SILENCE_S = 45.0  # a server says every 15 s that it is there
+NOTHING_MORE = 204
 API = "/api/v1"
 
 
@@ -75,12 +79,36 @@ class Server:
                 headers=sent,
             )
         except httpx.RequestError as error:
-            reason = str(error) or type(error).__name__
-            raise Unreachable(f"no server answers at {self.api_url}: {reason}") from None
+            raise self._unreachable(error) from None
         self.answered_s = asyncio.get_running_loop().time()
         if not reply.is_success:
             raise error_of(reply.content, reply.status_code)
         return reply.content
+
+    @asynccontextmanager
+    async def stream(self, path: str, last: str | None) -> AsyncIterator[AsyncIterator[str] | None]:
+        """The lines of an event stream, behind the event `last`; `None` if there will be no more of it.
+
+        Raises as `send` does, also while lines are read.
+        """
+        headers = {"Accept": CONTENT_TYPE, **({} if last is None else {"Last-Event-ID": last})}
+        patience = httpx.Timeout(SILENCE_S, connect=CONNECT_S)
+        try:
+            async with self._http.stream("GET", API + path, headers=headers, timeout=patience) as reply:
+                if not reply.is_success:
+                    raise error_of(await reply.aread(), reply.status_code)
+                yield None if reply.status_code == NOTHING_MORE else self._lines(reply)
+        except httpx.RequestError as error:
+            raise self._unreachable(error) from None
+
+    async def _lines(self, reply: httpx.Response) -> AsyncIterator[str]:
+        clock = asyncio.get_running_loop().time
+        async for line in reply.aiter_lines():
+            self.answered_s = clock()
+            yield line
+
+    def _unreachable(self, error: httpx.RequestError) -> Unreachable:
+        return Unreachable(f"no server answers at {self.api_url}: {str(error) or type(error).__name__}")
 
     async def get(self, path: str, kind: type[T], /, **query: Any) -> T:
         return decode(await self.send("GET", path, query=query), kind)

@@ -14,6 +14,7 @@ from mainspring.cli.exits import Exit
 from mainspring.cli.following import Follower
 from mainspring.cli.options import asks_server, encoded
 from mainspring.cli.submitting import task_document, task_fields
+from mainspring.cli.watching import LogTeller, tell_log
 from mainspring.clock import SystemClock
 from mainspring.errors import NotFound
 from mainspring.wire.views import TaskView
@@ -33,7 +34,7 @@ class Outcome(msgspec.Struct):
 @task_fields
 @asks_server
 async def run(server: Server, command: tuple[str, ...], labels: tuple[str, ...], **fields: Any) -> int:
-    """Run one command on a worker, show its output when it has ended, and end with its exit code.
+    """Run one command on a worker, show its output as it comes, and end with its exit code.
 
     One argument goes to the shell; several are a program and its arguments. Options go before the command.
     Failed, it is not run again unless --max-retries says so. Interrupted, the task is cancelled.
@@ -45,22 +46,27 @@ async def run(server: Server, command: tuple[str, ...], labels: tuple[str, ...],
     identity = SystemClock().new_id()
     document = task_document(fields, labels, command=shell, id=identity)
     ended: list[TaskView] = []
+    teller = LogTeller(sys.stdout, sys.stderr, marks_gaps=False)
     try:
         await server.send("POST", "/tasks", encoded(document))
+        await tell_log(server, f"/tasks/{identity}/logs", teller)
         await Follower(server, ended.append).follow([identity])
     except asyncio.CancelledError:
         with contextlib.suppress(NotFound):
             await server.send("POST", f"/tasks/{identity}/cancel")
         raise
-    return _show_end(ended[0])
+    return _show_end(ended[0], teller)
 
 
-def _show_end(task: TaskView) -> int:
+def _show_end(task: TaskView, teller: LogTeller) -> int:
     outcome = _outcome(task)
-    sys.stdout.write(outcome.stdout)
-    sys.stderr.write(outcome.stderr)
-    if outcome.truncated:
-        click.echo("mainspring: the output was long; only its beginning and end were kept", err=True)
+    if not teller.told:
+        # The worker has told nothing on the way: what the result holds is all there is.
+        sys.stdout.write(outcome.stdout)
+        sys.stderr.write(outcome.stderr)
+    if teller.left_out or (outcome.truncated and not teller.told):
+        missing = f"{teller.left_out} bytes" if teller.left_out else "its middle"
+        click.echo(f"mainspring: the output was long; left out: {missing}", err=True)
     if outcome.exit_code is None or (outcome.exit_code == 0 and task.state != "succeeded"):
         told = show.error_line(task.error) or "no reason given"
         click.echo(f"mainspring: task {task.id} {task.state}: {told}", err=True)

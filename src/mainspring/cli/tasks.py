@@ -14,6 +14,7 @@ from mainspring.cli.exits import Exit
 from mainspring.cli.explaining import explain
 from mainspring.cli.following import Follower
 from mainspring.cli.options import OUTPUT, asks_server, encoded, json_option
+from mainspring.cli.watching import logs, watch
 from mainspring.core.durations import parse_duration_s
 from mainspring.wire.bounds import BOUNDS
 from mainspring.wire.views import PageView, TaskView
@@ -28,6 +29,8 @@ def tasks() -> None:
 
 
 tasks.add_command(explain)
+tasks.add_command(watch)
+tasks.add_command(logs)
 
 
 @click.group()
