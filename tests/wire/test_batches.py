@@ -42,6 +42,12 @@ def test_refs_name_siblings_in_any_order():
     assert [made.caller_place(row) for row in range(4)] == [made.order.index(row) for row in range(4)]
 
 
+def test_an_order_that_will_do_is_kept():
+    """Tasks that are due at once are stored, and so run, in the order in which they were given."""
+    made = batch({"ref": "a"}, {"ref": "b", "depends_on": ["a"]}, {"ref": "c"}, {"depends_on": ["b", "c"]})
+    assert list(made.order) == [0, 1, 2, 3]
+
+
 def test_ids_name_siblings_too():
     parent = clock.new_id()
     made = batch({"depends_on": [parent], "kind": "child"}, {"id": parent, "kind": "parent"})

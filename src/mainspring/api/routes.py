@@ -4,7 +4,18 @@ import re
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, NamedTuple
 
-from mainspring.api import cluster, dead, jobs, leasing, queues, submitting, tasks, watching
+from mainspring.api import (
+    cluster,
+    dead,
+    jobs,
+    leasing,
+    queues,
+    schedules,
+    submitting,
+    tasks,
+    watching,
+    workflows,
+)
 from mainspring.api.dialects import s4
 from mainspring.api.door import Door
 from mainspring.api.explaining import explain
@@ -24,9 +35,19 @@ from mainspring.wire.controls import (
 from mainspring.wire.explain import ExplanationView
 from mainspring.wire.patches import PatchIn
 from mainspring.wire.queries import FilterIn
+from mainspring.wire.schedule_views import FiresView, NextView, SchedulesView, ScheduleView
+from mainspring.wire.schedules import PreviewIn, ScheduleIn, SchedulePatchIn
 from mainspring.wire.tasks import TaskIn
 from mainspring.wire.views import PageView, TaskView
 from mainspring.wire.watching import LogView
+from mainspring.wire.workflow_views import (
+    CancelledView,
+    GraphView,
+    RetriedView,
+    WorkflowsView,
+    WorkflowView,
+)
+from mainspring.wire.workflows import WorkflowIn
 
 Handler = Callable[[Door, Call], Awaitable[Answer]]
 TEXT = "text/plain"
@@ -103,6 +124,51 @@ _DEAD = (
     Route("POST", f"{API}/dead/{{id}}/replay", dead.replay,
           "Replay a dead letter", {200: TaskView}, None, {}, _WRITE),
     Route("DELETE", f"{API}/dead/{{id}}", dead.purge, "Forget a dead letter", {204: None}, None, {}, _WRITE),
+)
+
+_WORKFLOWS = (
+    Route("POST", f"{API}/workflows", workflows.submit,
+          "Submit a workflow", {201: WorkflowView}, WorkflowIn, {}, _KEY),
+    Route("GET", f"{API}/workflows", workflows.read_many,
+          "List workflows, newest first", {200: WorkflowsView}, None, workflows.LIST_QUERY),
+    Route("GET", f"{API}/workflows/{{id}}", workflows.read_one,
+          "Read a workflow with its tasks and its critical path, or wait for its end",
+          {200: GraphView}, None, workflows.GET_QUERY),
+    Route("POST", f"{API}/workflows/{{id}}/cancel", workflows.cancel,
+          "Cancel every unfinished task of a workflow", {200: CancelledView}, workflows.CancelWorkflowIn),
+    Route("POST", f"{API}/workflows/{{id}}/retry-failed", workflows.retry_failed,
+          "Retry what failed in a workflow, and let what was to follow wait again", {200: RetriedView}),
+)
+
+_SCHEDULES = (
+    Route("POST", f"{API}/schedules", schedules.create,
+          "Make a schedule", {201: ScheduleView}, ScheduleIn, {}, _KEY),
+    Route("GET", f"{API}/schedules", schedules.read_many,
+          "List schedules, by id", {200: SchedulesView}, None, schedules.PAGING),
+    Route("POST", f"{API}/schedules/preview", schedules.preview,
+          "The fires to come of rules that are not stored", {200: NextView}, PreviewIn, schedules.COUNT),
+    Route("GET", f"{API}/schedules/{{id}}", schedules.read_one,
+          "Read a schedule", {200: ScheduleView, 304: None}, None, {}, _READ),
+    Route("PUT", f"{API}/schedules/{{id}}", schedules.put, "Make a schedule, or replace it",
+          {201: ScheduleView, 200: ScheduleView}, ScheduleIn, {}, (*_READ, *_WRITE)),
+    Route("PATCH", f"{API}/schedules/{{id}}", schedules.edit,
+          "Change a schedule", {200: ScheduleView}, SchedulePatchIn, {}, _WRITE),
+    Route("DELETE", f"{API}/schedules/{{id}}", schedules.delete,
+          "Forget a schedule; its tasks stay", {204: None}, None, {}, _WRITE),
+    Route("POST", f"{API}/schedules/{{id}}/pause", schedules.pause,
+          "No fires until it is resumed", {200: ScheduleView}, None, {}, _WRITE),
+    Route("POST", f"{API}/schedules/{{id}}/resume", schedules.resume,
+          "Fire again from now on", {200: ScheduleView}, None, {}, _WRITE),
+    Route("POST", f"{API}/schedules/{{id}}/trigger", schedules.trigger,
+          "Make a task now", {201: TaskView}),
+    Route("POST", f"{API}/schedules/{{id}}/skip-next", schedules.skip_next,
+          "Let the next fire make no task", {200: ScheduleView}),
+    Route("POST", f"{API}/schedules/{{id}}/skip-until", schedules.skip_until,
+          "Let no fire up to a time make a task", {200: ScheduleView}, schedules.SkipIn),
+    Route("GET", f"{API}/schedules/{{id}}/fires", schedules.read_fires,
+          "What became of the fires, newest first", {200: FiresView}, None, schedules.PAGING),
+    Route("GET", f"{API}/schedules/{{id}}/next", schedules.read_next,
+          "The fires to come", {200: NextView}, None, schedules.COUNT),
 )
 
 _QUEUES = (
@@ -183,7 +249,17 @@ _OTHERS = (
     ),
 )
 
-ROUTES: tuple[Route, ...] = (*_TASKS, *_DEAD, *_QUEUES, *_WORKERS, *_JOBS, *_PROBES, *_OTHERS)
+ROUTES: tuple[Route, ...] = (
+    *_TASKS,
+    *_DEAD,
+    *_WORKFLOWS,
+    *_SCHEDULES,
+    *_QUEUES,
+    *_WORKERS,
+    *_JOBS,
+    *_PROBES,
+    *_OTHERS,
+)
 
 
 class Router:

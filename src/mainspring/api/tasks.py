@@ -24,6 +24,7 @@ FILTERS = {
     "kind": "only this kind",
     "tenant": "only this tenant",
     "label": "only tasks with this label, as NAME=VALUE",
+    "workflow": "only tasks of this workflow",
 }
 PAGING = {
     "page_size": "how many tasks at most, 1 to 1000 (default 100)",
@@ -59,7 +60,7 @@ def task_id(call: Call) -> str:
 
 
 async def read_one(door: Door, call: Call) -> Answer:
-    wait_s = _wait_s(door, call.query)
+    wait_s = seconds_to_wait(door, call.query)
     task = task_id(call)
     if wait_s > 0:
         await call.body(optional=True)
@@ -75,7 +76,7 @@ def read_answer(call: Call, record: Task) -> Answer:
     return not_modified(tag) if is_not_modified(call, tag) else answer
 
 
-def _wait_s(door: Door, query: Mapping[str, str]) -> float:
+def seconds_to_wait(door: Door, query: Mapping[str, str]) -> float:
     if "wait" not in query:
         return 0.0
     wait_s = fields.duration_us(query["wait"], "wait") / 1e6

@@ -4,6 +4,7 @@
                        ├─ claiming ────┼─► Batcher ─► Store.exchange      the hot path
                        ├─ settling ────┘
                        ├─ schedules    making, changing and reading schedules ─► Store
+                       ├─ workflows    reading, cancelling and retrying workflows ─► Store
                        ├─ bulk         one action for all that match a filter ─► Store
                        ├─ explaining   why a task is not running ─► Store
                        ├─ progress     what running tasks record, and everybody who watches ─► Store

@@ -20,6 +20,7 @@ from mainspring.ports import (
     BoardView,
     ClaimRequest,
     Clock,
+    DeadGroups,
     Elector,
     Force,
     Group,
@@ -43,6 +44,7 @@ from mainspring.scheduler.finals import Finals
 from mainspring.scheduler.progress import Progress
 from mainspring.scheduler.schedules import Schedules
 from mainspring.scheduler.settling import Settling
+from mainspring.scheduler.workflows import Workflows
 from mainspring.telemetry import SILENT, Sink
 
 EDIT_TRIES = 10
@@ -106,6 +108,7 @@ class Scheduler:
         self.progress = Progress(store)
         self.bulk = Bulk(store, self._finals, self._after_move)
         self.explaining = Explaining(store, self._claiming, self._lease_us)
+        self.workflows = Workflows(store, self._finals, clock, self.moved, lambda: self.on_hint())
         self._background: set[asyncio.Task[None]] = set()
         self._keepers: list[asyncio.Task[None]] = []
         self.on_hint: Callable[[], None] = lambda: None
@@ -203,6 +206,9 @@ class Scheduler:
     async def wait(self, task: str, timeout_s: float) -> Task:
         """The record as soon as it is final, else as it is after `timeout_s`. Raises `NotFound`."""
         return await self._finals.wait(task, timeout_s)
+
+    async def dead_groups(self, limit: int, cursor: str | None) -> DeadGroups:
+        return await self.store.dead_groups(limit, cursor)
 
     async def stats(self) -> Stats:
         return await self.store.stats()

@@ -53,7 +53,7 @@ def new_batch(given: Sequence[TaskIn], new_id: NewId, bounds: Bounds = BOUNDS) -
         except InvalidInput as error:
             raise error.under(f"tasks[{place}]") from None
     _check_ids(tasks)
-    return _sorted(tasks, ids) if linked else Batch(tasks, range(len(tasks)))
+    return _sorted(tasks, ids) if linked and not _is_sorted(tasks) else Batch(tasks, range(len(tasks)))
 
 
 def _names(given: Sequence[TaskIn], new_id: NewId) -> dict[str, str]:
@@ -99,8 +99,18 @@ def _check_ids(tasks: list[NewTask]) -> None:
             seen.add(task.id)
 
 
+def _is_sorted(tasks: list[NewTask]) -> bool:
+    """Whether parents stand before their children as given: nobody's order is changed without need."""
+    later = set(map(attrgetter("id"), tasks))
+    for task in tasks:
+        if not later.isdisjoint(task.depends_on):
+            return False
+        later.discard(task.id)
+    return True
+
+
 def _sorted(tasks: list[NewTask], ids: dict[str, str]) -> Batch:
-    """Parents before children, and otherwise as given."""
+    """Parents before children: level by level, and in a level as given."""
     members = set(map(attrgetter("id"), tasks))
     refs = {task_id: ref for ref, task_id in ids.items()}
 

@@ -63,6 +63,7 @@ class TaskView(msgspec.Struct):
     max_losses: int
     depends_on: tuple[str, ...]
     on_parent_failure: str
+    workflow: str | None
     attempt: int
     retries: int
     losses: int
@@ -124,6 +125,7 @@ def task_view(task: Task) -> TaskView:
         max_losses,
         task.depends_on,
         on_parent_failure,
+        task.workflow,
         task.attempt,
         task.retries,
         task.losses,
