@@ -255,7 +255,7 @@ def _document(
     document = {name: fields[name] for name in rules if fields.get(name) is not None}
     if paused:
         document["paused"] = True
-    made = task_document(task, labels, retry=json_option(retry, "--retry"), **options, **told)
+    made = task_document(task, labels, retry=json_option(retry, "--retry"), **{**options, **told})
     return {**document, "task": made} if made else document
 
 
