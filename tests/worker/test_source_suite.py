@@ -28,17 +28,14 @@ class Bench:
         self.source = source
         self.scheduler = node.scheduler
 
+    def task(self, kind: str, payload: object = None, **fields) -> NewTask:
+        lane = Lane("default", kind, "default", 5)
+        return NewTask(self.node.clock.new_id(), lane, msgspec.json.encode(payload), **fields)
+
     async def submit(self, kind: str, payload: object = None, **policy) -> str:
         timeout_us = policy.pop("timeout_us", None)
         stored = encode_policy(Policy(**{"retry": AT_ONCE, **policy}))
-        lane = Lane("default", kind, "default", 5)
-        task = NewTask(
-            self.node.clock.new_id(),
-            lane,
-            msgspec.json.encode(payload),
-            policy=stored,
-            timeout_us=timeout_us,
-        )
+        task = self.task(kind, payload, policy=stored, timeout_us=timeout_us)
         await self.scheduler.submit([Group([task])])
         return task.id
 
