@@ -76,3 +76,18 @@ ALTER TABLE tasks ADD COLUMN schedule_id TEXT;
 ALTER TABLE tasks ADD COLUMN fire_at_us INTEGER;
 CREATE UNIQUE INDEX tasks_fires ON tasks (schedule_id, fire_at_us) WHERE schedule_id IS NOT NULL;
 CREATE INDEX tasks_fires_open ON tasks (schedule_id, fire_at_us) WHERE schedule_id IS NOT NULL AND state <= 4;
+
+-- For people: what a task is, in words. `n` is the order of arrival, so the newest tasks are read without
+-- looking at the others.
+CREATE VIEW task_list AS
+SELECT t.n, t.id,
+    CASE t.state WHEN 1 THEN 'blocked' WHEN 2 THEN 'scheduled' WHEN 3 THEN 'ready' WHEN 4 THEN 'running'
+        WHEN 5 THEN 'succeeded' WHEN 6 THEN 'failed' WHEN 7 THEN 'cancelled' END AS state,
+    l.kind, l.queue, l.priority, l.tenant, t.name,
+    CASE WHEN l.kind = 'command' AND json_valid(CAST(t.payload AS TEXT))
+        THEN json_extract(CAST(t.payload AS TEXT), '$.command') END AS command,
+    CAST(t.payload AS TEXT) AS payload,
+    strftime('%Y-%m-%dT%H:%M:%SZ', t.created_at_us / 1000000, 'unixepoch') AS created_at,
+    t.schedule_id,
+    strftime('%Y-%m-%dT%H:%M:%SZ', t.fire_at_us / 1000000, 'unixepoch') AS fire_at
+FROM tasks t JOIN lanes l ON l.id = t.lane;
