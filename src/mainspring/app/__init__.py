@@ -27,6 +27,7 @@ __all__ = ["Mainspring", "TaskFunction"]
 
 SERVERS = ("http", "https")
 STORES = ("sqlite", "memory")
+_SCHEMES = [(scheme, ":") for scheme in SERVERS + STORES]
 ACCEPTED = "http://HOST:PORT, sqlite:///FILE, memory:"
 
 
@@ -51,7 +52,7 @@ class Mainspring(Client):
         self, url: str | None = None, *, token: str | None = None, timeout: float | str = 15.0
     ) -> None:
         """Raises `InvalidInput` for an address that is none. Opens nothing yet."""
-        if url is not None and url.partition(":")[0] not in SERVERS + STORES:
+        if url is not None and url.partition(":")[:2] not in _SCHEMES:
             raise InvalidInput("url", f"not an address: {url!r}", ACCEPTED)
         self.url = url
         patience_s = parse_duration_s(timeout, "timeout")

@@ -17,6 +17,7 @@
 
     rows.py, lanes.py          what statements bring
     connection.py, schema.py   opening, waiting for other processes, what errors mean, migrations/*.sql
+    forking.py                 files that a forked process must not open
 
 Durability class A: WAL with `synchronous=FULL`; an answer comes after its commit is on the disk.
 """

@@ -1,6 +1,7 @@
 """The store's verbs: each is one job of the writing or of the reading thread."""
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TypeVar
@@ -49,6 +50,7 @@ from mainspring.stores.sqlite import (
     editing,
     exchanging,
     firing,
+    forking,
     holding,
     progress,
     reading,
@@ -80,6 +82,8 @@ class SqliteStore(Store):
     """
 
     def __init__(self, path: str, clock: Clock, *, history: bool = False) -> None:
+        self._path = path
+        self._open = contextlib.AsyncExitStack()
         self.features = Features("sqlite", durability="A", several_processes=True, full_history=history)
         make_writer = partial(Writer, path, clock, self._others_wrote, keeps_history=history)
         self._writer = DatabaseThread("sqlite-writer", make_writer)
@@ -93,16 +97,17 @@ class SqliteStore(Store):
         return await self._reader.call(lambda reader: reader.read(work))
 
     async def open(self) -> None:
-        await self._writer.start()
-        try:
+        async with contextlib.AsyncExitStack() as opening:
+            forking.opened(self._path)
+            opening.callback(forking.closed, self._path)
+            await self._writer.start()
+            opening.push_async_callback(self._writer.stop)
             await self._reader.start()
-        except BaseException:
-            await self._writer.stop()
-            raise
+            opening.push_async_callback(self._reader.stop)
+            self._open = opening.pop_all()
 
     async def close(self) -> None:
-        await self._reader.stop()
-        await self._writer.stop()
+        await self._open.aclose()
 
     # --- the hot verbs --------------------------------------------------------------------------
 
