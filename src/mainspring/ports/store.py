@@ -1,56 +1,39 @@
-"""Every seam of Mainspring on one page.
+"""The system of record, verb by verb."""
 
-`Store` is the system of record: atomic domain verbs over batches, never create/read/update/delete.
-No verb raises because of one row: each line gets its own answer. A verb raises `StoreError` only when
-the whole call failed, and then its outcome may be unknown: every verb is safe to repeat.
-
-Time crosses this page as durations; the only absolute instants are those that users chose.
-No verb takes `now`: a store judges leases, delays and ages by its own clock alone.
-"""
-
-import random
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Protocol
 
 import msgspec
 
-from mainspring.core.lifecycle import Report
 from mainspring.core.limits import LimitRule
 from mainspring.core.model import Lease, Task
 from mainspring.verbs import (
     Accepted,
-    Action,
     Answer,
     Append,
     Ask,
+    Audit,
     BoardView,
-    Charge,
     Claimed,
-    ClaimRequest,
-    DeadGroup,
     DeadGroups,
     DueSchedules,
     Edit,
     Exchange,
     Exchanged,
     Existing,
+    Finding,
     Fired,
     FireLine,
     FirePage,
-    FireRecord,
-    FireTask,
     Force,
     Glance,
     Group,
     Held,
-    Idempotency,
     LogPage,
+    Mended,
     Moved,
-    NewSchedule,
     Overdue,
     Page,
-    Parent,
     Pruned,
     Query,
     Recall,
@@ -60,8 +43,6 @@ from mainspring.verbs import (
     Retention,
     Retried,
     SchedulePage,
-    ScheduleRecord,
-    SeenSchedule,
     SeenSchedules,
     Settlement,
     Stats,
@@ -74,65 +55,6 @@ from mainspring.verbs import (
     WorkflowQuery,
     WorkflowRecord,
 )
-from mainspring.verbs.audit import Audit, Finding, Mended
-
-__all__ = [
-    "Accepted",
-    "Action",
-    "Answer",
-    "Append",
-    "Ask",
-    "Backend",
-    "BoardView",
-    "Charge",
-    "ClaimRequest",
-    "Claimed",
-    "Clock",
-    "DeadGroup",
-    "DeadGroups",
-    "DueSchedules",
-    "Edit",
-    "Elector",
-    "Exchange",
-    "Exchanged",
-    "Existing",
-    "Features",
-    "FireLine",
-    "FirePage",
-    "FireRecord",
-    "FireTask",
-    "Fired",
-    "Force",
-    "Glance",
-    "Group",
-    "Held",
-    "Idempotency",
-    "LogPage",
-    "Moved",
-    "NewSchedule",
-    "Overdue",
-    "Page",
-    "Parent",
-    "Pruned",
-    "Query",
-    "Recall",
-    "Recalled",
-    "Refused",
-    "Renewal",
-    "Retention",
-    "SchedulePage",
-    "ScheduleRecord",
-    "SeenSchedule",
-    "SeenSchedules",
-    "Settlement",
-    "Stats",
-    "Store",
-    "Surroundings",
-    "TaskSource",
-    "Term",
-    "Transition",
-    "WorkerInfo",
-]
 
 
 class Features(msgspec.Struct, frozen=True):
@@ -363,86 +285,3 @@ class Store(ABC):
     @abstractmethod
     async def dead_groups(self, limit: int, cursor: str | None) -> DeadGroups:
         """Failed tasks, grouped by their fingerprint."""
-
-
-# --- the other seams --------------------------------------------------------------------------------
-
-
-class Clock(Protocol):
-    """The only way to time and randomness, so that a simulation can own both."""
-
-    random: random.Random
-
-    def now_us(self) -> int:
-        """Microseconds since the Unix epoch, by this node's clock: for people, never for leases."""
-
-    def monotonic(self) -> float:
-        """Seconds that never go back; only differences mean anything."""
-
-    def new_id(self) -> str:
-        """A UUIDv7 (RFC 9562): ids minted later by one process sort later."""
-
-
-class TaskSource(Protocol):
-    """Where a worker gets its work: the scheduler in the same process, or a server over HTTP.
-
-    Every call may raise `MainspringError`; a worker then retries with jittered back-off, finishes
-    what it runs, and reports it if its lease still stands.
-    """
-
-    async def claim(self, request: ClaimRequest) -> list[Lease]: ...
-
-    async def renew(self, renewal: Renewal) -> Sequence[Answer]: ...
-
-    async def settle(self, reports: Sequence[Report]) -> Sequence[Answer]: ...
-
-    async def append(self, lines: Sequence[Append]) -> Sequence[Answer]: ...
-
-    async def recall(self, lines: Sequence[Recall]) -> Sequence[Recalled | Refused]: ...
-
-    async def beat(self, worker: WorkerInfo) -> None: ...
-
-    async def leave(self, worker: str, incarnation: str) -> None: ...
-
-
-class Backend(Protocol):
-    """What a program that submits tasks talks to: the scheduler in its process, or a server.
-
-    Raises what a door would answer: `NotFound`, `WrongState` and their kin. A call that got no answer raises
-    `StoreUnavailable`; what came of it is unknown, and it may be repeated.
-    """
-
-    async def submit(self, group: Group) -> Sequence[str]:
-        """Store the group whole or not at all; durable on return. The ids of its tasks, in its order: its
-        own, but for those in whose place an idempotency key or a unique rule found earlier ones.
-
-        Raises why it is refused: `InvalidInput`, `BacklogFull`, `KeyReused` and others."""
-        ...
-
-    async def get(self, task: str) -> Task: ...
-
-    async def wait(self, task: str, timeout_s: float) -> Task:
-        """The record as soon as it is final, else as it is after about `timeout_s`."""
-        ...
-
-    async def cancel(self, task: str, *, kill: bool = False) -> Task:
-        """Waiting: cancelled now. Running: the worker is asked to stop, or fenced at once with `kill`."""
-        ...
-
-
-class Elector(Protocol):
-    """Decides who tries to lead. Who may is decided by the store's own term row."""
-
-    term: Term | None
-
-    async def campaign(self) -> Term:
-        """Become or stay leader, if nobody else is; says who leads. Raises `StoreError`."""
-        ...
-
-    def leads(self) -> bool:
-        """Whether this node may still trust that it leads, by its own monotonic clock."""
-        ...
-
-    async def resign(self) -> None:
-        """Let another node lead at once."""
-        ...
