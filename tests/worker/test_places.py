@@ -47,7 +47,7 @@ def broken(text: str) -> object:
 
 
 def failure(text: str) -> bytes:
-    with pytest.raises(ValueError, match="JSON|Expecting") as raised_by:
+    with pytest.raises(ValueError, match=r"JSON|Expecting") as raised_by:
         broken(text)
     assert traceback.extract_tb(raised_by.tb)[-1].filename.startswith(STDLIB)
     return encode_error(raised_by.value)

@@ -4,13 +4,15 @@ from mainspring.api.conditions import asked_version
 from mainspring.api.door import Door
 from mainspring.api.http import Answer, Call, json_answer
 from mainspring.api.submitting import task_answer
-from mainspring.api.tasks import CountView, no_body, page, read_answer, task_id
+from mainspring.api.tasks import STATUS_QUERY, CountView, no_body, page, read_answer, task_id
 from mainspring.core.model import State, Task
-from mainspring.errors import InvalidInput, NotFound
-from mainspring.ports import Query
-from mainspring.wire.queries import read_filter, read_query
+from mainspring.errors import NotFound
+from mainspring.wire import pages
+from mainspring.wire.dead import DeadGroupsView, group_view, read_filter, read_replay
+from mainspring.wire.queries import read_query
 
-_DEAD = frozenset({State.FAILED})
+LIST_QUERY = {"fingerprint": "only this group, as `/api/v1/dead/groups` names it", **STATUS_QUERY}
+_GROUPS = "dead groups"
 
 
 async def _letter(door: Door, call: Call) -> Task:
@@ -44,16 +46,19 @@ async def purge(door: Door, call: Call) -> Answer:
 
 
 async def replay_many(door: Door, call: Call) -> Answer:
-    return json_answer(CountView(await door.scheduler.bulk.replay(await _filter(call))))
+    query, interval_us = read_replay(await call.body(optional=True))
+    return json_answer(CountView(await door.scheduler.bulk.replay(query, interval_us)))
 
 
 async def purge_many(door: Door, call: Call) -> Answer:
-    return json_answer(CountView(await door.scheduler.bulk.purge(await _filter(call))))
+    return json_answer(
+        CountView(await door.scheduler.bulk.purge(read_filter(await call.body(optional=True))))
+    )
 
 
-async def _filter(call: Call) -> Query:
-    query = read_filter(await call.body(optional=True))
-    if query.states - _DEAD:
-        raise InvalidInput("state", "not dead letters", "failed, or none")
-    query.states = _DEAD
-    return query
+async def read_groups(door: Door, call: Call) -> Answer:
+    size, token = pages.page_size(call.query.get("page_size"), door.bounds), call.query.get("page_token")
+    cursor = None if token is None else pages.unseal(token, _GROUPS)
+    found = await door.scheduler.dead_groups(size, cursor)
+    token = None if found.cursor is None else pages.seal(found.cursor, _GROUPS)
+    return json_answer(DeadGroupsView([group_view(group) for group in found.groups], token))

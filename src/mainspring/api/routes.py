@@ -32,6 +32,7 @@ from mainspring.wire.controls import (
     WeightIn,
     WorkerView,
 )
+from mainspring.wire.dead import DeadFilterIn, DeadGroupsView, ReplayIn
 from mainspring.wire.explain import ExplanationView
 from mainspring.wire.patches import PatchIn
 from mainspring.wire.queries import FilterIn
@@ -114,11 +115,13 @@ _TASKS = (
 
 _DEAD = (
     Route("GET", f"{API}/dead", dead.read_many,
-          "List dead letters, newest first", {200: PageView}, None, tasks.STATUS_QUERY),
+          "List dead letters, newest first", {200: PageView}, None, dead.LIST_QUERY),
+    Route("GET", f"{API}/dead/groups", dead.read_groups,
+          "Dead letters by what killed them", {200: DeadGroupsView}, None, tasks.PAGING),
     Route("POST", f"{API}/dead/replay", dead.replay_many,
-          "Replay every dead letter that matches", _COUNT, FilterIn),
+          "Replay every dead letter that matches, at once or at a rate", _COUNT, ReplayIn),
     Route("POST", f"{API}/dead/purge", dead.purge_many,
-          "Forget every dead letter that matches", _COUNT, FilterIn),
+          "Forget every dead letter that matches", _COUNT, DeadFilterIn),
     Route("GET", f"{API}/dead/{{id}}", dead.read_one,
           "Read a dead letter, with every attempt's error", _ONE, None, {}, _READ),
     Route("POST", f"{API}/dead/{{id}}/replay", dead.replay,

@@ -21,7 +21,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "submit": ("submitting", "Submit a task, or a file of tasks."),
         "run": ("running", "Run one shell command and wait; ends with its exit code."),
         "tasks": ("tasks", "List, inspect, change and wait for tasks."),
-        "dead": ("tasks", "Dead letters: list, show, replay, purge."),
+        "dead": ("dead", "Dead letters: list, group, show, replay, purge."),
     },
     "The system": {
         "queues": ("control", "List, pause, resume and limit queues."),

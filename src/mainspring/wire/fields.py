@@ -23,11 +23,13 @@ KEY_ACCEPTED = "up to 200 characters of A-Z a-z 0-9 _ . : / - @ + = ,"
 ID_ACCEPTED = "a UUID in lower case, as in the answer to a submit"
 PRIORITY_ACCEPTED = "1 to 10 (higher runs sooner), or high, medium, low"
 TIME_ACCEPTED = "an RFC 3339 time with offset, such as 2031-05-01T12:00:00Z"
+GROUP_ACCEPTED = "16 hexadecimal digits, as in the list of groups"
 LABELS_ACCEPTED = "text values of up to 200 characters under names of up to 200"
 
 _NAME = re.compile(r"[A-Za-z0-9_.:/-]{1,200}")
 _KEY = re.compile(r"[A-Za-z0-9_.:/@+=,-]{1,200}")
 _ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+_GROUP = re.compile(r"[0-9a-f]{16}")
 _TIME = re.compile(r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(\.\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 _NAIVE = re.compile(r"\d{4}-\d\d-\d\d([Tt ]\d\d:\d\d(:\d\d(\.\d+)?)?)?", re.ASCII)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -71,6 +73,13 @@ def title(text: str, field: str) -> str:
 
 def is_id(text: str) -> bool:
     return _ID.fullmatch(text) is not None
+
+
+def fingerprint(text: str, field: str) -> int:
+    """What names a group of dead letters."""
+    if not _GROUP.fullmatch(text) or not 0 < int(text, 16) < 1 << 63:
+        raise InvalidInput(field, f"not a group: {text[:40]!r}", GROUP_ACCEPTED)
+    return int(text, 16)
 
 
 def priority(value: object, field: str = "priority") -> int:

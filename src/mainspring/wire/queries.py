@@ -53,10 +53,10 @@ def filter_query(given: FilterIn) -> Query:
 
 def read_query(parameters: Mapping[str, str], bounds: Bounds = BOUNDS) -> Query:
     """A list's query parameters: state (may be several, by commas), queue, kind, tenant, label, workflow,
-    page_size, page_token. Raises `InvalidInput` naming the parameter."""
+    fingerprint, page_size, page_token. Raises `InvalidInput` naming the parameter."""
     get = parameters.get
     queue, kind, tenant, label, token = map(get, ("queue", "kind", "tenant", "label", "page_token"))
-    workflow = get("workflow")
+    workflow, fingerprint = get("workflow"), get("fingerprint")
     query = Query(
         _states(parameters["state"].split(",") if "state" in parameters else ()),
         None if queue is None else fields.name(queue, "queue"),
@@ -65,6 +65,7 @@ def read_query(parameters: Mapping[str, str], bounds: Bounds = BOUNDS) -> Query:
         None if label is None else read_label(label),
         pages.page_size(get("page_size"), bounds),
         workflow=None if workflow is None else _workflow(workflow),
+        fingerprint=None if fingerprint is None else fields.fingerprint(fingerprint, "fingerprint"),
     )
     if token is not None:
         query.cursor = pages.unseal(token, _filter_text(query))
@@ -77,7 +78,8 @@ def page_token(query: Query, cursor: str) -> str:
 
 
 def _filter_text(query: Query) -> str:
-    return repr((sorted(query.states), query.queue, query.kind, query.tenant, query.label, query.workflow))
+    chosen = (query.queue, query.kind, query.tenant, query.label, query.workflow, query.fingerprint)
+    return repr((sorted(query.states), *chosen))
 
 
 def _workflow(text: str) -> str:

@@ -123,8 +123,10 @@ def encode_result(value: Any) -> bytes:
 
 def encode_error(error: BaseException) -> bytes:
     if isinstance(error, DetailedError):
-        place = {"place": _clean(error.place)[:PLACE_CHARS]} if error.place else {}
-        return _encode({"type": type(error).__name__, "message": _clean(str(error)), **place, **error.details})
+        told = {"type": type(error).__name__, "message": _clean(str(error))}
+        if error.place:
+            told["place"] = _clean(error.place)[:PLACE_CHARS]
+        return _encode({**told, **error.details})
     if isinstance(error, BadPayload):  # it came from outside: where it was noticed says nothing
         return _encode({"type": type(error).__name__, "message": _clean(str(error))[:MESSAGE_CHARS]})
     frames = traceback.extract_tb(error.__traceback__)

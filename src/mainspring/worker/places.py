@@ -5,13 +5,10 @@ from collections.abc import Sequence
 from pathlib import PurePath
 from traceback import FrameSummary
 
-import mainspring
-
 _PATHS = sysconfig.get_paths()
 # Python itself, and this package: an error that surfaces there was caused further out.
 _OURS = tuple(
-    f"{folder}/"
-    for folder in {str(PurePath(mainspring.__file__).parent), _PATHS["stdlib"], _PATHS["platstdlib"]}
+    f"{folder}/" for folder in {str(PurePath(__file__).parents[1]), _PATHS["stdlib"], _PATHS["platstdlib"]}
 )
 _INSTALLED = tuple(f"{folder}/" for folder in {_PATHS["purelib"], _PATHS["platlib"]})
 
