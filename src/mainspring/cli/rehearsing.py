@@ -1,7 +1,7 @@
 """`mainspring schedules simulate`: what all schedules together will do, before they do it."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +14,9 @@ from mainspring.cli.exits import Exit
 from mainspring.cli.options import CONFIG, load_settings
 from mainspring.cli.schedulefile import ScheduleFile, written
 from mainspring.clock import SystemClock
+from mainspring.core.schedules import check_schedule
 from mainspring.errors import InvalidInput
-from mainspring.ports import NewSchedule
+from mainspring.ports import NewSchedule, SeenSchedule
 from mainspring.wire import fields
 from mainspring.wire.bounds import BOUNDS
 from mainspring.wire.schedule_views import SchedulesView, ScheduleView
@@ -153,9 +154,10 @@ async def _from_db(path: Path) -> Schedules:
         cursor: str | None = None
         while True:
             page = await store.find_schedules(BOUNDS.page_size, cursor)
-            for record in page.schedules:
-                if _is_sound(record.id, record.quarantine):
-                    found[record.id] = NewSchedule(record.rules, record.template)
+            ids = [record.id for record in page.schedules]
+            for seen in (await store.schedules(ids)).schedules:
+                if seen is not None:
+                    _take(found, seen.record.id, seen.record.quarantine or seen.unreadable, _of_record(seen))
             cursor = page.cursor
             if cursor is None:
                 return found
@@ -172,22 +174,39 @@ async def _from_server(api_url: str, token: str) -> Schedules:
                 "/schedules", SchedulesView, page_size=BOUNDS.page_size, page_token=page_token
             )
             for view in page.schedules:
-                if _is_sound(view.id, view.quarantine):
-                    found[view.id] = _of_view(view)
+                _take(found, view.id, view.quarantine, _of_view(view))
             page_token = page.next_page_token
             if page_token is None:
                 return found
 
 
-def _of_view(view: ScheduleView) -> NewSchedule:
-    document = msgspec.json.decode(msgspec.json.encode(view), type=dict[str, msgspec.Raw])
-    return new_schedule(SCHEDULE.read(written(document)))
+def _of_record(seen: SeenSchedule) -> Callable[[], NewSchedule]:
+    def read() -> NewSchedule:
+        check_schedule(seen.record.rules)
+        return NewSchedule(seen.record.rules, seen.record.template)
+
+    return read
 
 
-def _is_sound(id: str, quarantine: str | None) -> bool:
+def _of_view(view: ScheduleView) -> Callable[[], NewSchedule]:
+    def read() -> NewSchedule:
+        document = msgspec.json.decode(msgspec.json.encode(view), type=dict[str, msgspec.Raw])
+        return new_schedule(SCHEDULE.read(written({**document, "id": msgspec.Raw(b"null")})))
+
+    return read
+
+
+def _take(
+    found: dict[str, NewSchedule], id: str, quarantine: str | None, read: Callable[[], NewSchedule]
+) -> None:
+    """A row of plain SQL that cannot be obeyed makes nothing, here as there."""
+    try:
+        if quarantine is None:
+            found[id] = read()
+    except InvalidInput as error:
+        quarantine = str(error)
     if quarantine is not None:
-        click.echo(f"mainspring: {id!r} is left out, it is in quarantine: {quarantine}", err=True)
-    return quarantine is None
+        click.echo(f"mainspring: schedule {id!r} cannot be obeyed and is left out: {quarantine}", err=True)
 
 
 # --- what is shown ----------------------------------------------------------------------------------
