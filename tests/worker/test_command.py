@@ -92,6 +92,20 @@ async def test_another_exit_code_is_a_failure_with_the_output(engine, command, c
 
 
 @pytest.mark.parametrize(
+    ("command", "place"),
+    [
+        (["/bin/sh", "-c", "exit 3"], "sh: exit code 3"),
+        ("  false --number 7", "false: exit code 1"),
+        ("kill -KILL $$", "kill: ended by SIGKILL"),
+    ],
+)
+async def test_failures_are_grouped_by_program_and_exit_code(engine, command, place):
+    """What the program wrote differs from run to run."""
+    report = await run(engine, {"command": command})
+    assert msgspec.json.decode(report.error)["place"] == place
+
+
+@pytest.mark.parametrize(
     ("payload", "says"),
     [
         (None, "payload: expected object"),

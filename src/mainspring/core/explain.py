@@ -21,7 +21,7 @@ import msgspec
 
 from mainspring.core.durations import spelled
 from mainspring.core.limits import UNLIMITED, LimitRule, LimitState, allowance, opens_at_us, ruled
-from mainspring.core.model import SECOND_US, Attempt, Lane, State, Task, decode_policy
+from mainspring.core.model import SECOND_US, Attempt, Lane, OnParentFailure, State, Task, decode_policy
 from mainspring.core.order import Board, LaneHead, Wanted
 from mainspring.core.turns import COUNTED, ahead, taken
 
@@ -139,12 +139,19 @@ def _running(task: Task, now_us: int) -> list[Reason]:
     return reasons
 
 
+_RELEASED = {
+    OnParentFailure.CANCEL: "it is released when all of them succeed, and cancelled when one does not",
+    OnParentFailure.RUN: "it is released when all of them have ended",
+    OnParentFailure.BLOCK: "it is released when all of them succeed, if need be after a replay",
+    OnParentFailure.ONLY: "it is released when all of them have ended, if one has not succeeded",
+}
+
+
 def _blocked(task: Task, parents: Sequence[OpenParent]) -> Reason:
     named = ", ".join(f"{parent.name or parent.task} ({parent.state.label})" for parent in parents[:NAMED])
     more = max(0, task.open_parents - min(len(parents), NAMED))
     text = f"it waits for {_count(task.open_parents, 'task')}: {_and_more(named, more)}"
-    rule = decode_policy(task.policy).on_parent_failure.name.lower()
-    hint = f"it is released when they end as on_parent_failure={rule} asks"
+    hint = _RELEASED[decode_policy(task.policy).on_parent_failure]
     shown = [
         {"task": parent.task, "name": parent.name, "state": parent.state.label} for parent in parents[:NAMED]
     ]

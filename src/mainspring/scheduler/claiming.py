@@ -232,17 +232,20 @@ class Claiming:
         self.gained(meanwhile)
 
     def _replace(self, view: BoardView) -> None:
-        board = self.board
         self._saw_store_time(view.now_us)
+        self.picture(view, self.board)
+        self._know(view.heads)
+        self._hope()
+        if view.heads:
+            self.call_flight()
+
+    def picture(self, view: BoardView, board: Board) -> None:
+        """Bring `board` to what the store says, and to what it has not been told of the tenants' time."""
         board.heads = {head.lane_id: head for head in view.heads}
         board.paused = frozenset(view.paused)
         board.rules, board.usage, board.shares = dict(view.rules), dict(view.usage), dict(view.shares)
         for tenant, cost_us in self.accounts.untold.items():
             board.charge(tenant, cost_us)
-        self._know(view.heads)
-        self._hope()
-        if view.heads:
-            self.call_flight()
 
     def _know(self, heads: Sequence[LaneHead]) -> None:
         for head in heads:

@@ -6,9 +6,9 @@ import msgspec
 
 from mainspring.core.explain import NAMED, Crew, Reason, Scene, explain
 from mainspring.core.model import Task
-from mainspring.core.order import Board, Wanted
+from mainspring.core.order import Wanted
 from mainspring.errors import NotFound
-from mainspring.ports import BoardView, Store, WorkerInfo
+from mainspring.ports import Store, WorkerInfo
 from mainspring.scheduler.claiming import Claiming
 
 
@@ -35,9 +35,11 @@ class Explaining:
         found = await self._store.surroundings(task, NAMED)
         if found is None:
             raise NotFound(f"no task {task}")
+        board = copy(self._claiming.board)  # with all that this node has learned
+        self._claiming.picture(found.board, board)
         scene = Scene(
             found.board.now_us,
-            self._board(found.board),
+            board,
             found.board.paused,
             [_crew(info) for info in found.workers if info.age_us < self._lease_us],
             found.place,
@@ -48,14 +50,6 @@ class Explaining:
         reasons = explain(found.task, scene)
         claimable = not any(reason.blocking for reason in reasons)
         return Explanation(found.task, scene.now_us, claimable, reasons)
-
-    def _board(self, view: BoardView) -> Board:
-        """The store's board, with what this node has learned: as its next claim would rank it."""
-        board = copy(self._claiming.board)
-        board.heads = {head.lane_id: head for head in view.heads}
-        board.paused = frozenset(view.paused)
-        board.rules, board.usage, board.shares = dict(view.rules), dict(view.usage), dict(view.shares)
-        return board
 
 
 def _crew(info: WorkerInfo) -> Crew:

@@ -67,13 +67,15 @@ _SHAPE = Shape(CommandPayload, accepted={"command": COMMAND_ACCEPTED})
 class CommandFailed(DetailedError):
     """The command ended with an exit code other than 0."""
 
-    def __init__(self, result: dict[str, Any], told: str | None) -> None:
+    def __init__(self, result: dict[str, Any], told: str | None, command: str | list[str]) -> None:
         code, stderr = result["exit_code"], result["stderr"].strip().splitlines()
         how = f"exit code {code}" if code >= 0 else f"ended by {_signal_name(-code)}"
         if told == "soft_timeout":
             how = f"over its soft timeout: {how}"
         super().__init__(f"{how}: {stderr[-1][:500]}" if stderr else how)
         self.details = result
+        words = command.split() if isinstance(command, str) else command
+        self.place = f"{os.path.basename(words[0]) if words else ''}: {how}"
 
 
 class Commands:
@@ -96,7 +98,7 @@ class Commands:
         child = _start(payload, ctx, self._ward(), self._clock)
         result = child.result()
         if result["exit_code"] != 0 or child.interrupted:
-            raise CommandFailed(result, ctx.cancelled.reason)
+            raise CommandFailed(result, ctx.cancelled.reason, payload.command)
         return result
 
     def _ward(self) -> Warden:

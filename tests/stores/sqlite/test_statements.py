@@ -11,7 +11,9 @@ from mainspring.core.lifecycle import Outcome
 from mainspring.core.model import State
 from mainspring.stores.sqlite import (
     claiming,
+    dead,
     editing,
+    explaining,
     holding,
     limits,
     moves,
@@ -31,7 +33,7 @@ from mainspring.verbs import Query
 from tests.conformance.bench import LANE, SqliteBench
 
 MODULES = (
-    *(claiming, editing, holding, limits, moves, planning, progress),
+    *(claiming, dead, editing, explaining, holding, limits, moves, planning, progress),
     *(reading, retrying, rows, settling, submitting, tending, transaction, workflows),
 )
 
@@ -81,6 +83,11 @@ def test_all_hot_statements_are_looked_at():
     assert {"SUCCEED_MANY", "SUCCEED_ONE", "WRITTEN_NOW"} <= statements(settling).keys()
     assert {"HELD_BY", "LENGTHEN", "LAPSED", "OVERRUN"} <= statements(holding).keys()
     assert {"DUE", "NEXT_DUE", "PAST_DEADLINE", "FROM_CURSOR"} <= statements(tending).keys()
+
+
+def test_groups_of_dead_letters_are_counted_in_their_index():
+    """Not a row of a letter is looked at but the samples'."""
+    assert "USING COVERING INDEX tasks_dead" in plan(dead.GROUPS)[0]
 
 
 async def test_a_page_looks_at_a_bounded_number_of_rows(bench, monkeypatch):
