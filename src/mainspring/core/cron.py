@@ -222,6 +222,7 @@ def _is_readable(text: str) -> bool:
     return True
 
 
+@lru_cache(1024)
 def _days(
     days: frozenset[int], weekdays: frozenset[object], both: bool
 ) -> dict[tuple[int, int], tuple[int, ...]]:

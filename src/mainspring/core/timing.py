@@ -176,7 +176,7 @@ class _Instant:
         return int(after_us < self.at_us <= until_us)
 
 
-@lru_cache(4096)
+@lru_cache(16_384)
 def _line(timing: Timing) -> _Line:
     if timing.every_us is not None:
         anchor_us = timing.anchor_us if timing.anchor_us is not None else timing.start_us

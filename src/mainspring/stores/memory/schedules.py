@@ -135,11 +135,11 @@ def _fire(call: Call, line: FireLine) -> int | Refused:
 
 def _with_known_parents(call: Call, tasks: Sequence[NewTask]) -> list[NewTask]:
     """A task that was to be waited for may have ended and been forgotten meanwhile."""
-    known = call.tables.rows.keys() | {task.id for task in tasks}
+    rows, together = call.tables.rows, {task.id for task in tasks}
     return [
-        msgspec.structs.replace(task, depends_on=tuple(p for p in task.depends_on if p in known))
-        if task.depends_on
-        else task
+        msgspec.structs.replace(
+            task, depends_on=tuple(p for p in task.depends_on if p in rows or p in together)
+        )
         for task in tasks
     ]
 
