@@ -81,7 +81,7 @@ def test_callbacks_wait_for_every_member():
         ([member("a", ref="b")], "tasks[0].ref", "know each other by their names"),
         ([member("a", unique=True)], "tasks[0].unique", "tasks of its own"),
         ([member("a", priority=99)], "tasks[0].priority", "not a priority"),
-        ([member("a", on_parent_failure="only")], "tasks[0].on_parent_failure", "would never run"),
+        ([member("a", on_parent_failure="only")], "tasks[0].on_parent_failure", "not a rule"),
         ([member("a", on_parent_failure="maybe")], "tasks[0].on_parent_failure", "not a rule"),
         ([member("a", id="7")], "tasks[0].id", "not a UUIDv7"),
     ],

@@ -8,6 +8,7 @@
     submitting submit             running     run
     batchfile  files of tasks     following   progress of many tasks, and the summary
     tasks      tasks, dead        control     queues, workers, stats
+    workflows  workflows          graphs      a workflow as a table, and live
     watching   tasks watch, logs  streams     a server's events, across broken connections
     show       tables for people, JSON for programs
     demo       a tour in a temporary directory

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from mainspring.cli import show
-from mainspring.cli.client import Server, step
+from mainspring.cli.client import Server, decode, step
 from mainspring.cli.exits import Exit, Unreachable
 from mainspring.core.model import FINAL
 from mainspring.errors import Refused, StoreUnavailable
@@ -92,17 +92,22 @@ class Follower:
             self._pending.append(identity)
 
     async def _patiently(self, path: str, kind: type[T], **query: Any) -> T | None:
-        """The answer, or `None` from a server that is not there now but may come back."""
-        try:
-            return await self._server.get(path, kind, **query)
-        except Unreachable:
-            answered_s = self._server.answered_s
-            if answered_s is None or asyncio.get_running_loop().time() - answered_s > PATIENCE_S:
-                raise
-        except (Refused, StoreUnavailable):
-            pass  # it is there, and busy
-        await asyncio.sleep(RETRY_S)
-        return None
+        body = await patiently(self._server, path, **query)
+        return None if body is None else decode(body, kind)
+
+
+async def patiently(server: Server, path: str, **query: Any) -> bytes | None:
+    """The answer, or `None` from a server that is not there now but may come back."""
+    try:
+        return await server.send("GET", path, query=query)
+    except Unreachable:
+        answered_s = server.answered_s
+        if answered_s is None or asyncio.get_running_loop().time() - answered_s > PATIENCE_S:
+            raise
+    except (Refused, StoreUnavailable):
+        pass  # it is there, and busy
+    await asyncio.sleep(RETRY_S)
+    return None
 
 
 class Summary:

@@ -19,6 +19,7 @@ SOME_IDS = click.argument("ids", nargs=-1, metavar="[ID...]")
 
 def FILTERS(command: Callable[..., Any]) -> Callable[..., Any]:
     for name, help_text in (
+        ("--workflow", "Only of this workflow (its id)."),
         ("--label", "NAME=VALUE that the task has."),
         ("--tenant", "Only this tenant's."),
         ("--kind", "Only of this kind."),

@@ -21,6 +21,8 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "submit": ("submitting", "Submit a task, or a file of tasks."),
         "run": ("running", "Run one shell command and wait; ends with its exit code."),
         "tasks": ("tasks", "List, inspect, change and wait for tasks."),
+        "workflows": ("workflows", "Tasks that depend on each other: submit, watch, retry."),
+        "schedules": ("schedules", "Tasks made by the clock: list, create, change, simulate."),
         "dead": ("dead", "Dead letters: list, group, show, replay, purge."),
     },
     "The system": {

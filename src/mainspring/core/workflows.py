@@ -55,8 +55,7 @@ class WorkflowState(IntEnum):
 
 
 class Tally(msgspec.Struct, frozen=True, omit_defaults=True):
-    """How many tasks are in each state. `skipped` ended cancelled because nothing had failed: they are not
-    among the `cancelled`, and spoil nothing."""
+    """How many tasks are in each state."""
 
     blocked: int = 0
     scheduled: int = 0
@@ -65,7 +64,6 @@ class Tally(msgspec.Struct, frozen=True, omit_defaults=True):
     succeeded: int = 0
     failed: int = 0
     cancelled: int = 0
-    skipped: int = 0
 
     @property
     def unfinished(self) -> int:
@@ -73,23 +71,23 @@ class Tally(msgspec.Struct, frozen=True, omit_defaults=True):
 
     @property
     def total(self) -> int:
-        return self.unfinished + self.succeeded + self.failed + self.cancelled + self.skipped
+        return self.unfinished + self.succeeded + self.failed + self.cancelled
 
 
 NOTHING = Tally()
 
 
-def kind_of_end(state: State, error: bytes | None) -> str:
-    """The field of a `Tally` that a task counts in."""
-    return "skipped" if state is State.CANCELLED and error == SPARED_ERROR else state.label
-
-
-def tally(counted: Iterable[tuple[str, int]], start: Tally = NOTHING) -> Tally:
-    """`start` and so many more of each field."""
+def tally(counted: Iterable[tuple[State, int]], start: Tally = NOTHING) -> Tally:
+    """`start` and so many more in each state."""
     sums = msgspec.structs.asdict(start)
-    for field, count in counted:
-        sums[field] += count
+    for state, count in counted:
+        sums[state.label] += count
     return Tally(**sums)
+
+
+def was_spared(state: State, error: bytes | None) -> bool:
+    """Whether a task ended cancelled because nothing had failed."""
+    return state is State.CANCELLED and error == SPARED_ERROR
 
 
 def verdict(members: Tally) -> WorkflowState:

@@ -20,12 +20,12 @@ class NewWorkflow(msgspec.Struct, frozen=True):
 
 
 class CallbackRecord(msgspec.Struct):
-    """A callback as it stands. `state` is `None` once the task has been forgotten; `skipped`: it ended
+    """A callback as it stands. `state` is `None` once the task has been forgotten; `spared`: it ended
     cancelled because nothing had failed."""
 
     id: str
     state: State | None
-    skipped: bool = False
+    spared: bool = False
 
 
 class WorkflowRecord(msgspec.Struct):
@@ -51,15 +51,13 @@ class WorkflowRecord(msgspec.Struct):
 
 
 class Member(msgspec.Struct):
-    """One task of a workflow, without what it carries. `callback` is `None` for a member. `skipped`: it
-    ended cancelled because nothing had failed."""
+    """One task of a workflow, without what it carries. `callback` is `None` for a member."""
 
     id: str
     name: str | None
     kind: str
     state: State
     callback: Callback | None = None
-    skipped: bool = False
     attempt: int = 0
     retries: int = 0
     run_at_us: int | None = None

@@ -40,7 +40,9 @@ NewId = Callable[[], str]
 UNFINISHED = frozenset({State.BLOCKED, State.SCHEDULED, State.READY, State.RUNNING})
 UNIQUE_FIELDS = ("queue", "key", "name", "payload")
 UNIQUE_ACCEPTED = "queue, key, name, payload, payload.MEMBER"
-PARENT_FAILURE_ACCEPTED = "cancel, run, block, only"
+# The fourth, `only`, is for a workflow's `on_failure`: what it spares would look cancelled in a graph.
+PARENT_FAILURE = {rule.name.lower(): rule for rule in OnParentFailure if rule is not OnParentFailure.ONLY}
+PARENT_FAILURE_ACCEPTED = "cancel, run, block"
 
 
 class RetryIn(msgspec.Struct, forbid_unknown_fields=True):
@@ -233,7 +235,7 @@ def _policy(given: TaskIn, timeout_us: int | None, bounds: Bounds) -> Policy:
         retry=default.retry if given.retry is None else retry_policy(given.retry),
         max_losses=max_losses(given.max_losses, bounds),
         soft_timeout_s=soft_timeout_s(given.soft_timeout, timeout_us),
-        on_parent_failure=_on_parent_failure(given),
+        on_parent_failure=_on_parent_failure(given.on_parent_failure),
     )
 
 
@@ -261,15 +263,12 @@ def soft_timeout_s(value: Duration | None, timeout_us: int | None) -> float | No
     return soft_us / SECOND_US or None
 
 
-def _on_parent_failure(given: TaskIn) -> OnParentFailure:
-    value = given.on_parent_failure
+def _on_parent_failure(value: str | None) -> OnParentFailure:
     if value is None:
         return DEFAULT_POLICY.on_parent_failure
-    found = {rule.name.lower(): rule for rule in OnParentFailure}.get(value)
+    found = PARENT_FAILURE.get(value)
     if found is None:
         raise InvalidInput("on_parent_failure", f"not a rule: {value[:40]!r}", PARENT_FAILURE_ACCEPTED)
-    if found is OnParentFailure.ONLY and not given.depends_on:
-        raise InvalidInput("on_parent_failure", "only, without depends_on: it would never run", "depends_on")
     return found
 
 

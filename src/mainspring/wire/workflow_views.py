@@ -21,8 +21,8 @@ _STATES = {state.label: state for state in WorkflowState}
 
 
 class CallbackView(msgspec.Struct):
-    """A callback's task. `state` is as a task's, or `skipped` if it was not for it to run, or `null` if the
-    task has been forgotten."""
+    """A callback's task. `state` is as a task's, or `skipped` if there was nothing to do for it, or `null` if
+    the task has been forgotten."""
 
     id: str
     state: str | None
@@ -135,7 +135,7 @@ def _summary(record: WorkflowRecord) -> _Summary:
         counts(members),
         {
             callback.label: CallbackView(
-                one.id, "skipped" if one.skipped else None if one.state is None else one.state.label
+                one.id, "skipped" if one.spared else None if one.state is None else one.state.label
             )
             for callback, one in record.callbacks.items()
         },
@@ -183,7 +183,7 @@ def _members(
             task.id,
             task.name,
             task.kind,
-            "skipped" if task.skipped else task.state.label,
+            task.state.label,
             task.attempt,
             task.worker,
             [names.get(parent, parent) for parent in task.depends_on],

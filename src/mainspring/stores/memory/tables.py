@@ -13,7 +13,7 @@ from mainspring.core.limits import LimitRule, LimitState
 from mainspring.core.model import WAITING, Lane, State, Task
 from mainspring.core.order import LaneHead, Share
 from mainspring.core.progress import LogBlock, LogHead
-from mainspring.core.workflows import NOTHING, Callback, Tally, kind_of_end, tally
+from mainspring.core.workflows import NOTHING, Callback, Tally, tally
 from mainspring.ports import Clock, FireRecord, ScheduleRecord, Transition, WorkerInfo
 
 
@@ -185,7 +185,7 @@ class Tables:
         if not tasks:
             del self.tasks_of[workflow], self.workflows[workflow]
         elif row.callback is None:
-            kept.forgotten = tally([(kind_of_end(row.state, row.error), 1)], kept.forgotten)
+            kept.forgotten = tally([(row.state, 1)], kept.forgotten)
 
     def count(self, row: Row, step: int) -> None:
         place = (row.lane.queue, row.state)

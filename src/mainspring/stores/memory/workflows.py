@@ -10,10 +10,10 @@ from mainspring.core.workflows import (
     Return,
     Standing,
     is_doomed,
-    kind_of_end,
     may_be_forgotten,
     returns,
     tally,
+    was_spared,
 )
 from mainspring.stores.memory.editing import cancel, start_over
 from mainspring.stores.memory.moves import Call
@@ -86,7 +86,7 @@ def find(call: Call, query: WorkflowQuery) -> WorkflowPage:
 
 def _record(call: Call, row: WorkflowRow) -> WorkflowRecord:
     members = (task for task in _tasks(call, row.id) if task.callback is None)
-    ends = Counter(kind_of_end(task.state, task.error) for task in members)
+    ends = Counter(task.state for task in members)
     return WorkflowRecord(
         row.id,
         row.created_at_us,
@@ -99,17 +99,15 @@ def _record(call: Call, row: WorkflowRow) -> WorkflowRecord:
 
 def _callback(call: Call, task: str) -> CallbackRecord:
     row = call.tables.rows.get(task)
-    return CallbackRecord(task, None) if row is None else CallbackRecord(task, row.state, _is_skipped(row))
-
-
-def _is_skipped(row: Row) -> bool:
-    return kind_of_end(row.state, row.error) == "skipped"
+    if row is None:
+        return CallbackRecord(task, None)
+    return CallbackRecord(task, row.state, was_spared(row.state, row.error))
 
 
 def _member(row: Row) -> Member:
     return Member(
-        row.id, row.name, row.lane.kind, row.state, row.callback, _is_skipped(row), row.attempt, row.retries,
-        row.run_at_us, row.started_at_us, row.finished_at_us, row.worker, row.depends_on,
+        row.id, row.name, row.lane.kind, row.state, row.callback, row.attempt, row.retries, row.run_at_us,
+        row.started_at_us, row.finished_at_us, row.worker, row.depends_on,
     )  # fmt: skip
 
 

@@ -1,12 +1,12 @@
 """Workflows: founding one, reading how it stands, and what is left of one whose tasks are forgotten."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
 
-from mainspring.core.lifecycle import SPARED_ERROR
 from mainspring.core.model import State
-from mainspring.core.workflows import Callback, Tally, kind_of_end, may_be_forgotten, tally
+from mainspring.core.workflows import Callback, Tally, may_be_forgotten, tally, was_spared
 from mainspring.ports import Retention
 from mainspring.stores.sqlite.connection import Database
 from mainspring.stores.sqlite.reading import Reader, has_label, parse_cursor
@@ -34,21 +34,17 @@ COUNT_MEMBERS = (
     "SELECT state, count(*) FROM tasks INDEXED BY tasks_workflow"
     " WHERE workflow = ? AND callback IS NULL GROUP BY state"
 )
-COUNT_SKIPPED = (
-    "SELECT count(*) FROM tasks INDEXED BY tasks_workflow"
-    " WHERE workflow = ? AND callback IS NULL AND state = 7 AND error = ?"
-)
 CALLBACKS = (
     "SELECT callback, state, error FROM tasks INDEXED BY tasks_workflow WHERE workflow = ? AND callback > 0"
 )
 GRAPH = (
-    "SELECT t.id, t.name, t.lane, t.state, t.callback, t.state = 7 AND t.error = ?2, t.attempt, t.retries,"
+    "SELECT t.id, t.name, t.lane, t.state, t.callback, t.attempt, t.retries,"
     " t.run_at_us, t.started_at_us, t.end_us, c.worker, d.parents"
     " FROM tasks t INDEXED BY tasks_workflow LEFT JOIN claimants c ON c.n = t.claimant"
-    " LEFT JOIN dependencies d ON d.task = t.n WHERE t.workflow = ?1 ORDER BY ifnull(t.callback, 0), t.n"
+    " LEFT JOIN dependencies d ON d.task = t.n WHERE t.workflow = ? ORDER BY ifnull(t.callback, 0), t.n"
 )
 
-LEAVING = "SELECT callback, state, error FROM tasks WHERE n = ?"
+LEAVING = "SELECT callback, state FROM tasks WHERE n = ?"
 IS_EMPTY = "SELECT NOT EXISTS (SELECT 1 FROM tasks INDEXED BY tasks_workflow WHERE workflow = ?)"
 READ_FORGOTTEN = "SELECT forgotten FROM workflows WHERE n = ?"
 PUT_FORGOTTEN = "UPDATE workflows SET forgotten = ? WHERE n = ?"
@@ -85,7 +81,7 @@ def graph(reader: Reader, workflow: str) -> WorkflowGraph | None:
     found = reader.db.execute(BY_ID, (workflow,)).fetchone()
     if found is None:
         return None
-    tasks = [_member(reader, values) for values in reader.db.execute(GRAPH, (found[0], SPARED_ERROR))]
+    tasks = [_member(reader, values) for values in reader.db.execute(GRAPH, (found[0],))]
     return WorkflowGraph(reader.now_us, _record(reader.db, found), tasks)
 
 
@@ -112,32 +108,29 @@ def find(reader: Reader, query: WorkflowQuery) -> WorkflowPage:
 
 def _record(db: Database, values: Any) -> WorkflowRecord:
     n, id_, created_at_us, name, labels, callbacks, forgotten = values
-    counts = {state_of(state).label: count for state, count in db.execute(COUNT_MEMBERS, (n,))}
-    if counts.get("cancelled"):
-        counts["skipped"] = db.execute(COUNT_SKIPPED, (n, SPARED_ERROR)).get
-        counts["cancelled"] -= counts["skipped"]
+    counts = [(state_of(state), count) for state, count in db.execute(COUNT_MEMBERS, (n,))]
     states = {role: (state_of(state), error) for role, state, error in db.execute(CALLBACKS, (n,))}
     shown = {
         callback: CallbackRecord(task, None)
         if callback not in states
-        else CallbackRecord(task, states[callback][0], kind_of_end(*states[callback]) == "skipped")
+        else CallbackRecord(task, states[callback][0], was_spared(*states[callback]))
         for callback, task in _callbacks.decode(callbacks).items()
     }
     return WorkflowRecord(id_, created_at_us, _plus(forgotten, counts), name, labels, shown)
 
 
-def _plus(forgotten: bytes | None, counts: dict[str, int]) -> Tally:
-    return tally(counts.items(), _tally.decode(forgotten)) if forgotten else tally(counts.items())
+def _plus(forgotten: bytes | None, counts: Iterable[tuple[State, int]]) -> Tally:
+    return tally(counts, _tally.decode(forgotten)) if forgotten else tally(counts)
 
 
 def _member(reader: Reader, values: Any) -> Member:
     (
-        id_, name, lane, number, callback, skipped, attempt, retries, run_at, started, end, worker, parents,
+        id_, name, lane, number, callback, attempt, retries, run_at, started, end, worker, parents,
     ) = values  # fmt: skip
     state = state_of(number)
     return Member(
         id_, name, reader.lanes.by_id(lane).kind, state, None if callback is None else Callback(callback),
-        bool(skipped), attempt, retries, run_at, None if started == RESERVED else started,
+        attempt, retries, run_at, None if started == RESERVED else started,
         end if state.is_final else None, worker, parents_of(parents),
     )  # fmt: skip
 
@@ -150,16 +143,16 @@ def is_past(tx: Transaction, workflow: int, retention: Retention) -> bool:
     return may_be_forgotten(ends, retention.by_state, tx.now_us)
 
 
-def ended_as(tx: Transaction, n: int) -> str | None:
+def ended_as(tx: Transaction, n: int) -> State | None:
     """How a task that is about to be forgotten counts in its workflow; `None` for a callback."""
-    callback, state, error = tx.db.execute(LEAVING, (n,)).fetchone()
-    return None if callback is not None else kind_of_end(state_of(state), error)
+    callback, state = tx.db.execute(LEAVING, (n,)).fetchone()
+    return None if callback is not None else state_of(state)
 
 
-def left(tx: Transaction, workflow: int, end: str | None) -> None:
+def left(tx: Transaction, workflow: int, end: State | None) -> None:
     """A task of the workflow is gone. The last one takes it along; until then its end goes on counting."""
     if tx.db.execute(IS_EMPTY, (workflow,)).get:
         tx.db.execute(DROP, (workflow,))
     elif end is not None:
-        sums = _plus(tx.db.execute(READ_FORGOTTEN, (workflow,)).get, {end: 1})
+        sums = _plus(tx.db.execute(READ_FORGOTTEN, (workflow,)).get, [(end, 1)])
         tx.db.execute(PUT_FORGOTTEN, (msgspec.json.encode(sums), workflow))
