@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mainspring.core.durations import LONGEST_S, parse_duration_s
+from mainspring.core.durations import LONGEST_S, parse_duration_s, spelled
 from mainspring.errors import InvalidInput
 
 
@@ -40,3 +40,24 @@ def test_refused_by_name(written):
 def test_parts_add_up(hours, minutes, seconds, millis):
     text = f"{hours}h{minutes}m{seconds}s{millis}ms"
     assert parse_duration_s(text, "d") == pytest.approx(hours * 3600 + minutes * 60 + seconds + millis / 1e3)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (-1.0, "0 ms"),
+        (0.0, "0 ms"),
+        (0.25, "250 ms"),
+        (1.0, "1 s"),
+        (1.23, "1.2 s"),
+        (60.0, "1 m"),
+        (200.0, "3 m 20 s"),
+        (3600.0, "1 h"),
+        (7500.0, "2 h 5 m"),
+        (86_400.0, "1 d"),
+        (4 * 86_400.0 + 3 * 3600.0 + 59.0, "4 d 3 h"),
+        (86_400.0 + 60.0, "1 d"),
+    ],
+)
+def test_spelled_for_people(seconds, text):
+    assert spelled(seconds) == text

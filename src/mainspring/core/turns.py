@@ -22,14 +22,15 @@ def taken(
     """How many tasks of each lane a worker's claim for `slots` tasks would take now. `waiting` says how many
     each lane has to give."""
     usage = {name: copy(state) for name, state in board.usage.items()}
-    counts: dict[int, int] = defaultdict(int)
+    counts: dict[int, int] = {}
     for lane_id, limit in rank(board, wanted, slots, now_us):
         lane = board.heads[lane_id].lane
         room = room_for(lane, board.paused, board.rules, usage, now_us)
-        count = min(limit, slots, room, waiting.get(lane_id, 0) - counts[lane_id])
+        had = counts.get(lane_id, 0)
+        count = min(limit, slots, room, waiting.get(lane_id, 0) - had)
         if count <= 0:
             continue
-        counts[lane_id] += count
+        counts[lane_id] = had + count
         slots -= count
         for name, rule in ruled(lane, board.rules):
             start(rule, usage.setdefault(name, LimitState()), count, now_us)
