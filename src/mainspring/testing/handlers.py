@@ -5,16 +5,18 @@ A payload names the act, `{"do": "flaky", "n": 2, "s": 0.1}`: fail twice, each t
 
 import asyncio
 from collections import Counter
+from collections.abc import Callable, Coroutine
 from typing import Any, Protocol
 
 import msgspec
 
 from mainspring.sdk import Cancel, Context, Fatal, Handler, Registry, Retry, Snooze, SoftTimeout
 from mainspring.testing.loop import Host, VirtualLoop
-from mainspring.testing.record import Ran, Record
+from mainspring.testing.record import Ran, Record, Stepped
 
 KINDS = ("plain", "act", "slow")
 STEP_S = 0.4
+Work = Callable[[], Coroutine[Any, Any, Any]]
 
 
 class Wobble(Exception):
@@ -59,6 +61,22 @@ class Stage:
             )
         )
 
+    async def step(self, context: Context, name: str, work: Work) -> Any:
+        """A step of a handler, with its word on when it ran and what it returned."""
+        began_s = self._loop.now_s
+
+        def told(value: bytes | None) -> None:
+            stepped = Stepped(self._loop.now_s, began_s, context.task, context.fence, name, value)
+            self._record.add(stepped)
+
+        async def run() -> Any:
+            told(None)
+            return await work()
+
+        value = await context.step(name, run)
+        told(msgspec.json.encode(value))
+        return value
+
     def left(self, incarnation: str) -> None:
         self.gone.add(incarnation)
 
@@ -95,6 +113,8 @@ async def _act(ctx: Context, play: dict[str, Any], stage: Stage, host: Host) -> 
     do, n = play["do"], play.get("n", 1)
     if do == "long":
         return await _long(ctx, play["s"])
+    if do == "steps":
+        return await _steps(ctx, play, stage)
     if do == "soft":
         return await _soft(play["s"])
     if do == "stubborn":
@@ -128,6 +148,22 @@ async def _long(ctx: Context, duration_s: float) -> Any:
         ctx.checkpoint(done_s)
         ctx.progress(min(1.0, done_s / duration_s))
     return {"did": "long", "attempt": ctx.attempt}
+
+
+async def _steps(ctx: Context, play: dict[str, Any], stage: Stage) -> Any:
+    """Some steps, each with a line in the log; failing once in between."""
+    total = 0
+    for number in range(play["n"]):
+
+        async def work(number: int = number) -> int:
+            await asyncio.sleep(play["s"])
+            return number * 1000 + ctx.attempt
+
+        total += await stage.step(ctx, f"step-{number}", work)
+        ctx.log.info("%d: step %d of run %d", ctx.fence, number, ctx.attempt)
+        if number == 1 and not stage.turn(ctx.task):
+            raise Wobble("between two steps")
+    return {"did": "steps", "total": total}
 
 
 async def _soft(duration_s: float) -> Any:

@@ -94,6 +94,18 @@ class Ran(NamedTuple):
     value: bytes | None = None
 
 
+class Stepped(NamedTuple):
+    """A handler's word on one of its steps: it runs now (no `value`), or has returned `value`, as JSON.
+    `began_s` is when the handler asked for it."""
+
+    at_s: float
+    began_s: float
+    task: str
+    token: int
+    name: str
+    value: bytes | None
+
+
 class Asked(NamedTuple):
     """A worker calls its source."""
 
@@ -139,7 +151,7 @@ class Phase(NamedTuple):
     detail: str = ""
 
 
-Event = Called | Step | Answered | Restored | Recounted | Ran | Asked | Heard | Told | Fault | Phase
+Event = Called | Step | Answered | Restored | Recounted | Ran | Stepped | Asked | Heard | Told | Fault | Phase
 
 
 class Record:

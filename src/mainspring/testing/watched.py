@@ -2,13 +2,15 @@
 
 import inspect
 from collections import Counter
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Iterator, Sequence
+from itertools import pairwise
 from typing import Any
 
 from mainspring.core.dag import Effect, effect
 from mainspring.core.lifecycle import Cause
 from mainspring.core.limits import LimitRule, names
 from mainspring.core.model import OnParentFailure, State, Task, decode_policy
+from mainspring.core.progress import end_of, weight_of
 from mainspring.ports import (
     Answer,
     Append,
@@ -265,5 +267,22 @@ def differences(tables: Tables) -> list[str]:
         ("usage", {name: use.running for name, use in tables.usage.items() if use.running}, dict(in_use)),
     ]
     return [
-        f"{what}: booked {booked}, counted {counted}" for what, booked, counted in books if booked != counted
+        *(
+            f"{what}: booked {booked}, counted {counted}"
+            for what, booked, counted in books
+            if booked != counted
+        ),
+        *(f"the log of {task}: {what}" for task in tables.log_heads for what in _log_faults(tables, task)),
     ]
+
+
+def _log_faults(tables: Tables, task: str) -> Iterator[str]:
+    """Pieces stand in a row, each once (in a simulation each line is one of its kind), and are counted."""
+    head, pieces = tables.log_heads[task], [p for block in tables.log_blocks[task] for p in block.pieces]
+    if any(two.offset < end_of(one) for one, two in pairwise(pieces)):
+        yield "pieces overlap"
+    if len({piece.text for piece in pieces}) != len(pieces):
+        yield "a piece is there twice"
+    booked, counted = (head.ends, head.kept), (end_of(pieces[-1]), weight_of(pieces))
+    if booked != counted:
+        yield f"booked {booked}, counted {counted}"

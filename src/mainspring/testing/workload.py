@@ -42,7 +42,7 @@ class Workload:
         for family in (
             self._plain, self._burst, self._delayed, self._failing, self._signals, self._long,
             self._overrunning, self._deadlines, self._poison, self._graph, self._doomed, self._unique,
-            self._keyed, self._limited, self._rated, self._paused, self._bulk,
+            self._keyed, self._limited, self._rated, self._paused, self._bulk, self._stepping,
         ):  # fmt: skip
             family()
 
@@ -290,6 +290,13 @@ class Workload:
             await client.insist(lambda s: s.resume("held"), "resume")
 
         self._at(deed)
+
+    def _stepping(self) -> None:
+        """Steps long enough that workers die between them."""
+        for _ in range(4):
+            policy = Policy(retry=self._dice.choice((QUICK, AT_ONCE)))
+            seconds = 0.2 + 0.6 * self._dice.random()
+            self._submit(self._task("steps", n=5, s=round(seconds, 3), kind="slow", policy=policy))
 
     def _bulk(self) -> None:
         """By filter: cancel, replay, purge."""

@@ -4,6 +4,7 @@
           ├─► fencing   tokens, leases, claims: nobody but the holder is heard
           ├─► lives     legal steps, counters, cancels, truthful outcomes, places in line
           ├─► lines     times, order, limits, pauses, parents, unique rules, keys
+          ├─► progress  steps: recorded before they return, run once, replayed
           ├─► workers   what workers may start, must stop, and must not drop
           └─► ends      nothing lost, nothing stuck, books right, recovery in time
 
@@ -13,7 +14,7 @@ Each violation names its promise as `docs/simulation.md` does; `explain` tells t
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from mainspring.testing.checks import ends, fencing, lines, lives, workers
+from mainspring.testing.checks import ends, fencing, lines, lives, progress, workers
 from mainspring.testing.checks.check import Check, Violation
 from mainspring.testing.checks.explain import explain
 from mainspring.testing.checks.model import Model
@@ -37,6 +38,7 @@ CHECKS: tuple[type[Check], ...] = (
     lines.Parents,
     lines.Rules,
     workers.Holders,
+    progress.Steps,
     ends.Promises,
     ends.Endings,
     ends.Removals,

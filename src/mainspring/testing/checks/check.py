@@ -14,6 +14,7 @@ from mainspring.testing.record import (
     Recounted,
     Restored,
     Step,
+    Stepped,
     Told,
 )
 
@@ -48,6 +49,8 @@ class Check:
     def on_recounted(self, event: Recounted) -> None: ...
 
     def on_ran(self, event: Ran) -> None: ...
+
+    def on_stepped(self, event: Stepped) -> None: ...
 
     def on_asked(self, event: Asked) -> None: ...
 

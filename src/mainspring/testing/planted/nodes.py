@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import Sequence
+from concurrent.futures import Future
 from typing import Any
 
 import msgspec
@@ -14,6 +15,7 @@ from mainspring.errors import MainspringError
 from mainspring.ports import Accepted, Group
 from mainspring.services import Campaigner, reaper
 from mainspring.testing.planted.planting import Bug, Patch, bug, instead
+from mainspring.worker.execution import Execution
 from mainspring.worker.held import HeldLeases
 from mainspring.worker.outbox import Outbox, _report
 from mainspring.worker.runs import Run
@@ -50,6 +52,16 @@ def _stop_nothing(held: HeldLeases, run: Run) -> None:
     """The loss is heard, and nothing is done about it."""
 
 
+def _return_before_it_is_recorded(keep_step: Any) -> Any:
+    def wrong(execution: Execution, name: str, result: bytes) -> Future[None]:
+        keep_step(execution, name, result)
+        done: Future[None] = Future()
+        done.set_result(None)
+        return done
+
+    return wrong
+
+
 async def _campaign_in_rhythm(campaigner: Campaigner) -> float:
     await campaigner._elector.campaign()
     return 3.0
@@ -66,6 +78,7 @@ NODE_BUGS: tuple[Bug, ...] = (
     bug("an outcome is offered only once", Outbox, "_settle", instead(_offer_once)),
     bug("a lost run goes on and reports", HeldLeases, "lose", instead(_stop_nothing)),
     bug("a lapsed lease goes unnoticed", HeldLeases, "_lose_lapsed", instead(lambda held: None)),
+    bug("a step returns before it is recorded", Execution, "keep_step", _return_before_it_is_recorded),
     bug("the heartbeat is too slow", HeldLeases, "_learns_within", instead(_beat_slowly)),
     bug("followers campaign too rarely", Campaigner, "tick", instead(_campaign_in_rhythm)),
     Bug("the reaper looks too rarely", (Patch(reaper, "INTERVAL_S", instead(2.5)),)),

@@ -10,8 +10,9 @@ from mainspring.core.dag import Effect
 from mainspring.core.lifecycle import Cause
 from mainspring.core.limits import UNLIMITED
 from mainspring.core.model import Lane, Lease, State
-from mainspring.ports import Answer, Ask, Claimed, Held, Moved, Renewal, Settlement
-from mainspring.stores.memory import claiming, editing, moves, settling, submitting, tending
+from mainspring.core.progress import LogHead
+from mainspring.ports import Answer, Ask, Claimed, Held, Moved, Recall, Recalled, Renewal, Settlement
+from mainspring.stores.memory import claiming, editing, moves, progress, settling, submitting, tending
 from mainspring.stores.memory.moves import Call
 from mainspring.stores.memory.reading import lease_of
 from mainspring.stores.memory.submitting import _Plan
@@ -228,6 +229,21 @@ def _replay_anything(replay: Any) -> Any:
     return wrong
 
 
+# --- steps and logs ---------------------------------------------------------------------------------
+
+
+def _recall_nothing(tables: Tables, row: Row, line: Recall) -> Recalled:
+    return Recalled()
+
+
+def _admit_again(admit: Any) -> Any:
+    def wrong(head: LogHead, token: int, pieces: Any) -> Any:
+        base = head.ends if head.token != token else max(0, head.ends - pieces[0].offset)
+        return admit(head._replace(token=token, base=base), token, pieces)
+
+    return wrong
+
+
 STORE_BUGS: tuple[Bug, ...] = (
     bug("settle takes any token", settling, "settle", _settle_any_token),
     bug("renew takes any token", settling, "_holder", instead(_hold_any_token)),
@@ -257,4 +273,6 @@ STORE_BUGS: tuple[Bug, ...] = (
     bug("a loss sends a task to the end of its line", moves, "KEEPS_PLACE", instead(frozenset())),
     bug("counts are not kept", Tables, "count", _count_all_but_blocked),
     bug("what succeeded can be replayed", editing, "_replay", _replay_anything),
+    bug("recorded steps are not handed on", progress, "recalled", instead(_recall_nothing)),
+    bug("a repeated piece of a log is stored again", progress, "admit", _admit_again),
 )
