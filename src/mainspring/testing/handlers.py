@@ -63,11 +63,9 @@ class Stage:
 
     async def step(self, context: Context, name: str, work: Work) -> Any:
         """A step of a handler, with its word on when it ran and what it returned."""
-        began_s = self._loop.now_s
 
         def told(value: bytes | None) -> None:
-            stepped = Stepped(self._loop.now_s, began_s, context.task, context.fence, name, value)
-            self._record.add(stepped)
+            self._record.add(Stepped(self._loop.now_s, context.task, context.fence, name, value))
 
         async def run() -> Any:
             told(None)

@@ -95,11 +95,9 @@ class Ran(NamedTuple):
 
 
 class Stepped(NamedTuple):
-    """A handler's word on one of its steps: it runs now (no `value`), or has returned `value`, as JSON.
-    `began_s` is when the handler asked for it."""
+    """A handler's word on one of its steps: it runs now (no `value`), or has returned `value`, as JSON."""
 
     at_s: float
-    began_s: float
     task: str
     token: int
     name: str

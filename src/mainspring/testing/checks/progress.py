@@ -4,7 +4,7 @@ from typing import Any
 
 from mainspring.ports import Answer
 from mainspring.testing.checks.check import Check
-from mainspring.testing.record import Answered, Restored, Stepped
+from mainspring.testing.record import Answered, Ran, Restored, Stepped
 
 
 class Kept:
@@ -24,7 +24,12 @@ class Steps(Check):
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
         self._kept: dict[tuple[str, str], Kept] = {}
+        self._started_s: dict[tuple[str, int], float] = {}
         self._lost_s = -1.0
+
+    def on_ran(self, event: Ran) -> None:
+        if event.what == "start":
+            self._started_s[event.task, event.token] = event.at_s
 
     def on_restored(self, event: Restored) -> None:
         self._kept = {key: kept for key, kept in self._kept.items() if kept.at_s < event.taken_s}
@@ -47,7 +52,8 @@ class Steps(Check):
                 what = f"run {event.token} runs {event.name}, which run {kept.token} has recorded"
                 self.say("step-runs-once", event.task, what, event.at_s)
         elif kept is None:
-            if self._lost_s < event.began_s:
+            # What a run was told when it began counts for it, though the store has lost it since.
+            if self._lost_s < self._started_s[event.task, event.token]:
                 what = f"{event.name} returned before it was recorded"
                 self.say("step-recorded-first", event.task, what, event.at_s)
         elif event.value != kept.result:
