@@ -362,3 +362,31 @@ async def test_in_a_coroutine_parents_have_to_be_awaited():
     said = await report(handler)
     assert said.error_type == "RuntimeError"
     assert b"await ctx.parents" in said.error
+
+
+async def test_large_answers_are_asked_for_one_at_a_time():
+    """Parents' results may have megabytes: a hundred of them in one answer would be too many."""
+    source, sizes, gate = ScriptedSource(), [], asyncio.Event()
+    recall = source.recall
+
+    async def counted(lines):
+        sizes.append((len(lines), any(line.parents for line in lines)))
+        await gate.wait()
+        return await recall(lines)
+
+    async def handler(ctx: Context, n: int):
+        if n == 39:
+            asyncio.get_running_loop().call_soon(gate.set)
+        if n % 8 == 0:
+            return len(await ctx.parents)
+        return await ctx.step("one", lambda: n)
+
+    source.recall = counted
+    async with working(source, embedded(kind=handler), slots=40):
+        for n in range(40):
+            await source.put("kind", {"n": n})
+        await source.settled(40)
+    assert {report.outcome for report in source.reports} == {Outcome.SUCCEEDED}
+    assert sum(count for count, _ in sizes) == 40
+    assert {count for count, parents in sizes if parents} == {1}
+    assert max(count for count, _ in sizes) <= 16

@@ -56,7 +56,7 @@ async def append(door: Door, call: Call) -> Answer:
 
 
 async def recall(door: Door, call: Call) -> Answer:
-    lines = progress.read_recall(await call.body(), door.bounds)
+    lines = progress.read_recall(await call.body())
     return _answers(progress.write_recalled(await door.scheduler.recall(lines)))
 
 

@@ -23,8 +23,9 @@ LOG_BYTES_LIVE = 1024 * 1024
 LOG_BYTES_KEPT = 128 * 1024
 PIECE_OVERHEAD = 32  # a million empty lines must not count as nothing
 
-# A recall's answer goes through several processes whole.
+# A recall's answer goes through several processes whole, and so do those of a batch.
 RECALL_BYTES = 16 * 1024 * 1024
+RECALLS_MOST = 16
 
 
 def check_step_name(name: str) -> None:

@@ -14,6 +14,7 @@ from mainspring.core.model import State
 from mainspring.core.progress import (
     LOG_BYTES_LIVE,
     PIECE_OVERHEAD,
+    RECALLS_MOST,
     STEP_BYTES,
     STREAMS,
     LogPiece,
@@ -107,7 +108,7 @@ _recall_out = msgspec.json.Decoder(RecallOut)
 def read_append(body: bytes, bounds: Bounds = BOUNDS) -> list[Append]:
     """Raises `InvalidInput` with a path such as `lines[3].log[0].stream`."""
     given = APPEND.read(body).lines
-    _check_count(given, bounds)
+    _check_count(given, bounds.lines)
     return [_append(line, f"lines[{place}]", bounds) for place, line in enumerate(given)]
 
 
@@ -173,10 +174,10 @@ def _append_line(line: Append) -> AppendLine:
 # --- recall -----------------------------------------------------------------------------------------
 
 
-def read_recall(body: bytes, bounds: Bounds = BOUNDS) -> list[Recall]:
+def read_recall(body: bytes) -> list[Recall]:
     """Raises `InvalidInput`."""
     given = RECALL.read(body).lines
-    _check_count(given, bounds)
+    _check_count(given, RECALLS_MOST)
     return [Recall(line.task, line.token, line.steps, line.parents) for line in given]
 
 
@@ -214,9 +215,9 @@ def _recalled(out: RecalledOut) -> Recalled | Refused:
     )
 
 
-def _check_count(lines: Sequence[object], bounds: Bounds) -> None:
-    if len(lines) > bounds.lines:
-        raise TooLarge("lines", f"has {len(lines)} lines", f"at most {bounds.lines}")
+def _check_count(lines: Sequence[object], most: int) -> None:
+    if len(lines) > most:
+        raise TooLarge("lines", f"has {len(lines)} lines", f"at most {most}")
 
 
 def _bytes(raw: msgspec.Raw | UnsetType) -> bytes | None:

@@ -6,6 +6,7 @@ it never will be.
 
 import logging
 
+from mainspring.core.progress import RECALLS_MOST
 from mainspring.errors import InvalidInput, LeaseLost, MainspringError, TooLarge
 from mainspring.ports import Answer, Append, Clock, Recall, Recalled, Refused, TaskSource
 from mainspring.worker.backoff import Backoff
@@ -150,8 +151,11 @@ class Recalls:
         self._asked.append((line, heard))
 
     async def hand_over(self) -> None:
-        """Ask what waits now. Returns when all of it is answered."""
-        asked, self._asked = self._asked[:BURST_MOST], self._asked[BURST_MOST:]
+        """Ask some of what waits. Returns when it is answered. A question about parents goes alone: their
+        results may be large."""
+        count = next((n for n, (line, _) in enumerate(self._asked) if line.parents), RECALLS_MOST) or 1
+        count = min(count, RECALLS_MOST)
+        asked, self._asked = self._asked[:count], self._asked[count:]
         while asked := self._standing(asked):
             try:
                 answers = await self._source.recall([line for line, _ in asked])

@@ -59,8 +59,8 @@ class RunLog:
                 return
             for start in range(0, len(text), PIECE_BYTES // 4):
                 self._add(stream, text[start : start + PIECE_BYTES // 4])
-            while self._weight > KEPT_BYTES:
-                self._take()
+                while self._weight > KEPT_BYTES:
+                    self._take()
             called, self._called = self._called, True
         if not called:
             self._outlet.soon(self._flush)

@@ -68,6 +68,8 @@ FORGET = (
     "DELETE FROM logs WHERE task = ?",
 )
 
+CUT_AT_ONCE = 20
+
 _encode = msgspec.msgpack.Encoder().encode
 _pieces = msgspec.msgpack.Decoder(list[LogPiece])
 _ids = msgspec.json.Decoder(tuple[str, ...])
@@ -126,9 +128,9 @@ def _cut(db: Database, n: int, kept: int, cap: int) -> int:
     return freed
 
 
-def cut_ended(tx: Transaction, limit: int) -> None:
-    """Of tasks that have ended, the log's tail is enough."""
-    for n, kept in tx.db.execute(LONG_AND_ENDED, (limit,)).fetchall():
+def cut_ended(tx: Transaction) -> None:
+    """Of tasks that have ended, the log's tail is enough. A few a pass: each may free hundreds of pages."""
+    for n, kept in tx.db.execute(LONG_AND_ENDED, (CUT_AT_ONCE,)).fetchall():
         tx.db.execute(SET_KEPT, (kept - _cut(tx.db, n, kept, LOG_BYTES_KEPT), n))
 
 

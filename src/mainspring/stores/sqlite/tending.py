@@ -72,7 +72,7 @@ def prune(tx: Transaction, limit: int, retention: Retention, cursor: str | None)
     tx.db.execute(DROP_KEYS, (tx.now_us,))
     tx.db.execute(DROP_ARRIVALS, (tx.now_us,))
     tx.db.execute(DROP_CLAIMANTS, (tx.now_us - CLAIMANTS_KEPT_US,))
-    cut_ended(tx, limit)
+    cut_ended(tx)
     kept_us, past = retention.by_state, dict[int, bool]()
     first = parse_cursor(cursor) if cursor else 0
     rows = tx.db.execute(FROM_CURSOR, (first, limit + 1)).fetchall()
