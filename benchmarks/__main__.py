@@ -15,7 +15,7 @@ from rich.table import Table
 
 from benchmarks.harness import Figure, measure
 
-FIGURES = ("drain", "submits", "latency", "flat", "rest", "burst")
+FIGURES = ("drain", "submits", "latency", "flat", "limits", "features", "rest", "burst")
 
 
 def main() -> None:
