@@ -2,11 +2,12 @@
 
 import inspect
 from collections import Counter
-from collections.abc import Coroutine, Iterator, Sequence
+from collections.abc import Coroutine, Iterable, Iterator, Sequence
 from itertools import pairwise
 from typing import Any
 
 from mainspring.core.dag import Effect, effect
+from mainspring.core.fingerprint import fingerprint
 from mainspring.core.lifecycle import Cause
 from mainspring.core.limits import LimitRule, names
 from mainspring.core.model import OnParentFailure, State, Task, decode_policy
@@ -265,6 +266,7 @@ def differences(tables: Tables) -> list[str]:
         ("ready counts", {k: n for k, n in tables.ready_counts.items() if n}, dict(ready)),
         ("held", sorted((who, task) for who, tasks in tables.held.items() for task in tasks), held),
         ("usage", {name: use.running for name, use in tables.usage.items() if use.running}, dict(in_use)),
+        ("groups of dead letters", _groups(row.fingerprint for row in rows), _groups(map(_killed_by, rows))),
     ]
     return [
         *(
@@ -274,6 +276,14 @@ def differences(tables: Tables) -> list[str]:
         ),
         *(f"the log of {task}: {what}" for task in tables.log_heads for what in _log_faults(tables, task)),
     ]
+
+
+def _groups(marks: Iterable[int | None]) -> dict[int, int]:
+    return dict(Counter(mark for mark in marks if mark is not None))
+
+
+def _killed_by(row: Row) -> int | None:
+    return fingerprint(row.lane.kind, row.error) if row.state is State.FAILED else None
 
 
 def _log_faults(tables: Tables, task: str) -> Iterator[str]:

@@ -308,7 +308,7 @@ class Workload:
             await client.submit(Group(tasks))
             await client.insist(lambda s: s.bulk.cancel(query), "cancel_where")
             if self._chance(0.5):
-                await client.insist(lambda s: s.bulk.replay(Query()), "replay_where")
+                await client.insist(lambda s: s.bulk.replay(Query(), SECOND_US / 4), "replay_where")
             if self._chance(0.5):
                 await client.insist(lambda s: s.bulk.purge(query), "purge_where")
 
