@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from mainspring.api.routes import ROUTES
+from mainspring.api.routes import EVENTS, ROUTES
 
 VALUES = [
     None, 0, 1, -1, 5, 2**53 + 1, 2**63, 10**300, 1.5, 1e308, True, False, "", "x", "ready", "10s", "\0",
@@ -35,10 +35,15 @@ def value(dice: random.Random, depth: int = 0):
 async def test_no_request_is_a_fault_of_the_server(node, seed):
     dice = random.Random(seed)
     async with node() as n:
-        ids = [(await n.submit())["id"], (await n.dead_letter(kind="x"))["id"], "x"]
+        ended = (await n.submit())["id"]
+        await n.settle((await n.claim())[0], "succeeded")
+        ids = [(await n.submit())["id"], (await n.dead_letter(kind="x"))["id"], "x", "nightly"]
+        await n.http.put("/api/v1/schedules/nightly", json={"cron": "0 3 * * *", "task": {}})
         for _ in range(400):
             route = dice.choice(ROUTES)
-            path = route.path.replace("{id}", dice.choice(ids))
+            # What is followed must have an end: a client in process reads to it.
+            follows = EVENTS in route.gives.values() or "Accept" in route.headers
+            path = route.path.replace("{id}", dice.choice([ended, "x"] if follows else ids))
             for name, choices in CAPTURES.items():
                 path = path.replace(name, dice.choice(choices))
             request = {"headers": {name: dice.choice(TAGS) for name in route.headers if dice.random() < 0.3}}
