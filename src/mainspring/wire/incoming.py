@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 
 from mainspring.core.model import (
+    NO_ERROR,
     Attempt,
     Lane,
     OnParentFailure,
@@ -56,7 +57,7 @@ def read_task(body: bytes) -> Task:
         _policy(view),
         None if view.timeout is None else round(view.timeout * 1e6),
         _maybe_us(view.deadline),
-        None if view.labels == _NO_LABELS else bytes(view.labels),
+        _bytes(view.labels, _NO_LABELS),
         view.name,
         attempt=view.attempt,
         retries=view.retries,
@@ -74,6 +75,9 @@ def read_task(body: bytes) -> Task:
         checkpoint=_bytes(view.checkpoint),
         progress=_bytes(view.progress),
         depends_on=view.depends_on,
+        workflow=view.workflow,
+        schedule_id=view.schedule_id,
+        fire_at_us=_maybe_us(view.fire_at),
     )
 
 
@@ -107,7 +111,7 @@ def _attempts(views: list[AttemptView]) -> bytes | None:
             _maybe_us(view.started_at),
             _maybe_us(view.finished_at),
             view.worker,
-            view.error,
+            view.error if bytes(view.error) != _NULL else NO_ERROR,
         )
         for view in views
     ]
@@ -122,5 +126,6 @@ def _maybe_us(moment: datetime | None) -> int | None:
     return None if moment is None else _us(moment)
 
 
-def _bytes(text: msgspec.Raw) -> bytes | None:
-    return None if text == _NULL else bytes(text)
+def _bytes(text: msgspec.Raw, none: bytes = _NULL) -> bytes | None:
+    written = bytes(text)  # a `Raw` equals nothing but another one
+    return None if written == none else written
