@@ -12,6 +12,8 @@ from mainspring.cli.serving import server, standalone, worker
 from mainspring.config import Settings, load
 from mainspring.core.lifecycle import TRANSITIONS, Cause
 from mainspring.core.model import State
+from mainspring.testing.rehearsal.report import TOTALS
+from mainspring.wire.schedules import ScheduleIn
 from mainspring.worker.files import READ_MOST_BYTES, Files
 from mainspring.worker.http_request import BODY_MOST_BYTES, HttpPayload
 
@@ -69,6 +71,14 @@ def test_payloads_of_the_kinds_are_documented(tmp_path):
     assert str(READ_MOST_BYTES) in next(row[1] for row in rows("kinds.md", "operation"))
     operations = [row[0].strip("`") for row in rows("kinds.md", "operation")]
     assert operations == list(Files(str(tmp_path)).operations)
+
+
+def test_schedules_are_documented():
+    """Every field that their owner writes, and every number that a simulation can be held to."""
+    fields = re.findall(r"`(\w+)`", " ".join(row[0] for row in rows("schedules.md", "field of a schedule")))
+    assert sorted(fields) == sorted(ScheduleIn.__struct_fields__)
+    numbers = [row[0].strip("`") for row in rows("schedules.md", "number")]
+    assert numbers == list(TOTALS)
 
 
 def test_exit_codes_are_documented():

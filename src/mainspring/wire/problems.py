@@ -64,8 +64,9 @@ PROBLEMS: Mapping[str, Kind] = {
     ),
     "wrong_state": Kind(
         HTTPStatus.CONFLICT,
-        "The task is in the wrong state",
-        "The task's state does not allow this: for example, only a failed or cancelled task can be retried.",
+        "In the wrong state",
+        "The record's state does not allow this: for example, only a failed or cancelled task can be "
+        "retried, and only a schedule that has a next fire can skip it.",
     ),
     "lease_lost": Kind(
         HTTPStatus.CONFLICT,
