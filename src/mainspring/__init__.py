@@ -4,8 +4,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mainspring.app import Mainspring, TaskFunction
-    from mainspring.sdk import Cancel, Context, Fatal, Retry, Snooze, SoftTimeout, current
+    from mainspring.app import Mainspring
+    from mainspring.errors import TaskCancelled, TaskFailed
+    from mainspring.sdk.calls import TaskCall
+    from mainspring.sdk.context import Context, current
+    from mainspring.sdk.functions import TaskFunction
+    from mainspring.sdk.handles import TaskHandle, TaskRecord
+    from mainspring.sdk.signals import Cancel, Fatal, Retry, Snooze, SoftTimeout
 
 __version__ = "0.1.0"
 __all__ = [
@@ -16,18 +21,31 @@ __all__ = [
     "Retry",
     "Snooze",
     "SoftTimeout",
+    "TaskCall",
+    "TaskCancelled",
+    "TaskFailed",
     "TaskFunction",
+    "TaskHandle",
+    "TaskRecord",
     "__version__",
     "current",
 ]
 
-_IN_APP = ("Mainspring", "TaskFunction")
+_ROOMS = {
+    "Mainspring": "app",
+    "TaskCall": "sdk.calls",
+    "TaskCancelled": "errors",
+    "TaskFailed": "errors",
+    "TaskFunction": "sdk.functions",
+    "TaskHandle": "sdk.handles",
+    "TaskRecord": "sdk.handles",
+}
 
 
 def __getattr__(name: str) -> Any:
     """Load a name when it is first used: whoever imports one room does not pay for the others."""
     if name not in __all__:
         raise AttributeError(f"module 'mainspring' has no attribute {name!r}")
-    value = getattr(import_module("mainspring.app" if name in _IN_APP else "mainspring.sdk"), name)
+    value = getattr(import_module(f"mainspring.{_ROOMS.get(name, 'sdk')}"), name)
     globals()[name] = value
     return value

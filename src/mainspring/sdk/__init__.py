@@ -1,11 +1,21 @@
-"""What code inside a task handler sees.
+"""What users' code sees: of a task that runs, and of the tasks that it submits.
 
-    handlers   which function runs which kind, and how a payload becomes its arguments
+Inside a handler; any function is one, nothing here has to be imported to write it:
+
+    handlers   which function runs which kind, and how a payload becomes its arguments, and the reverse
     context    the running task: its number, its payload, where to report progress, whether to stop
+    journal    what a run records on its way: steps, log lines, checkpoints
     signals    how a handler ends otherwise than by returning: Retry, Snooze, Cancel, Fatal
 
-A handler is any function: nothing here has to be imported to write one. Nothing here talks to a store
-or a server; a worker fills in what a handler asks for.
+A program that submits; `mainspring.Mainspring` is its client:
+
+    client ─┬─ functions ─► calls ─► handles     what is submitted, and what is known of it then
+            │  options                           how it is to be run
+            ├─ life ─► home, blocking            one event loop, reached by blocking calls and by awaiting
+            └─► ports.Backend ─┬─ http           a server, over connections
+                               └─ (app)          a scheduler in the same process
+
+Nothing here loads a store or a server.
 """
 
 from mainspring.sdk.context import Cancellation, Context, current
