@@ -7,7 +7,9 @@
     client     one HTTP client for the commands below, which reach a server and nothing else
     submitting submit             running     run
     batchfile  files of tasks     following   progress of many tasks, and the summary
-    tasks      tasks, dead        control     queues, workers, stats
+    tasks      tasks              dead        dead
+    matching   what both have in common: filters, lists, one action for all that match
+    explaining tasks explain      control     queues, workers, stats
     workflows  workflows          graphs      a workflow as a table, and live
     watching   tasks watch, logs  streams     a server's events, across broken connections
     show       tables for people, JSON for programs

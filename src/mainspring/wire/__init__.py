@@ -2,9 +2,9 @@
 
     bytes ─► strict ─► tasks, batches, patches ─► NewTask, changes      what users send
                │  ├──► schedules ─► NewSchedule, changes
-               │  └──► queries, controls, pages                        filters, limits, pauses
+               │  └──► queries, dead, controls, pages                  filters, rates, limits, pauses
                └─────► leases, progress ◄──► Lease, Report, Append    what workers say
-    Task, ScheduleRecord ... ─► views, schedule_views ─► bytes         what everybody reads
+    Task, ScheduleRecord ... ─► views, schedule_views, explain ─► bytes    what everybody reads
     MainspringError ◄─► problems ◄─► problem documents (RFC 9457)
 
 Payloads and results stay the bytes they came as: they are checked once and never decoded again, so that
