@@ -2,6 +2,7 @@
 
     request ─► app ─► guard ─► routes ─┬─ submitting, leasing         hot
                                        ├─ tasks, dead, queues         the calm ones
+                                       ├─ schedules                   tasks made by the clock
                                        ├─ explaining                  why a task is not running
                                        ├─ watching ── streaming       states, progress and logs as they come
                                        ├─ cluster                     probes, metrics, workers

@@ -11,6 +11,8 @@
     matching   what both have in common: filters, lists, one action for all that match
     explaining tasks explain      control     queues, workers, stats
     workflows  workflows          graphs      a workflow as a table, and live
+    schedules  schedules          schedule_tables, schedulefile   how they are shown, and files of them
+    rehearsing schedules simulate each       the same for each of several names
     watching   tasks watch, logs  streams     a server's events, across broken connections
     show       tables for people, JSON for programs
     demo       a tour in a temporary directory

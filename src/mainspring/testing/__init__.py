@@ -12,6 +12,7 @@
     watched               the memory store, writing the record
     handlers              what tasks do, and the diary they keep
     planted               bugs put in on purpose: the checks must catch each of them
+    rehearsal             what all schedules together will do in a span of time; no faults, no chance
 
 Nothing here reads a real clock, opens a socket or starts a thread: a seed replays byte for byte.
 `docs/simulation.md` lists the promises that are checked. `course.run_seed` runs one seed, and
