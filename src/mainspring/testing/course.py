@@ -13,6 +13,7 @@ from mainspring.ports import Group
 from mainspring.testing.checks.lines import CALM_COUNTS_AFTER_S
 from mainspring.testing.client import Client
 from mainspring.testing.cluster import Server, Shape, WorkerNode, World
+from mainspring.testing.flows import PAUSED
 from mainspring.testing.loop import Stuck
 from mainspring.testing.record import Phase, Record
 from mainspring.testing.storm import Storm, wrong_clock_us
@@ -104,7 +105,8 @@ class Cluster:
         """Nothing fails any more: wait until nothing is left to do."""
         world = self.world
         until_s = world.loop.now_s + CALM_AT_MOST_S
-        await world.store.set_queue("held", None)
+        for queue in ("held", PAUSED):
+            await world.store.set_queue(queue, None)
         while world.loop.now_s < until_s:
             await asyncio.sleep(0.5)
             # A cluster that is this busy without coming to its end runs in circles.

@@ -2,7 +2,7 @@
 
 import inspect
 from collections import Counter
-from collections.abc import Coroutine, Iterable, Iterator, Sequence
+from collections.abc import Coroutine, Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -34,6 +34,7 @@ from mainspring.stores.memory.reading import view
 from mainspring.stores.memory.tables import Row, Tables
 from mainspring.testing.loop import VirtualLoop
 from mainspring.testing.record import Answered, Called, Record, Recounted, Restored, Step
+from mainspring.verbs import Retried
 
 _WRITTEN = (Answer.OK, Answer.CANCEL)
 
@@ -193,6 +194,18 @@ class WatchedStore(MemoryStore):
         answers: Sequence[Refused | None] = await self._noted("delete", (tasks,), super().delete(tasks))
         return answers
 
+    async def cancel_workflow(self, workflow: str, callbacks: bool) -> Moved | Refused:
+        answer: Moved | Refused = await self._noted(
+            "cancel_workflow", (workflow, callbacks), super().cancel_workflow(workflow, callbacks)
+        )
+        return answer
+
+    async def retry_workflow(self, workflow: str) -> Retried | Refused:
+        answer: Retried | Refused = await self._noted(
+            "retry_workflow", (workflow,), super().retry_workflow(workflow)
+        )
+        return answer
+
     async def promote(self, limit: int) -> Moved:
         moved: Moved = await self._noted("promote", (limit,), super().promote(limit))
         return moved
@@ -260,11 +273,13 @@ def differences(tables: Tables) -> list[str]:
     in_use = Counter(name for row in running for name in names(row.lane))
     ready = Counter(row.lane_id for row in rows if row.state is State.READY)
     held = sorted((row.incarnation, row.id) for row in running)
+    members = sorted((row.workflow, row.id) for row in rows if row.workflow is not None)
     books: list[tuple[str, object, object]] = [
         ("counts", dict(tables.counts), dict(Counter((row.lane.queue, row.state) for row in rows))),
         ("running", sorted(tables.running), sorted(row.id for row in running)),
         ("ready counts", {k: n for k, n in tables.ready_counts.items() if n}, dict(ready)),
-        ("held", sorted((who, task) for who, tasks in tables.held.items() for task in tasks), held),
+        ("held", sorted(_pairs(tables.held)), held),
+        ("workflows", sorted(_pairs(tables.tasks_of)), members),
         ("usage", {name: use.running for name, use in tables.usage.items() if use.running}, dict(in_use)),
         ("groups of dead letters", _groups(row.fingerprint for row in rows), _groups(map(_killed_by, rows))),
     ]
@@ -284,6 +299,10 @@ def _groups(marks: Iterable[int | None]) -> dict[int, int]:
 
 def _killed_by(row: Row) -> int | None:
     return fingerprint(row.lane.kind, row.error) if row.state is State.FAILED else None
+
+
+def _pairs(grouped: Mapping[str, Iterable[str]]) -> Iterator[tuple[str, str]]:
+    return ((name, task) for name, tasks in grouped.items() for task in tasks)
 
 
 def _log_faults(tables: Tables, task: str) -> Iterator[str]:

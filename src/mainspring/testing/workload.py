@@ -21,6 +21,7 @@ from mainspring.core.model import (
 from mainspring.ports import Group, Idempotency, Query
 from mainspring.scheduler import Patch
 from mainspring.testing.client import Client
+from mainspring.testing.flows import Flows
 from mainspring.testing.loop import HostClock
 
 LASTS_S = 12.0
@@ -42,7 +43,8 @@ class Workload:
         for family in (
             self._plain, self._burst, self._delayed, self._failing, self._signals, self._long,
             self._overrunning, self._deadlines, self._poison, self._graph, self._doomed, self._unique,
-            self._keyed, self._limited, self._rated, self._paused, self._bulk, self._stepping,
+            self._keyed, self._limited, self._rated, self._paused, self._bulk,
+            self._workflows, self._stepping,
         ):  # fmt: skip
             family()
 
@@ -297,6 +299,9 @@ class Workload:
             policy = Policy(retry=self._dice.choice((QUICK, AT_ONCE)))
             seconds = 0.2 + 0.6 * self._dice.random()
             self._submit(self._task("steps", n=5, s=round(seconds, 3), kind="slow", policy=policy))
+
+    def _workflows(self) -> None:
+        Flows(self._client, self._task, self._at)
 
     def _bulk(self) -> None:
         """By filter: cancel, replay, purge."""

@@ -5,6 +5,7 @@
           ├─► lives     legal steps, counters, cancels, truthful outcomes, places in line
           ├─► lines     times, order, limits, pauses, parents, unique rules, keys
           ├─► progress  steps: recorded before they return, run once, replayed
+          ├─► workflows callbacks, retries of what failed, retention of the whole
           ├─► workers   what workers may start, must stop, and must not drop
           └─► ends      nothing lost, nothing stuck, books right, recovery in time
 
@@ -14,7 +15,7 @@ Each violation names its promise as `docs/simulation.md` does; `explain` tells t
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from mainspring.testing.checks import ends, fencing, lines, lives, progress, workers
+from mainspring.testing.checks import ends, fencing, lines, lives, progress, workers, workflows
 from mainspring.testing.checks.check import Check, Violation
 from mainspring.testing.checks.explain import explain
 from mainspring.testing.checks.model import Model
@@ -39,6 +40,9 @@ CHECKS: tuple[type[Check], ...] = (
     lines.Rules,
     workers.Holders,
     progress.Steps,
+    workflows.Callbacks,
+    workflows.Retries,
+    workflows.Together,
     ends.Promises,
     ends.Endings,
     ends.Removals,

@@ -1,7 +1,7 @@
 """The life of a task: legal steps, honest counters, and outcomes that are what the handler said."""
 
 from mainspring.core.lifecycle import KEEPS_PLACE, Cause, allows
-from mainspring.core.model import State
+from mainspring.core.model import FINAL, State
 from mainspring.testing.checks.check import Check
 from mainspring.testing.checks.model import Life
 from mainspring.testing.record import Ran, Step
@@ -72,7 +72,7 @@ def _expected(life: Life, event: Step) -> list[tuple[int, int, int, int]]:
         return [(attempt - 1, retries, losses, snoozes)]
     if event.cause is Cause.SNOOZE:
         return [(attempt - 1, retries, losses, snoozes + 1)]
-    if event.cause is Cause.REPLAY:
+    if event.cause is Cause.REPLAY or (event.cause is Cause.REOPEN and event.old in FINAL):
         return [(0, 0, 0, 0)]
     if event.cause is Cause.CANCEL and event.old is State.RUNNING:
         # A lease that was never seen by its worker gives its attempt back, cancelled or not.

@@ -12,7 +12,7 @@ from mainspring.core.dag import Effect, effect
 from mainspring.core.lifecycle import Cause
 from mainspring.core.limits import LimitRule
 from mainspring.core.model import Lane, NewTask, Policy, State, Task, decode_policy
-from mainspring.ports import Action, Answer
+from mainspring.ports import Action, Answer, Moved
 from mainspring.testing.record import Answered, Called, Event, Phase, Ran, Restored, Step
 
 _HELD = (Answer.OK, Answer.CANCEL)
@@ -25,6 +25,7 @@ class Life:
         self.new = new
         self.id = new.id
         self.state = step.new
+        self.cause: Cause | None = step.cause
         self.lane: Lane = step.lane
         self.token = self.top_token = step.token
         self.attempt = self.retries = self.losses = self.snoozes = 0
@@ -60,6 +61,9 @@ class Model:
         self.lives: dict[str, Life] = {}
         self.offered: dict[str, NewTask] = {}
         self.children: dict[str, list[str]] = {}
+        self.workflows: dict[str, list[str]] = {}
+        self.workflow_of: dict[str, str] = {}
+        self.callbacks: set[str] = set()
         self.ready: dict[Lane, dict[str, Life]] = {}
         self.running: dict[str, Life] = {}
         self.rules: dict[str, LimitRule] = {}
@@ -102,6 +106,10 @@ class Model:
         batch = event.args[0]
         for group in batch.submits:
             self.offered.update((task.id, task) for task in group.tasks)
+            if group.workflow is not None:
+                tasks = self.workflows[group.workflow.id] = [task.id for task in group.tasks]
+                self.workflow_of.update(dict.fromkeys(tasks, group.workflow.id))
+                self.callbacks.update(group.workflow.callbacks.values())
         for ask in batch.claims:
             self.lease_s = ask.lease_us / 1e6
 
@@ -111,6 +119,7 @@ class Model:
             life = self._born(step)
         assert life is not None
         self._leave(life)
+        life.cause = step.cause
         life.state, life.lane, life.seq = step.new, step.lane, step.seq
         life.token, life.top_token = step.token, max(life.top_token, step.token)
         life.attempt, life.retries = step.attempt, step.retries
@@ -120,8 +129,10 @@ class Model:
         life.past.add(step.new)
         if step.cause is Cause.CLAIM:
             life.incarnation, life.claim_seq = step.incarnation, step.claim_seq
-        elif step.cause is Cause.REPLAY:
-            life.cancel_wanted = False
+        elif step.cause in (Cause.REPLAY, Cause.REOPEN):
+            life.cancel_wanted = life.doomed = False
+            life.open_parents = set(self.waits_for(life)) if step.new is State.BLOCKED else set()
+            self._hold_children(life)
         self._enter(life)
         if step.new.is_final:
             life.ended_us = step.now_us
@@ -140,6 +151,23 @@ class Model:
             else:
                 self._apply(parent, life, at_birth=True)
         return life
+
+    def waits_for(self, life: Life) -> list[str]:
+        """The parents that the task has to wait for, as they stand now."""
+        rule = life.policy.on_parent_failure
+        return [
+            parent.id
+            for name in life.new.depends_on
+            if (parent := self.life(name)) is not None
+            and not (parent.state.is_final and effect(parent.state, rule) is Effect.RELEASE)
+        ]
+
+    def _hold_children(self, parent: Life) -> None:
+        """A parent runs once more: children that are still blocked wait for it again."""
+        for child_id in self.children.get(parent.id, ()):
+            child = self.lives[child_id]
+            if child.state is State.BLOCKED:
+                child.open_parents.add(parent.id)
 
     def _tell_children(self, parent: Life) -> None:
         for child_id in self.children.get(parent.id, ()):
@@ -179,6 +207,8 @@ class Model:
                 if isinstance(answer, Task) and line.action in (Action.CANCEL, Action.KILL):
                     life = self.lives[answer.id]
                     life.cancel_wanted = life.cancel_told = True
+        elif event.verb == "cancel_workflow" and isinstance(event.answer, Moved):
+            self._cancelled(*args)
         elif event.verb == "amend" and isinstance(event.answer, Task):
             self._amended(event.answer)
         elif event.verb == "delete":
@@ -194,6 +224,12 @@ class Model:
                 self.rules[args[0]] = args[1]
         elif event.verb == "set_queue":
             (self.paused.discard if args[1] is None else self.paused.add)(args[0])
+
+    def _cancelled(self, workflow: str, callbacks: bool) -> None:
+        for task in self.workflows.get(workflow, ()):
+            life = self.lives.get(task)
+            if life is not None and life.state is State.RUNNING and (callbacks or task not in self.callbacks):
+                life.cancel_wanted = life.cancel_told = True
 
     def _renewed(self, renewals: Sequence[Any], event: Answered) -> None:
         for renewal, answers in zip(renewals, event.answer, strict=True):
@@ -226,7 +262,7 @@ class Model:
             if task is None:
                 life.gone = life.gone or "lost"
                 continue
-            life.gone = ""
+            life.gone, life.cause = "", None
             life.state, life.lane, life.seq, life.token = task.state, task.lane, task.seq, task.token
             life.attempt, life.retries = task.attempt, task.retries
             life.losses, life.snoozes = task.losses, task.snoozes
