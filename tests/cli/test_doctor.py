@@ -94,6 +94,7 @@ async def test_what_only_a_person_can_know_is_reported(tmp_path, path):
 async def test_repair_beside_a_server_that_works_on(tmp_path, path):
     """The server's own store is open all the while, and goes on with what was mended."""
     async with SqliteBench(tmp_path) as bench:
+        bench.breaks = {"clock_ahead"}  # the command goes by the real clock, the bench by its own
         await bench.submit_many(4)
         leases = await bench.claim(2)
         by_hand(path, "UPDATE tasks SET claimant = 999 WHERE state = 4")

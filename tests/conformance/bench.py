@@ -8,6 +8,7 @@ difference. A test marked `exact_time` asks for borders to the millisecond and n
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from mainspring.clock import VirtualClock
 from mainspring.core.lifecycle import Outcome, Report, digest, settle
 from mainspring.core.model import Lane, Lease, NewTask, Policy, State, Task, encode_policy
 from mainspring.core.order import Quota
+from mainspring.errors import StoreUnavailable
 from mainspring.ports import Store
 from mainspring.stores import open_store
 from mainspring.verbs import (
@@ -59,6 +61,7 @@ class Bench(ABC):
     loses_live_writes = False
     several_nodes = False
     scale = 1.0
+    breaks: frozenset[str] = frozenset()
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -85,8 +88,24 @@ class Bench(ABC):
         await self._store.open()
         return self
 
-    async def __aexit__(self, *_: object) -> None:
-        await self._store.close()
+    async def __aexit__(self, kind: object = None, *_: object) -> None:
+        try:
+            if kind is None and "audit" in self.verbs:
+                await self.check_laws()
+        finally:
+            await self._store.close()
+
+    async def check_laws(self) -> None:
+        """Whatever a test has done, the store keeps its laws, but for those that the test says it breaks."""
+        with suppress(StoreUnavailable):
+            findings, cursor = list(await self._store.inspect()), None
+            while True:
+                audit = await self._store.audit(cursor, 100)
+                findings += audit.findings
+                cursor = audit.cursor
+                if cursor is None:
+                    break
+            assert [finding for finding in findings if finding.law not in self.breaks] == []
 
     async def advance(self, seconds: float) -> None:
         """Let the store's time pass."""

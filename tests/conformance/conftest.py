@@ -25,6 +25,7 @@ LEFT_OUT: dict[str, dict[str, str]] = {}
 def pytest_configure(config: pytest.Config) -> None:
     for marker in (
         "verbs(*names): the store's verbs that the test uses",
+        "breaks(*laws): laws that the test's own lines, made by hand, do not keep",
         "exact_time: the test needs a store whose clock stands still between calls",
         "loses_writes: the test needs a store that can be brought back to an earlier state",
         "several_nodes: the test needs a store that several nodes can use at once",
@@ -98,6 +99,7 @@ def new_bench(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], Be
         folder.mkdir()
         bench = kind(folder)
         bench.declared = needed(request.node)
+        bench.breaks = frozenset(law for mark in request.node.iter_markers("breaks") for law in mark.args)
         return bench
 
     return make

@@ -12,7 +12,7 @@ Key = tuple[str, tuple[Any, ...]]
 
 
 class Fate(NamedTuple):
-    """What became of the spoils of one class."""
+    """What became of the spoils of one class. What was mended along with another counts as repaired."""
 
     planted: int
     found: int
@@ -36,9 +36,8 @@ async def run(store: Store, planted: Mapping[str, Iterable[Key]], touched: set[A
     for name, spoils in planted.items():
         keys = set(spoils)
         told = Counter(answers.get(key) for key in keys)
-        fates[name] = Fate(
-            len(keys), len(keys & found.keys()), told[Mending.REPAIRED], told[Mending.REPORTED]
-        )
+        repaired = told[Mending.REPAIRED] + told[Mending.GONE]
+        fates[name] = Fate(len(keys), len(keys & found.keys()), repaired, told[Mending.REPORTED])
     wanted = {key for spoils in planted.values() for key in spoils}
     unexplained = [
         finding

@@ -10,7 +10,12 @@ from mainspring.core.lifecycle import Outcome
 from mainspring.core.limits import LimitRule
 from mainspring.core.model import Lane, OnParentFailure, Policy
 from mainspring.core.order import Quota
-from mainspring.verbs import Append, Ask, Group, Idempotency, Query, WorkerInfo
+from mainspring.core.schedules import Schedule
+from mainspring.core.templates import Template
+from mainspring.core.timing import Timing
+from mainspring.scheduler import Scheduler, SchedulerSettings
+from mainspring.services import Firer
+from mainspring.verbs import Append, Ask, Group, Idempotency, NewSchedule, Query, WorkerInfo
 from tests.conformance.bench import LANE, Bench
 
 WAIT, WORK, DONE = (Lane(queue, "echo", "default", 5) for queue in ("wait", "work", "done"))
@@ -32,6 +37,7 @@ class Living:
         await self._running()
         await self._waiting()
         await self._families()
+        await self._schedules()
 
     async def _controls(self) -> None:
         bench = self.bench
@@ -41,66 +47,92 @@ class Living:
             await bench.store.set_limit(f"key:rated-{n}", LimitRule(rate=2, per_s=5.0))
             await bench.store.set_limit(f"queue:unused-{n}", LimitRule(max_running=3))
             await bench.store.beat(WorkerInfo(f"worker-{n}", "i", "node-1", ("echo",), (), 4))
-            key = Idempotency("me", f"key-{n}", b"digest", bench.us(86_400))
-            await bench.put([Group([bench.task(DONE)], key)])
+        keys = [Idempotency("me", f"key-{n}", b"digest", bench.us(86_400)) for n in range(self.each)]
+        await bench.put([Group([bench.task(DONE)], key) for key in keys])
 
     async def _finished(self) -> None:
         bench = self.bench
         await bench.submit_many(7 * self.each, DONE, labels=LABELS)
-        leases = await self._claim(DONE, 10_000, "finisher")
-        for place, lease in enumerate(leases):
-            outcome = Outcome.FAILED if place % 4 == 0 else Outcome.SUCCEEDED
-            await bench.settle(lease, outcome, result=b'{"done":1}' if outcome is Outcome.SUCCEEDED else None)
+        lines = []
+        for place, lease in enumerate(await self._claim(DONE, 10_000, "finisher")):
+            if place % 4 == 0:
+                lines.append(bench.line(lease, Outcome.FAILED))
+            else:
+                lines.append(bench.line(lease, result=b'{"done":1}'))
+        await bench.settle_lines(*lines)
         parents = await bench.submit_many(self.each, DONE)
         await bench.submit(*[bench.task(DONE, depends_on=(parent,)) for parent in parents])
         for _ in range(2):
-            for lease in await self._claim(DONE, 10_000, "finisher"):
-                await bench.settle(lease)
+            leases = await self._claim(DONE, 10_000, "finisher")
+            await bench.settle_lines(*[bench.line(lease) for lease in leases])
 
     async def _running(self) -> None:
         bench = self.bench
         await bench.submit_many(8 * self.each, WORK, labels=LABELS)
         for n in range(self.each):
             await self._claim(WORK, 1, f"single-{n}")
-        for lease in await self._claim(WORK, 7 * self.each, "worker"):
-            await bench.store.append([Append(lease.task, lease.token, progress=b'{"at":0.5}')])
+        leases = await self._claim(WORK, 7 * self.each, "worker")
+        await bench.store.append([Append(one.task, one.token, progress=b'{"at":0.5}') for one in leases])
 
     async def _waiting(self) -> None:
         bench, each = self.bench, self.each
         await bench.submit_many(14 * each, WAIT, labels=LABELS, policy=Policy(max_retries=1))
-        await bench.submit_many(5 * each, WAIT, delay=30)
+        await bench.submit_many(5 * each, WAIT, delay=200)
+        tasks = []
         for n in range(each):
-            await bench.submit(
-                bench.task(LANE._replace(key=f"rated-{n}")), bench.task(LANE._replace(key=f"lone-{n}"))
-            )
-            await bench.submit_many(3, Lane(f"counted-{n}", "echo", "default", 5))
-            await bench.submit_many(1, Lane(f"tenants-{n}", "echo", f"tenant-{n}", 5))
+            tasks += [bench.task(LANE._replace(key=key)) for key in (f"rated-{n}", f"lone-{n}")]
+            tasks += [bench.task(Lane(f"counted-{n}", "echo", "default", 5)) for _ in range(3)]
+            tasks.append(bench.task(Lane(f"tenants-{n}", "echo", f"tenant-{n}", 5)))
+        await bench.submit(*tasks)
 
     async def _families(self) -> None:
         """Parents that wait, with children that wait for them, under every rule; and ends yet to be told."""
         bench = self.bench
         rules = (OnParentFailure.CANCEL, OnParentFailure.RUN)
+        groups = []
         for n in range(9 * self.each):
             policy = Policy(on_parent_failure=rules[n % 2])
             two = [bench.task(WAIT, name="parent") for _ in range(2)]
             child = bench.task(WAIT, policy=policy, name="child", depends_on=tuple(task.id for task in two))
-            await bench.submit(*two, child)
+            groups.append(Group([*two, child]))
         doomed = LANE._replace(queue="doomed")
         for _ in range(self.each):
             parent = bench.task(doomed, policy=ONCE)
-            await bench.submit(parent, bench.task(WAIT, name="doomed", depends_on=(parent.id,)))
-        for lease in await self._claim(doomed, 10_000, "finisher"):
-            await bench.settle(lease, Outcome.FAILED)
+            groups.append(Group([parent, bench.task(WAIT, name="doomed", depends_on=(parent.id,))]))
+        await bench.put(groups)
+        leases = await self._claim(doomed, 10_000, "finisher")
+        await bench.settle_lines(*[bench.line(lease, Outcome.FAILED) for lease in leases])
+
+    async def _schedules(self) -> None:
+        """Several fires each, of which some were missed."""
+        bench = self.bench
+        scheduler = Scheduler(bench.store, bench.clock, SchedulerSettings())
+        firer = Firer(bench.store, scheduler, None, bench.clock)
+        template = Template(Lane("fired", "echo", "default", 5), b"null")
+        for sort in ("recorded", "told", "looked-at", "standing"):
+            for n in range(self.each):
+                rules = Schedule(Timing(every_us=bench.us(7)), misfire_grace_us=bench.us(5))
+                await scheduler.schedules.create(NewSchedule(rules, template), f"{sort}-{n}")
+        for seconds in (8, 7, 30, 7):
+            await bench.advance(seconds)
+            while await firer.tick() == 0.0:
+                pass
+        await bench.promote(10_000)
+
+    async def rest(self) -> None:
+        """No schedule fires any more."""
+        for id_ in [record.id for record in (await self.bench.store.find_schedules(10_000, None)).schedules]:
+            await self.bench.store.delete_schedule(id_, None)
 
     async def _claim(self, lane: Lane, count: int, worker: str) -> Sequence[Any]:
         await self.bench.refresh_lanes()
-        return await self.bench.claim(count, [lane], worker=worker, lease=60)
+        return await self.bench.claim(count, [lane], worker=worker, lease=300)
 
     async def finish(self) -> list[Any]:
         """Let everything come to its end, as nodes would; the tasks that did not."""
         bench = self.bench
         for _ in range(ROUNDS):
-            await bench.advance(31)
+            await bench.advance(101)
             await bench.promote(10_000)
             await bench.resolve_all()
             lapsed = await bench.store.expired(10_000)

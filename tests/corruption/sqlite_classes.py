@@ -20,8 +20,7 @@ class Ground:
     """An open file, and the rows that are still as they should be."""
 
     def __init__(self, path: str, seed: int, each: int) -> None:
-        self.db: Any = apsw.Connection(path)
-        self.db.execute("PRAGMA foreign_keys = OFF")
+        self.db = self._connect(path)
         self.random = random.Random(seed)
         self.each = each
         self._path = path
@@ -52,7 +51,13 @@ class Ground:
 
     def reopened(self) -> None:
         self.db.close()
-        self.db = apsw.Connection(self._path)
+        self.db = self._connect(self._path)
+
+    @staticmethod
+    def _connect(path: str) -> Any:
+        db = apsw.Connection(path)
+        db.execute("PRAGMA synchronous = OFF")
+        return db
 
 
 def of_tasks(law: str, tasks: Iterable[int]) -> Spoiled:
@@ -337,6 +342,46 @@ def stray_record(ground: Ground) -> Spoiled:
     return spoiled
 
 
+# --- schedules --------------------------------------------------------------------------------------
+
+
+def _schedules(ground: Ground, sort: str) -> list[str]:
+    return [f"{sort}-{n}" for n in range(ground.each)]
+
+
+def fire_without_record(ground: Ground) -> Spoiled:
+    """A fire that made a task, or was skipped, is not on record any more."""
+    for schedule in (names := _schedules(ground, "recorded")):
+        fires = [n for (n,) in ground.db.execute("SELECT n FROM fires WHERE schedule = ?", (schedule,))]
+        ground.db.execute("DELETE FROM fires WHERE schedule = ? AND n = ?", (schedule, ground.pick(*fires)))
+    return [("lost_fire", ("schedule", schedule)) for schedule in names]
+
+
+def fire_without_task(ground: Ground) -> Spoiled:
+    """A record of a fire tells neither its task nor why there is none."""
+    for schedule in (names := _schedules(ground, "told")):
+        ground.db.execute("UPDATE fires SET task = NULL, reason = NULL WHERE schedule = ?", (schedule,))
+    return [("empty_fire", ("schedule", schedule)) for schedule in names]
+
+
+def forgotten_schedule(ground: Ground) -> Spoiled:
+    for schedule in (names := _schedules(ground, "looked-at")):
+        ground.db.execute(
+            "UPDATE schedules SET look_us = ?, mark = mark || '!' WHERE id = ?",
+            (ground.pick(None, FAR_US), schedule),
+        )
+    return [("forgotten_schedule", ("schedule", schedule)) for schedule in names]
+
+
+def unreadable_standing(ground: Ground) -> Spoiled:
+    for schedule in (names := _schedules(ground, "standing")):
+        standing = ground.pick("", "{", "[]", '{"cursor_us":"now"}')
+        ground.db.execute(
+            "UPDATE schedules SET standing = ?, mark = mark || '!' WHERE id = ?", (standing, schedule)
+        )
+    return [("unreadable_standing", ("schedule", schedule)) for schedule in names]
+
+
 # --- books ------------------------------------------------------------------------------------------
 
 
@@ -423,6 +468,7 @@ CLASSES: Sequence[Spoil] = (
     damaged_policy, damaged_labels, damaged_attempts, negative_counter, token_above_minted,
     ready_without_place, duplicate_place, scheduled_without_time, running_without_claimant, lost_claimant,
     running_without_lease, endless_lease, final_without_end, held_while_waiting, stray_time_limit,
+    fire_without_record, fire_without_task, forgotten_schedule, unreadable_standing,
     unknown_state, stray_unresolved, stray_record, lost_count, ghost_count, limit_usage, unreadable_limit,
     unreadable_share, unreadable_worker, unreadable_key,
 )  # fmt: skip

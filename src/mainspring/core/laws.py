@@ -90,6 +90,18 @@ LAWS: Mapping[str, Law] = {
     "unreadable_key": Law(
         "an idempotency key names the tasks that it made", "removed: its next use makes tasks anew"
     ),
+    # --- schedules ---
+    "lost_fire": Law(
+        "every fire time that was decided is on record",
+        "recorded anew, with its task if there is one, else as skipped for the reason `lost`",
+    ),
+    "empty_fire": Law(
+        "a record of a fire names its task or the reason of its skip",
+        "its task is named, if there is one; else it is told as skipped: `lost`",
+        grave=False,
+    ),
+    "forgotten_schedule": Law("a schedule is looked at when its next fire is due", "looked at now"),
+    "unreadable_standing": Law("how far a schedule has come can be read", "it begins anew from now"),
     # --- books ---
     "lost_count": Law("numbers by queue and state are not below the real ones", "counted anew"),
     "ghost_count": Law("numbers by queue and state are not above the real ones", "counted anew"),

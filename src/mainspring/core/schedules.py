@@ -44,6 +44,7 @@ OVERLAP = "overlap"
 QUEUE_FULL = "queue_full"
 SUPERSEDED = "superseded"
 BACKLOG_FULL = "backlog_full"
+LOST = "lost"
 _MISFIRE_REASON = {"skip": MISSED, "fire_once": COALESCED, "fire_all": OVER_LIMIT}
 
 

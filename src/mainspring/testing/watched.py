@@ -29,6 +29,7 @@ from mainspring.ports import (
     Term,
 )
 from mainspring.stores.memory import MemoryStore
+from mainspring.stores.memory.auditing import audit
 from mainspring.stores.memory.moves import Call
 from mainspring.stores.memory.reading import view
 from mainspring.stores.memory.tables import Row, Tables
@@ -103,8 +104,10 @@ class WatchedStore(MemoryStore):
         )
 
     def recount(self) -> None:
-        """Compare the books with the rows."""
-        self._record.add(Recounted(self._loop.now_s, tuple(differences(self._tables))))
+        """Compare the books with the rows, and look the store's own laws up."""
+        found = audit(self._call(), self._clock.highest(), None, len(self._tables.rows)).findings
+        breaches = [f"{finding.law}: {finding.subject}: {finding.detail}" for finding in found]
+        self._record.add(Recounted(self._loop.now_s, (*differences(self._tables), *breaches)))
 
     def unfinished(self) -> list[str]:
         """Tasks that are not final, but for those that a failed parent holds for good."""

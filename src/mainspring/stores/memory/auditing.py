@@ -3,6 +3,7 @@
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterator
+from math import inf, isfinite
 from typing import Any
 
 import msgspec
@@ -18,9 +19,12 @@ from mainspring.core.laws import (
 )
 from mainspring.core.limits import LimitState, names, rule_for
 from mainspring.core.model import SECOND_US, Attempt, OnParentFailure, State, decode_policy
+from mainspring.core.schedule_laws import ScheduleFacts, Span, schedule_breaches
+from mainspring.core.schedules import Standing
 from mainspring.errors import InvalidInput
 from mainspring.stores.memory.moves import Call
 from mainspring.stores.memory.tables import Row, Tables
+from mainspring.verbs import FIRES_KEPT
 from mainspring.verbs.audit import Audit, Finding
 
 COUNTED_AT_ONCE = 20_000
@@ -147,6 +151,7 @@ def books(call: Call, *, whole: bool) -> list[Finding]:
     if whole:
         found += _count_findings(tables)
         found += _lane_findings(tables)
+        found += _schedule_findings(tables)
     for parent in tables.dependents.keys() - tables.rows.keys():
         found += edge_findings(tables, parent)
     for task in tables.unresolved.keys() - tables.rows.keys():
@@ -157,7 +162,7 @@ def books(call: Call, *, whole: bool) -> list[Finding]:
             found.append(_breach("stray_lease", f"task {task}", "it is booked as held", "lease", task))
     found += _usage_findings(call)
     for tenant, share in tables.shares.items():
-        if not (0 < share.weight < float("inf") and 0 <= share.virtual_us < float("inf")):
+        if not (0 < share.weight < inf and isfinite(share.virtual_us)):
             detail = f"weight {share.weight}, {share.virtual_us} us used"
             found.append(_breach("unreadable_share", f"share of tenant {tenant}", detail, "share", tenant))
     term = tables.term
@@ -185,7 +190,8 @@ def _lane_findings(tables: Tables) -> Iterator[Finding]:
     """What waits in line by the rows, by the numbers, and by the lines that claims read."""
     ready = {row.id: row for row in tables.rows.values() if row.state is State.READY}
     counted = Counter(row.lane_id for row in ready.values())
-    for lane_id in sorted(counted.keys() | {lane for lane, n in tables.ready_counts.items() if n}):
+    active = counted.keys() | {lane for lane, n in tables.ready_counts.items() if n}
+    for lane_id in sorted(active & tables.lanes.keys()):
         if counted[lane_id] != tables.ready_counts.get(lane_id, 0):
             detail = f"{tables.ready_counts.get(lane_id, 0)} ready tasks are booked, {counted[lane_id]} there"
             yield _breach("stray_lane", f"lane {lane_id}", detail, "lane", lane_id)
@@ -193,6 +199,22 @@ def _lane_findings(tables: Tables) -> Iterator[Finding]:
     for task in sorted(ready.keys() - in_line):
         if ready[task].seq is not None:
             yield _breach("not_in_line", f"task {task}", "no claim can find it", "task", task)
+
+
+def _schedule_findings(tables: Tables) -> Iterator[Finding]:
+    for id_, row in tables.schedules.items():
+        standing, quarantine = row.record.standing, row.record.quarantine
+        if standing is not None and quarantine is None:
+            for law, detail in schedule_breaches(schedule_facts(tables, id_, standing)):
+                yield _breach(law, f"schedule {id_}", detail, "schedule", id_)
+
+
+def schedule_facts(tables: Tables, id_: str, standing: Standing) -> ScheduleFacts:
+    row = tables.schedules[id_]
+    records = [record for _, record in tables.fires.get(id_, ())]
+    spans = [Span(one.first_us, one.last_us, (one.task or one.reason) is not None) for one in records]
+    since_us = row.record.updated_at_us
+    return ScheduleFacts(standing, row.look_us, since_us, spans, len(spans) >= FIRES_KEPT)
 
 
 def _usage_findings(call: Call) -> Iterator[Finding]:

@@ -2,7 +2,10 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from heapq import heapify
+from heapq import heapify, heappush
+from math import inf, isfinite
+
+import msgspec
 
 from mainspring.core.laws import (
     DAMAGED_ERROR,
@@ -15,11 +18,15 @@ from mainspring.core.laws import (
 )
 from mainspring.core.limits import LimitState, names
 from mainspring.core.model import WAITING, State
+from mainspring.core.schedule_laws import gaps, recorded
+from mainspring.core.schedules import LOST
+from mainspring.ports import FireRecord
 from mainspring.stores.memory.auditing import (
     books,
     edge_findings,
     facts_of,
     rule_of,
+    schedule_facts,
     task_findings,
     waits_for,
 )
@@ -167,13 +174,33 @@ def _mend_limit(call: Call, highest: int, key: tuple[int | str, ...]) -> None:
 
 def _mend_share(call: Call, highest: int, key: tuple[int | str, ...]) -> None:
     share = call.tables.shares[str(key[1])]
-    share.weight = share.weight if 0 < share.weight < float("inf") else 1.0
-    share.virtual_us = share.virtual_us if 0 <= share.virtual_us < float("inf") else 0.0
+    share.weight = share.weight if 0 < share.weight < inf else 1.0
+    share.virtual_us = share.virtual_us if isfinite(share.virtual_us) else 0.0
 
 
 def _mend_term(call: Call, highest: int, key: tuple[int | str, ...]) -> None:
     if call.tables.term is not None:
         call.tables.term = call.tables.term._replace(expires_us=call.now_us)
+
+
+def _mend_schedule(call: Call, highest: int, key: tuple[int | str, ...]) -> None:
+    tables, id_ = call.tables, str(key[1])
+    row, records = tables.schedules[id_], tables.fires.setdefault(id_, [])
+    row.look_us = call.now_us
+    heappush(tables.looks, Due(row.look_us, row.ordinal, id_))
+    fired = tables.fired.get(id_, {})
+    for place, (number, record) in enumerate(records):
+        if record.task is None and record.reason is None:
+            task = fired.get(record.first_us) if record.count == 1 else None
+            told = msgspec.structs.replace(record, task=task, reason=None if task else LOST)
+            records[place] = number, told
+    standing = row.record.standing
+    if standing is None:
+        return
+    for gap in gaps(schedule_facts(tables, id_, standing)):
+        made = {fire_us: fired[fire_us] for fire_us in fired if gap.after_us < fire_us < gap.before_us}
+        for fate in recorded(standing.rules, gap, made):
+            records.append((call.mint(), FireRecord(call.now_us, *fate)))
 
 
 def _nothing(call: Call, highest: int, key: tuple[int | str, ...]) -> None:
@@ -185,13 +212,14 @@ _KINDS = {
     "edge": _mend_edge,
     "unresolved": _mend_unresolved,
     "limit": _mend_limit,
+    "schedule": _mend_schedule,
     "share": _mend_share,
     "term": _mend_term,
 }
 
 
 def rebuild(call: Call) -> None:
-    """Every index and every number, from the rows."""
+    """Every index and every number, from the rows. Those that are yet to be mended may not fit in."""
     tables = call.tables
     rows = [tables.rows[tables.by_ordinal[ordinal]] for ordinal in tables.ordinals]
     tables.counts.clear()
@@ -200,7 +228,7 @@ def rebuild(call: Call) -> None:
     tables.ready.clear()
     tables.ready_counts.clear()
     for row in rows:
-        if row.state is State.READY:
+        if row.state is State.READY and row.seq is not None:
             call.line_up(row)
     scheduled = [row for row in rows if row.state is State.SCHEDULED]
     tables.scheduled[:] = [Due(row.run_at_us or 0, row.ordinal, row.id) for row in scheduled]

@@ -36,7 +36,7 @@ COUNT_SOME: Mapping[State, str] = {
     State.FAILED: _SOME.format(state=6, index="tasks_ended_badly", which="state >= 6 AND state = 6"),
     State.CANCELLED: _SOME.format(state=7, index="tasks_ended_badly", which="state >= 6 AND state = 7"),
 }
-BAD_SHARE = "NOT (weight > 0 AND weight < 9e999 AND virtual_us >= 0 AND virtual_us < 9e999)"
+BAD_SHARE = "NOT (weight > 0 AND weight < 9e999 AND abs(virtual_us) < 9e999)"
 READ_KEYS = (
     "SELECT principal, key, tasks FROM idempotency WHERE (principal, key) > (?, ?)"
     " ORDER BY principal, key LIMIT ?"

@@ -7,7 +7,7 @@ import apsw
 
 from mainspring.core.laws import LAWS, LONGEST_TERM_US, arrival_breach
 from mainspring.core.limits import rule_for
-from mainspring.stores.sqlite.auditing import books, graph
+from mainspring.stores.sqlite.auditing import books, firing, graph
 from mainspring.stores.sqlite.auditing.mending import mend
 from mainspring.stores.sqlite.auditing.rebuilding import mend_edge
 from mainspring.stores.sqlite.auditing.records import Record, records
@@ -19,7 +19,7 @@ from mainspring.verbs.audit import Finding, Mended, Mending
 PUT_COUNT = "INSERT OR REPLACE INTO counts (queue, state, n) VALUES (?, ?, ?)"
 MEND_SHARE = (
     "UPDATE shares SET weight = iif(weight > 0 AND weight < 9e999, weight, 1.0),"
-    " virtual_us = iif(virtual_us >= 0 AND virtual_us < 9e999, virtual_us, 0.0)"
+    " virtual_us = iif(abs(virtual_us) < 9e999, virtual_us, 0.0)"
     f" WHERE tenant = ? AND {books.BAD_SHARE}"
 )
 END_TERM = f"UPDATE term SET expires_us = ?1 WHERE expires_us > ?1 + {LONGEST_TERM_US}"
@@ -28,8 +28,8 @@ DROP_KEY = "DELETE FROM idempotency WHERE principal = ? AND key = ?"
 
 # From the file up: an index is right before rows are moved by it, rows are right before they are counted.
 ORDER = (
-    "index", "file", "task", "edge", "stray", "key", "arrival", "share", "worker", "term", "limit", "clock",
-    "count",
+    "index", "file", "task", "edge", "schedule", "stray", "key", "arrival", "share", "worker", "term",
+    "limit", "clock", "count",
 )  # fmt: skip
 
 _Told = tuple[Mending, str]
@@ -96,6 +96,11 @@ def _broken(record: Record | None) -> set[str]:
 
 def _edge(tx: Transaction, finding: Finding) -> _Told:
     what = mend_edge(tx, int(finding.key[1]), int(finding.key[2]), finding.law)
+    return _GONE if what is None else (Mending.REPAIRED, what)
+
+
+def _schedule(tx: Transaction, finding: Finding) -> _Told:
+    what = firing.mend(tx, str(finding.key[1]), finding.law)
     return _GONE if what is None else (Mending.REPAIRED, what)
 
 
@@ -204,6 +209,7 @@ _KINDS: dict[str, _Work] = {
     "index": _one_by_one(_index),
     "file": _one_by_one(_file),
     "edge": _one_by_one(_edge),
+    "schedule": _one_by_one(_schedule),
     "stray": _one_by_one(_stray),
     "key": _one_by_one(_key),
     "arrival": _one_by_one(_arrival),

@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from mainspring.core.schedule_laws import ROWS_A_SCHEDULE
 from mainspring.errors import InvalidInput
-from mainspring.stores.sqlite.auditing import books, graph, records
+from mainspring.stores.sqlite.auditing import books, firing, graph, records
 from mainspring.stores.sqlite.auditing.graph import BELONGINGS
 from mainspring.stores.sqlite.reading import Reader
 from mainspring.verbs.audit import Audit, Finding
@@ -19,8 +20,8 @@ INDEX_NAMED = re.compile(r"\bindex (\w+)$")
 
 _decode = msgspec.json.Decoder(tuple[str, Any]).decode
 
-# What a stage found beyond a position: the findings, and the positions of the rows it read.
-Slice = tuple[list[Finding], list[Any]]
+# What a stage found beyond a position, the positions of the rows it read, and how many it might have read.
+Slice = tuple[list[Finding], list[Any], int]
 Look = Callable[[Reader, Any, int], Slice]
 
 
@@ -38,10 +39,10 @@ def audit(reader: Reader, cursor: str | None, limit: int) -> Audit:
     looked = 0
     while True:
         room = limit - looked
-        found, read = _STAGES[name].look(reader, after, room)
+        found, read, most = _STAGES[name].look(reader, after, room)
         findings += found
         looked += len(read)
-        if len(read) >= room > 0:
+        if len(read) >= most > 0:
             return Audit(findings, _encode(name, read[-1]), looked)
         following = _NEXT[name]
         if following is None:
@@ -57,6 +58,7 @@ def inspect(reader: Reader) -> list[Finding]:
     found = books.count_findings(
         booked := books.booked_counts(db), dict.fromkeys(booked, 0) | books.counted_anew(db)
     )
+    found += firing.look_at_all(db)
     complaints = [text for (text,) in db.execute(CHECK).fetchall() if text != "ok"]
     damaged: dict[str, list[str]] = defaultdict(list)
     for complaint in complaints:
@@ -77,31 +79,34 @@ def inspect(reader: Reader) -> list[Finding]:
 def _books(reader: Reader, after: Any, limit: int) -> Slice:
     db = reader.db
     found = books.small_findings(db, reader.now_us, reader.host_us)
-    return found + books.count_findings(books.booked_counts(db), books.counted_some(db)), []
+    return found + books.count_findings(books.booked_counts(db), books.counted_some(db)), [], 0
 
 
 def _tasks(reader: Reader, after: Any, limit: int) -> Slice:
     highest = max(int(reader.db.execute(READ_MINTED).get), reader.now_us)
     rows = records.look(reader.db, after or 0, limit, reader.now_us, highest)
-    return [finding for row in rows for finding in row.findings()], [row.n for row in rows]
+    return [finding for row in rows for finding in row.findings()], [row.n for row in rows], limit
 
 
 def _edges(reader: Reader, after: Any, limit: int) -> Slice:
     parent, child = after or (0, 0)
     rows = graph.edges(reader.db, graph.EDGES_FROM, (parent, child, limit))
-    return graph.found_in(rows), [(edge.parent, edge.child) for edge in rows]
+    return graph.found_in(rows), [(edge.parent, edge.child) for edge in rows], limit
 
 
 def _keys(reader: Reader, after: Any, limit: int) -> Slice:
     principal, key = after or ("", "")
-    found, read = books.keys(reader.db, (principal, key), limit)
-    return found, read
+    return *books.keys(reader.db, (principal, key), limit), limit
+
+
+def _schedules(reader: Reader, after: Any, limit: int) -> Slice:
+    wanted = max(1, limit // ROWS_A_SCHEDULE)
+    return *firing.look(reader.db, after or "", wanted), wanted
 
 
 def _strays(table: str, column: str) -> Look:
     def stage(reader: Reader, after: Any, limit: int) -> Slice:
-        found, read = graph.strays(reader.db, table, column, after or 0, limit)
-        return found, read
+        return *graph.strays(reader.db, table, column, after or 0, limit), limit
 
     return stage
 
@@ -111,6 +116,7 @@ _STAGES: dict[str, Stage] = {
     "tasks": Stage(_tasks, int),
     "edges": Stage(_edges, tuple[int, int]),
     "keys": Stage(_keys, tuple[str, str]),
+    "schedules": Stage(_schedules, str),
     "unresolved": Stage(_strays("unresolved", "parent"), int),
     **{table: Stage(_strays(table, column), int) for table, column in BELONGINGS},
 }
