@@ -1,6 +1,6 @@
 """Testing without waiting: a whole cluster on a virtual clock, in one thread, from one seed.
 
-    simulation ─► course ─┬─► cluster    servers and workers: the real parts, on hosts of their own
+    simulation ─► course ─┬─► nodes      servers and workers: the real parts, on hosts of their own
     many seeds,   one     ├─► workload   what clients ask for: tasks of every kind, and changes of mind
     every core    seed    ├─► storm      what goes wrong: hosts die, freeze and wake, writes are lost ...
                           └─► record     what happened, in order

@@ -12,7 +12,7 @@ from mainspring.election.store import TTL_S
 from mainspring.ports import Group
 from mainspring.testing.checks.lines import CALM_COUNTS_AFTER_S
 from mainspring.testing.client import Client
-from mainspring.testing.cluster import Server, Shape, WorkerNode, World
+from mainspring.testing.nodes import Server, Shape, WorkerNode, World
 from mainspring.testing.flows import PAUSED
 from mainspring.testing.loop import Stuck
 from mainspring.testing.record import Phase, Record

@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import Sequence
 
 from mainspring.core.model import SECOND_US
-from mainspring.testing.cluster import Server, WorkerNode, World
+from mainspring.testing.nodes import Server, WorkerNode, World
 from mainspring.testing.loop import Host, HostClock
 from mainspring.testing.record import Phase
 from mainspring.testing.weather import BLOWS
