@@ -10,8 +10,8 @@ from mainspring.core.model import State, Task
 from mainspring.errors import MainspringError
 from mainspring.ports import Accepted, Existing, Group, Refused
 from mainspring.scheduler import Scheduler
-from mainspring.testing.nodes import Server, World
 from mainspring.testing.loop import Host
+from mainspring.testing.nodes import Server, World
 from mainspring.testing.record import Told
 
 TRIES = 12

@@ -12,9 +12,9 @@ from mainspring.election.store import TTL_S
 from mainspring.ports import Group
 from mainspring.testing.checks.lines import CALM_COUNTS_AFTER_S
 from mainspring.testing.client import Client
-from mainspring.testing.nodes import Server, Shape, WorkerNode, World
 from mainspring.testing.flows import PAUSED
 from mainspring.testing.loop import Stuck
+from mainspring.testing.nodes import Server, Shape, WorkerNode, World
 from mainspring.testing.record import Phase, Record
 from mainspring.testing.storm import Storm, wrong_clock_us
 from mainspring.testing.workload import Deed, Workload

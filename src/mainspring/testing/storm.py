@@ -7,8 +7,8 @@ import asyncio
 from collections.abc import Sequence
 
 from mainspring.core.model import SECOND_US
-from mainspring.testing.nodes import Server, WorkerNode, World
 from mainspring.testing.loop import Host, HostClock
+from mainspring.testing.nodes import Server, WorkerNode, World
 from mainspring.testing.record import Phase
 from mainspring.testing.weather import BLOWS
 
