@@ -4,6 +4,8 @@ import json
 
 import pytest
 
+from tests.e2e.processes import until
+
 
 @pytest.fixture
 def name(request: pytest.FixtureRequest) -> str:
@@ -216,6 +218,17 @@ def test_several_at_once(cli, name):
     assert "absent" in line
     assert cli("schedules", "delete", f"{name}-1", "absent", f"{name}-2").exit_code == 4
     cli.fails(4, "schedules", "get", f"{name}-2")
+
+
+def test_the_clock_makes_tasks(cli, name):
+    """S1-11, S1-58: the leader makes a task of each fire, and moves the schedule on."""
+    create(cli, name, "--every", "1s", "--", "command", "echo tick")
+    until(lambda: len(cli.json("schedules", "fires", name)["fires"]) >= 2)
+    cli.ok("schedules", "pause", name)
+    fires = cli.json("schedules", "fires", name)["fires"]
+    assert [fire["fire_at"] for fire in fires] == sorted({fire["fire_at"] for fire in fires}, reverse=True)
+    cli.ok("tasks", "wait", *(fire["task"] for fire in fires))
+    assert cli.json("tasks", "get", fires[0]["task"])["result"]["stdout"] == "tick\n"
 
 
 def test_trigger_and_fires(cli, name):

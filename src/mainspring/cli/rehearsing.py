@@ -260,7 +260,7 @@ def _totals(report: "Report") -> list[tuple[str, Any]]:
         ("max_collision", report.max_collision),
         ("max_running", f"{report.max_running}{peak}"),
         ("max_waiting", report.max_waiting),
-        ("longest_wait", f"{report.longest_wait:g}s"),
+        ("longest_wait", f"{report.longest_wait}s"),
         ("failed", report.failed),
         ("unfinished", report.unfinished),
     ]

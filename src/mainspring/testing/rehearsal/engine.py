@@ -25,7 +25,7 @@ from mainspring.stores.memory import MemoryStore
 from mainspring.testing.loop import VirtualLoop
 from mainspring.testing.rehearsal.report import Report, Tally
 
-FIRES_MOST = 2_000_000
+FIRES_MOST = 1_000_000
 BATCH = 1_000
 PRUNED_EVERY = 2_000
 MANY_SLOTS = 1_000_000
