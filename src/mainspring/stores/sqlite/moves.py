@@ -1,7 +1,7 @@
 """The one door for every change of a single task's state, and what follows from one: numbers, places in
 line, history, dependents. The hot verbs do the same for whole batches in statements of their own."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 from mainspring.core.dag import Effect, effect, may_run
@@ -20,6 +20,8 @@ from mainspring.stores.sqlite.rows import (
 )
 from mainspring.stores.sqlite.transaction import Transaction
 
+EDGES_CLOSED_AT_ONCE = 5_000
+
 CLOSE_EDGES_OF_CHILD = "UPDATE edges INDEXED BY edges_open SET open = 0 WHERE child = ? AND open = 1"
 CLOSE_EDGE = "UPDATE edges SET open = 0 WHERE parent = ? AND child = ?"
 ANYTHING_BLOCKED = "SELECT EXISTS (SELECT 1 FROM edges INDEXED BY edges_open WHERE open = 1)"
@@ -31,6 +33,8 @@ BLOCKED_CHILDREN = (
     "SELECT e.child, t.policy FROM edges e CROSS JOIN tasks t ON t.n = e.child"
     " WHERE e.parent = ? AND e.open = 1 AND t.state = 1 LIMIT ?"
 )
+OPEN_EDGES = "SELECT child FROM edges WHERE parent IN carray(?) AND open = 1 LIMIT ?"
+CLOSE_EDGES_OF_PARENTS = "UPDATE edges SET open = 0 WHERE parent IN carray(?) AND open = 1"
 # One probe a child: a child of thousands must not cost as many steps with each of them that ends.
 FREE_AMONG = (
     "SELECT c.value FROM carray(?) c"
@@ -102,19 +106,34 @@ def release_children(tx: Transaction) -> None:
     while applied < len(tx.finished):
         # A child that ends here because it is not needed has children of its own.
         ended, applied = tx.finished[applied:], len(tx.finished)
-        for parent, state in tx.db.execute(PARENTS_AMONG, (texts(ended),)).fetchall():
+        parents = tx.db.execute(PARENTS_AMONG, (texts(ended),)).fetchall()
+        good = [parent for parent, state in parents if state == State.SUCCEEDED]
+        if len(good) > 1 and _release_together(tx, good):
+            parents = [(parent, state) for parent, state in parents if state != State.SUCCEEDED]
+        for parent, state in parents:
             tx.children_left -= apply_parent(tx, parent, state_of(state), tx.children_left, doom=False)
+
+
+def _release_together(tx: Transaction, parents: list[int]) -> bool:
+    """Apply parents that succeeded to all their children by a few statements; whether it was done. Children
+    too many for one transaction are left to those who do it parent by parent and know where to stop."""
+    edges = tx.db.execute(OPEN_EDGES, (numbers(parents), EDGES_CLOSED_AT_ONCE + 1)).fetchall()
+    children = {child for (child,) in edges}
+    if len(edges) > EDGES_CLOSED_AT_ONCE or len(children) > tx.children_left:
+        return False
+    tx.db.execute(CLOSE_EDGES_OF_PARENTS, (numbers(parents),))
+    tx.children_left -= _free(tx, children)
+    return True
 
 
 def apply_parent(tx: Transaction, parent: int, state: State, limit: int, *, doom: bool) -> int:
     """Apply a final parent to up to `limit` of its blocked children; how many."""
-    released: dict[int, OnParentFailure] = {}
+    released: list[int] = []
     doomed: list[int] = []
     left = False
     enough = limit + 1 if state is State.SUCCEEDED else -1
     for child, policy in tx.db.execute(BLOCKED_CHILDREN, (parent, enough)).fetchall():
-        rule = decode_policy(policy).on_parent_failure
-        verdict = effect(state, rule)
+        verdict = effect(state, decode_policy(policy).on_parent_failure)
         if verdict is Effect.HOLD:
             continue
         if len(released) + len(doomed) == limit or (verdict is Effect.DOOM and not doom):
@@ -122,8 +141,10 @@ def apply_parent(tx: Transaction, parent: int, state: State, limit: int, *, doom
         elif verdict is Effect.DOOM:
             doomed.append(child)
         else:
-            released[child] = rule
-    _release(tx, parent, released)
+            released.append(child)
+    if released:
+        tx.db.executemany(CLOSE_EDGE, [(parent, child) for child in released])
+        _free(tx, released)
     if doomed:
         for row in fetch_rows(tx.db, ROWS_BY_N, (numbers(doomed),)):
             move(tx, row, Cause.DOOM, State.CANCELLED, error=DOOMED_ERROR)
@@ -131,19 +152,16 @@ def apply_parent(tx: Transaction, parent: int, state: State, limit: int, *, doom
     return len(released) + len(doomed)
 
 
-def _release(tx: Transaction, parent: int, children: Mapping[int, OnParentFailure]) -> None:
-    if not children:
-        return
-    tx.db.executemany(CLOSE_EDGE, [(parent, child) for child in children])
+def _free(tx: Transaction, children: Iterable[int]) -> int:
+    """Let those of the children go that wait for nobody any more; how many."""
     free = [child for (child,) in tx.db.execute(FREE_AMONG, (numbers(children),)).fetchall()]
-    if not free:
-        return
-    for row in fetch_rows(tx.db, ROWS_BY_N, (numbers(free),)):
-        rule = children[row.n]
+    for row in fetch_rows(tx.db, ROWS_BY_N, (numbers(free),)) if free else ():
+        rule = decode_policy(row.policy).on_parent_failure
         if rule is not OnParentFailure.ONLY or may_run(rule, _states_of_parents(tx, row.n)):
             move(tx, row, Cause.UNBLOCK, due_state(tx, row.run_at_us))
         else:
             move(tx, row, Cause.SPARE, State.CANCELLED, error=SPARED_ERROR)
+    return len(free)
 
 
 def _states_of_parents(tx: Transaction, child: int) -> list[State]:
