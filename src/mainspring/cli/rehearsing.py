@@ -23,7 +23,7 @@ from mainspring.wire.schedule_views import SchedulesView, ScheduleView
 from mainspring.wire.schedules import SCHEDULE, new_schedule, schedule_id
 
 if TYPE_CHECKING:
-    from mainspring.testing.rehearsal import Assumptions, Event, Report
+    from mainspring.testing.rehearsal import Assumptions, Event, Expectation, Report
 
 Schedules = Mapping[str, NewSchedule]
 
@@ -89,13 +89,7 @@ def simulate(
     from_us, to_us = fields.time_us(start, "--from"), fields.time_us(to, "--to")
     expected = [parse_expectation(text) for text in expectations]
     assumptions = _assumptions(durations, slots)
-    if file is not None:
-        schedules = _from_file(ScheduleFile(file))
-    elif db is not None:
-        schedules = asyncio.run(_from_db(db))
-    else:
-        settings = load_settings({"api_url": api_url, "token": token}, config)
-        schedules = asyncio.run(_from_server(settings.api_url, settings.token))
+    schedules = _schedules(file, db, {"api_url": api_url, "token": token}, config)
     known = names(tuple(schedules))
     for expectation in expected:
         expectation.check(known)
@@ -104,7 +98,10 @@ def simulate(
         show.echo_json(msgspec.json.encode(report))
     else:
         _show(report)
-    numbers = report.numbers()
+    return _judge(expected, report.numbers())
+
+
+def _judge(expected: Sequence["Expectation"], numbers: Mapping[str, float]) -> int:
     failures = [failure for one in expected if (failure := one.failure(numbers)) is not None]
     for failure in failures:
         click.echo(f"mainspring: assertion failed: {failure}", err=True)
@@ -127,6 +124,17 @@ def _assumptions(durations: Sequence[str], slots: int | None) -> "Assumptions":
 
 
 # --- where schedules come from ----------------------------------------------------------------------
+
+
+def _schedules(
+    file: Path | None, db: Path | None, server: dict[str, str | None], config: Path | None
+) -> Schedules:
+    if file is not None:
+        return _from_file(ScheduleFile(file))
+    if db is not None:
+        return asyncio.run(_from_db(db))
+    settings = load_settings(server, config)
+    return asyncio.run(_from_server(settings.api_url, settings.token))
 
 
 def _from_file(source: ScheduleFile) -> Schedules:
