@@ -70,6 +70,10 @@ _record = msgspec.json.Decoder(TaskRecord)
 _plain = msgspec.json.Decoder().decode
 
 
+def record_of(task: Task) -> TaskRecord:
+    return _record.decode(encode(task_view(task)))
+
+
 class TaskHandle(Generic[R_co]):
     """Every method asks anew: the handle itself remembers only the task's id. `await handle` is
     `await handle.result.aio()`."""
@@ -115,7 +119,7 @@ class TaskHandle(Generic[R_co]):
     @blocking
     async def refresh(self) -> TaskRecord:
         """The whole record as it is now. Raises `NotFound` if it has been deleted."""
-        return _record.decode(encode(task_view(await self._read())))
+        return record_of(await self._read())
 
     @blocking
     async def cancel(self, *, kill: bool = False) -> bool:
@@ -139,8 +143,11 @@ class TaskHandle(Generic[R_co]):
         try:
             async with asyncio.timeout(limit_s):
                 return await self._wait(timeout_s)
-        except TimeoutError:
-            raise TimeoutError(f"task {self.id} has not ended within {timeout_s:g} s") from None
+        except TimeoutError as error:
+            if timeout_s is None:
+                raise
+            told = str(error) or f"task {self.id} has not ended within {timeout_s:g} s"
+            raise TimeoutError(told) from None
 
     async def _wait(self, timeout_s: float | None) -> Task:
         backend, clock = await self._client.backend(), asyncio.get_running_loop()

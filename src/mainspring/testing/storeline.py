@@ -43,8 +43,9 @@ from mainspring.ports import (
     Transition,
     WorkerInfo,
 )
+from mainspring.testing.instant import finish
 from mainspring.testing.loop import OUTSIDE, Host, VirtualLoop
-from mainspring.testing.watched import WatchedStore, finish
+from mainspring.testing.watched import WatchedStore
 from mainspring.testing.weather import Weather
 from mainspring.verbs import Retried, WorkflowGraph, WorkflowPage, WorkflowQuery, WorkflowRecord
 from mainspring.verbs.audit import Audit, Finding, Mended

@@ -1,6 +1,5 @@
 """The memory store, writing down every call and every step."""
 
-import inspect
 from collections import Counter
 from collections.abc import Coroutine, Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
@@ -243,16 +242,6 @@ class WatchedStore(MemoryStore):
 
 async def _nothing() -> None:
     return None
-
-
-def finish(work: Coroutine[Any, Any, Any]) -> Any:
-    """Run a verb of the memory store to its end: it is one step, and never waits."""
-    assert inspect.iscoroutine(work)
-    try:
-        work.send(None)
-    except StopIteration as done:
-        return done.value
-    raise AssertionError("a verb of the memory store waited for something")
 
 
 def _holds(parent: Row, rule: OnParentFailure) -> bool:
