@@ -13,12 +13,15 @@ from mainspring.core.order import Quota
 from mainspring.core.schedules import Schedule
 from mainspring.core.templates import Template
 from mainspring.core.timing import Timing
+from mainspring.core.workflows import Callback
 from mainspring.scheduler import Scheduler, SchedulerSettings
 from mainspring.services import Firer
-from mainspring.verbs import Append, Ask, Group, Idempotency, NewSchedule, Query, WorkerInfo
+from mainspring.verbs import Append, Ask, Group, Idempotency, NewSchedule, NewWorkflow, Query, WorkerInfo
 from tests.conformance.bench import LANE, Bench
 
-WAIT, WORK, DONE = (Lane(queue, "echo", "default", 5) for queue in ("wait", "work", "done"))
+WAIT, WORK, DONE, WORKFLOW = (
+    Lane(queue, "echo", "default", 5) for queue in ("wait", "work", "done", "flows")
+)
 ONCE = Policy(max_retries=0)
 LABELS = b'{"team":"ops"}'
 ROUNDS = 60
@@ -37,6 +40,7 @@ class Living:
         await self._running()
         await self._waiting()
         await self._families()
+        await self._workflows()
         await self._schedules()
 
     async def _controls(self) -> None:
@@ -102,6 +106,18 @@ class Living:
         await bench.put(groups)
         leases = await self._claim(doomed, 10_000, "finisher")
         await bench.settle_lines(*[bench.line(lease, Outcome.FAILED) for lease in leases])
+
+    async def _workflows(self) -> None:
+        bench, groups = self.bench, []
+        for sort in ("lost", "parts", "read"):
+            for n in range(self.each):
+                first = bench.task(WORKFLOW, labels=LABELS)
+                second = bench.task(WORKFLOW, depends_on=(first.id,))
+                policy = Policy(on_parent_failure=OnParentFailure.RUN)
+                last = bench.task(WORKFLOW, depends_on=(first.id, second.id), policy=policy)
+                document = NewWorkflow(f"{sort}-{n}", sort, LABELS, {Callback.ON_COMPLETE: last.id})
+                groups.append(Group([first, second, last], workflow=document))
+        await bench.put(groups)
 
     async def _schedules(self) -> None:
         """Several fires each, of which some were missed."""

@@ -236,6 +236,27 @@ def forgotten_schedule(ground: Ground) -> Spoiled:
     return [("forgotten_schedule", ("schedule", name)) for name in names]
 
 
+def lost_workflow(ground: Ground) -> Spoiled:
+    """A workflow does not know its tasks any more, or is gone altogether."""
+    spoiled: Spoiled = []
+    for n in range(ground.each):
+        tasks = ground.tables.tasks_of.pop(f"lost-{n}")
+        del ground.tables.workflows[f"lost-{n}"]
+        ground.taken.update(tasks)
+        spoiled.append(("stray_member", ("task", ground.pick(*tasks))))
+    return spoiled
+
+
+def forgotten_member(ground: Ground) -> Spoiled:
+    spoiled: Spoiled = []
+    for n in range(ground.each):
+        tasks = ground.tables.tasks_of[f"parts-{n}"]
+        task = ground.pick(*tasks)
+        del tasks[task]
+        spoiled.append(("stray_member", ("task", task)))
+    return spoiled
+
+
 def lost_count(ground: Ground) -> Spoiled:
     names = [f"counted-{n}" for n in range(ground.each)]
     for name in names:
@@ -290,6 +311,6 @@ CLASSES: Sequence[Spoil] = (
     damaged_policy, negative_counter, token_above_minted, ready_without_place, not_in_line,
     scheduled_without_time, running_without_claimant, running_without_lease, endless_lease,
     final_without_end, held_while_waiting, stray_time_limit, stray_lease, unknown_state, stray_unresolved,
-    fire_without_record, fire_without_task, forgotten_schedule, lost_count, ghost_count, limit_usage,
-    stray_lane, unreadable_share,
+    lost_workflow, forgotten_member, fire_without_record, fire_without_task, forgotten_schedule, lost_count,
+    ghost_count, limit_usage, stray_lane, unreadable_share,
 )  # fmt: skip

@@ -342,6 +342,56 @@ def stray_record(ground: Ground) -> Spoiled:
     return spoiled
 
 
+# --- workflows --------------------------------------------------------------------------------------
+
+
+def lost_workflow(ground: Ground) -> Spoiled:
+    """The document that tasks belong to is gone."""
+    spoiled: Spoiled = []
+    for n in range(ground.each):
+        row = ground.db.execute("SELECT n FROM workflows WHERE id = ?", (f"lost-{n}",)).get
+        tasks = [task for (task,) in ground.db.execute("SELECT n FROM tasks WHERE workflow = ?", (row,))]
+        ground.taken.update(tasks)
+        ground.db.execute("DELETE FROM workflows WHERE n = ?", (row,))
+        spoiled += of_tasks("stray_member", tasks)
+    return spoiled
+
+
+def unknown_part(ground: Ground) -> Spoiled:
+    tasks = []
+    for n in range(ground.each):
+        row = ground.db.execute("SELECT n FROM workflows WHERE id = ?", (f"parts-{n}",)).get
+        (task,) = ground.random.sample(
+            [task for (task,) in ground.db.execute("SELECT n FROM tasks WHERE workflow = ?", (row,))], 1
+        )
+        ground.set([task], "callback = ?", ground.pick(0, 9, -1))
+        tasks.append(task)
+    ground.taken.update(tasks)
+    return of_tasks("stray_member", tasks)
+
+
+def empty_workflow(ground: Ground) -> Spoiled:
+    rows = [NOWHERE + n for n in range(ground.each)]
+    for n in rows:
+        ground.db.execute(
+            "INSERT INTO workflows (n, id, created_at_us, callbacks) VALUES (?, ?, 0, x'7b7d')",
+            (n, f"empty-{n}"),
+        )
+    return [("empty_workflow", ("workflow", n)) for n in rows]
+
+
+def unreadable_workflow(ground: Ground) -> Spoiled:
+    spoiled: Spoiled = []
+    for n in range(ground.each):
+        row = ground.db.execute("SELECT n FROM workflows WHERE id = ?", (f"read-{n}",)).get
+        column = ground.pick("callbacks", "labels", "forgotten")
+        ground.db.execute(
+            f"UPDATE workflows SET {column} = ? WHERE n = ?", (ground.pick(b"{", b"[1]", b"\xff"), row)
+        )
+        spoiled.append(("unreadable_workflow", ("workflow", row)))
+    return spoiled
+
+
 # --- schedules --------------------------------------------------------------------------------------
 
 
@@ -468,6 +518,7 @@ CLASSES: Sequence[Spoil] = (
     damaged_policy, damaged_labels, damaged_attempts, negative_counter, token_above_minted,
     ready_without_place, duplicate_place, scheduled_without_time, running_without_claimant, lost_claimant,
     running_without_lease, endless_lease, final_without_end, held_while_waiting, stray_time_limit,
+    lost_workflow, unknown_part, empty_workflow, unreadable_workflow,
     fire_without_record, fire_without_task, forgotten_schedule, unreadable_standing,
     unknown_state, stray_unresolved, stray_record, lost_count, ghost_count, limit_usage, unreadable_limit,
     unreadable_share, unreadable_worker, unreadable_key,

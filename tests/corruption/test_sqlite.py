@@ -1,14 +1,23 @@
 """A file with a living workload is spoiled in every way there is: the audit finds all of it, repair mends it,
 and the work goes on to its end."""
 
+import asyncio
+from collections import Counter
+
+import apsw
 import pytest
 
-from mainspring.core.laws import LAWS
-from mainspring.services.doctor import examine
+from mainspring.core.laws import LAWS, LOST_LANE
+from mainspring.core.model import OnParentFailure, Policy, State
+from mainspring.errors import StoreUnavailable
+from mainspring.services.doctor import examine, treat
+from mainspring.stores.sqlite.auditing import repairing
+from mainspring.stores.sqlite.auditing.mending import mend
+from mainspring.verbs import Action, Answer, Force, Mending
 from tests.conformance.bench import SqliteBench
 from tests.corruption.course import run, table
 from tests.corruption.living import Living
-from tests.corruption.sqlite_classes import CLASSES, Ground
+from tests.corruption.sqlite_classes import CLASSES, Ground, unknown_lane
 
 EACH = 80
 TOLD_ONLY = frozenset({"unreadable_limit"})
@@ -71,12 +80,190 @@ async def test_other_rows(tmp_path, seed):
         assert await living.finish() == []
 
 
-async def spoiled(tmp_path, bench, *kinds, each=2):
-    """A small store with these classes in it: the store's living workload and what was planted."""
+# --- what becomes of the tasks ----------------------------------------------------------------------
+
+
+async def mended(tmp_path, bench, *kinds):
+    """A small store in which these classes were planted and mended: the tasks of each, by their finding."""
     living = Living(bench, 4)
     await living.build()
-    ground = Ground(str(tmp_path / "store.db"), 7, each)
+    ground = Ground(str(tmp_path / "store.db"), 7, 4)
     planted = {kind.__name__: kind(ground) for kind in kinds}
     ids = dict(ground.db.execute("SELECT n, id FROM tasks"))
     ground.db.close()
-    return living, planted, ids
+    done, left = await treat(bench.store, (await examine(bench.store)).findings)
+    assert left == []
+    tasks = {
+        name: await bench.store.get([ids[key[1]] for _, key in spoils if key[0] == "task"])
+        for name, spoils in planted.items()
+    }
+    return living, tasks, done
+
+
+async def test_what_ran_well_stays_so_and_what_nobody_knows_is_a_dead_letter(tmp_path):
+    async with SqliteBench(tmp_path) as bench:
+        living, _, _ = await mended(tmp_path, bench)
+        before = {task.id: task for task in await living.tasks()}
+        ended = [task for task in before.values() if task.state is State.SUCCEEDED and task.result][:3]
+        others = [task for task in before.values() if task.state in (State.READY, State.RUNNING)][:6]
+        by_hand(tmp_path, "UPDATE tasks SET state = 77 WHERE id = ?", *ended, *others)
+        await treat(bench.store, (await examine(bench.store)).findings)
+        for task in ended:
+            record = await bench.get(task.id)
+            assert (record.state, record.result) == (State.SUCCEEDED, task.result)
+        for task in others:
+            record = await bench.get(task.id)
+            assert record.state is State.FAILED
+            assert b"RecordDamaged" in record.error
+            (again,) = await bench.store.force([Force(task.id, Action.REPLAY)])
+            assert again.state is State.READY
+
+
+async def test_a_task_of_a_lost_lane_can_be_looked_at_and_is_no_ones_to_run(tmp_path):
+    async with SqliteBench(tmp_path) as bench:
+        _, tasks, _ = await mended(tmp_path, bench, unknown_lane)
+        for task in tasks["unknown_lane"]:
+            assert task.lane == LOST_LANE
+            assert task.state.is_final
+
+
+async def test_a_run_without_a_holder_runs_again_and_its_worker_is_fenced(tmp_path):
+    async with SqliteBench(tmp_path) as bench:
+        await bench.submit_many(1)
+        lease = await bench.claim_one()
+        by_hand(tmp_path, "UPDATE tasks SET claimant = 4711 WHERE id = ?", await bench.get(lease.task))
+        await treat(bench.store, (await examine(bench.store)).findings)
+        assert await bench.settle(lease) is Answer.LOST
+        again = await bench.claim_one()
+        assert again.task == lease.task
+        assert again.token > lease.token
+        assert again.attempt == 2
+        assert await bench.settle(again) is Answer.OK
+
+
+async def test_a_cancelled_run_without_a_holder_is_cancelled(tmp_path):
+    async with SqliteBench(tmp_path) as bench:
+        (task,) = await bench.submit_many(1)
+        await bench.claim_one()
+        await bench.store.force([Force(task, Action.CANCEL)])
+        by_hand(tmp_path, "UPDATE tasks SET claimant = 4711 WHERE id = ?", await bench.get(task))
+        await treat(bench.store, (await examine(bench.store)).findings)
+        assert (await bench.get(task)).state is State.CANCELLED
+
+
+@pytest.mark.parametrize(
+    ("rule", "state"),
+    [
+        (OnParentFailure.CANCEL, State.CANCELLED),
+        (OnParentFailure.BLOCK, State.CANCELLED),
+        (OnParentFailure.RUN, State.READY),
+        (OnParentFailure.ONLY, State.READY),
+    ],
+)
+async def test_a_child_of_a_lost_parent_goes_by_its_rule(tmp_path, rule, state):
+    async with SqliteBench(tmp_path) as bench:
+        parent = bench.task()
+        child = bench.task(depends_on=(parent.id,), policy=Policy(on_parent_failure=rule))
+        await bench.submit(parent, child)
+        by_hand(tmp_path, "DELETE FROM tasks WHERE id = ?", parent)
+        await treat(bench.store, (await examine(bench.store)).findings)
+        record = await bench.get(child.id)
+        assert record.state is state
+        if state is State.CANCELLED:
+            assert b"has been lost" in record.error
+
+
+async def test_a_child_whose_edges_were_lost_waits_on_for_those_that_are_left(tmp_path):
+    async with SqliteBench(tmp_path) as bench:
+        parents = [bench.task(), bench.task()]
+        child = bench.task(depends_on=tuple(parent.id for parent in parents))
+        await bench.submit(*parents, child)
+        await bench.settle(await bench.claim_one())
+        by_hand(tmp_path, "DELETE FROM edges WHERE ? <> ''", child)
+        await treat(bench.store, (await examine(bench.store)).findings)
+        await bench.resolve_all()
+        assert (await bench.get(child.id)).state is State.BLOCKED
+        await bench.settle(await bench.claim_one())
+        assert (await bench.get(child.id)).state is State.READY
+
+
+# --- at the same time, twice, and half --------------------------------------------------------------
+
+
+async def test_a_finding_that_others_have_mended_changes_nothing(tmp_path):
+    async with SqliteBench(tmp_path) as bench:
+        living = Living(bench, 4)
+        await living.build()
+        planted, _ = spoil(str(tmp_path / "store.db"), 3, 4)
+        found = (await examine(bench.store)).findings
+        bench.breaks = TOLD_ONLY
+        async with SqliteBench(tmp_path) as other:
+            other.breaks = TOLD_ONLY
+            await treat(other.store, found)
+        before = {task.id: task for task in await living.tasks()}
+        answers = await bench.store.repair(found)
+        assert [answer for answer in answers if answer.mending is Mending.REPAIRED] == []
+        assert {task.id: task for task in await living.tasks()} == before
+        assert planted
+
+
+async def test_a_repair_that_breaks_off_has_changed_nothing(tmp_path, monkeypatch):
+    """One call is one transaction: a crash in its middle leaves the file as it was, to be mended again."""
+    async with SqliteBench(tmp_path) as bench:
+        tasks = await bench.submit_many(10)
+        by_hand(
+            tmp_path, "UPDATE tasks SET state = 77 WHERE id = ?", *[await bench.get(task) for task in tasks]
+        )
+        found = (await examine(bench.store)).findings
+        calls = []
+
+        def crash(tx, record):
+            calls.append(record)
+            if len(calls) == 7:
+                raise StoreUnavailable("power is gone")
+            return mend(tx, record)
+
+        monkeypatch.setattr(repairing, "mend", crash)
+        with pytest.raises(StoreUnavailable):
+            await bench.store.repair(found)
+        assert (await examine(bench.store)).findings == found
+        monkeypatch.undo()
+        _, left = await treat(bench.store, found)
+        assert left == []
+
+
+@pytest.mark.limit(120)
+async def test_mending_while_others_work(tmp_path):
+    """Two doctors and a worker at once on one file: what is mended stays so, and nobody trips."""
+    async with SqliteBench(tmp_path) as bench:
+        await bench.submit_many(60)
+        records = [await bench.get(task) for task in await bench.submit_many(60)]
+        by_hand(tmp_path, "UPDATE tasks SET seq = -1125899906842624 WHERE id = ?", *records)
+        doctors = [bench.new_node(), bench.new_node()]
+        for doctor in doctors:
+            await doctor.open()
+
+        async def heal(doctor):
+            done, _ = await treat(doctor, (await examine(doctor)).findings)
+            return done
+
+        healing = asyncio.gather(*(heal(doctor) for doctor in doctors))
+        ended = 0
+        while ended < 120:
+            for lease in await bench.claim(5):
+                ended += await bench.settle(lease) is Answer.OK
+            await asyncio.sleep(0)
+        done = [one for several in await healing for one in several]
+        for doctor in doctors:
+            await doctor.close()
+        told = Counter(one.mending for one in done if one.finding.law == "ready_without_place")
+        assert 1 <= told[Mending.REPAIRED] <= 60
+        assert (await examine(bench.store)).findings == []
+
+
+def by_hand(tmp_path, sql, *tasks):
+    db = apsw.Connection(str(tmp_path / "store.db"))
+    db.set_busy_timeout(5_000)
+    for task in tasks:
+        db.execute(sql, (task.id,))
+    db.close()

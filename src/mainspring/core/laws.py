@@ -90,6 +90,18 @@ LAWS: Mapping[str, Law] = {
     "unreadable_key": Law(
         "an idempotency key names the tasks that it made", "removed: its next use makes tasks anew"
     ),
+    # --- workflows ---
+    "stray_member": Law(
+        "the workflow of a task exists, and knows it",
+        "made known again, or a task of no workflow",
+        grave=False,
+    ),
+    "empty_workflow": Law("every workflow has a task", "removed", grave=False),
+    "unreadable_workflow": Law(
+        "callbacks, labels and sums of a workflow can be read",
+        "callbacks are told by the tasks, labels and sums of forgotten members are emptied",
+        grave=False,
+    ),
     # --- schedules ---
     "lost_fire": Law(
         "every fire time that was decided is on record",
@@ -145,7 +157,8 @@ class Breach(NamedTuple):
 class TaskFacts(msgspec.Struct, gc=False):
     """What a store holds of a task, as far as laws speak of it. `highest` is the last number minted, or the
     store's time if that is later. `edges` and `open_edges` are told of blocked tasks, `place_taken` and
-    `in_line` of ready ones. `damaged` names fields that cannot be read."""
+    `in_line` of ready ones. `damaged` names fields that cannot be read. `has_known_part` is false for a task
+    of a workflow that is not there, or does not know it."""
 
     state: int
     highest: int
@@ -168,6 +181,7 @@ class TaskFacts(msgspec.Struct, gc=False):
     open_edges: int = 0
     damaged: tuple[str, ...] = ()
     has_payload: bool = True
+    has_known_part: bool = True
     has_settled_result: bool = False
 
 
@@ -196,6 +210,8 @@ def breaches(task: TaskFacts) -> list[Breach]:
         found.append(Breach("number_ahead", detail))
     for field in task.damaged:
         found.append(Breach("damaged_field", f"its {field} cannot be read"))
+    if not task.has_known_part:
+        found.append(Breach("stray_member", "its workflow, or its part in it, is not known"))
     if not task.has_payload:
         found.append(Breach("lost_payload", "its payload is gone"))
     return found

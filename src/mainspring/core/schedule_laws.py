@@ -80,9 +80,11 @@ def gaps(facts: ScheduleFacts) -> list[Gap]:
     for span in [*spans, Span(cursor_us + 1, cursor_us + 1)]:
         if span.last_us <= reached_us:
             continue
+        # Beyond the cursor nothing is decided: a task made by hand may be on record there.
+        before_us = min(span.first_us, cursor_us + 1)
         fire_us = next_us(timing, reached_us)
-        if fire_us is not None and fire_us < span.first_us:
-            found.append(Gap(reached_us, span.first_us))
+        if fire_us is not None and fire_us < before_us:
+            found.append(Gap(reached_us, before_us))
         reached_us = max(reached_us, span.last_us)
     return found
 

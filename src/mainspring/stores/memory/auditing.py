@@ -99,6 +99,7 @@ def facts_of(call: Call, row: Row, highest: int) -> TaskFacts:
         edges=sum(row.id in tables.dependents.get(p, {}) for p in row.depends_on) if is_blocked else 0,
         open_edges=len(waits_for(tables, row)) if is_blocked else 0,
         damaged=tuple(_damaged(row)),
+        has_known_part=row.workflow is None or row.id in tables.tasks_of.get(row.workflow, ()),
         has_settled_result=row.result is not None and row.settled_token == row.token > 0,
     )
 
@@ -161,6 +162,11 @@ def books(call: Call, *, whole: bool) -> list[Finding]:
         if row is None or row.state is not State.RUNNING:
             found.append(_breach("stray_lease", f"task {task}", "it is booked as held", "lease", task))
     found += _usage_findings(call)
+    for workflow in tables.workflows:
+        if not tables.tasks_of.get(workflow):
+            found.append(
+                _breach("empty_workflow", f"workflow {workflow}", "it has no task", "workflow", workflow)
+            )
     for tenant, share in tables.shares.items():
         if not (0 < share.weight < inf and isfinite(share.virtual_us)):
             detail = f"weight {share.weight}, {share.virtual_us} us used"

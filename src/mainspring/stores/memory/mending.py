@@ -95,6 +95,10 @@ def _mend_fields(call: Call, row: Row, facts: TaskFacts, laws: set[str]) -> None
         row.worker = row.cancel_requested_at_us = None
     if "stray_time_limit" in laws:
         row.timeout_at_us = None
+    if "stray_member" in laws and row.workflow in call.tables.workflows:
+        call.tables.tasks_of.setdefault(row.workflow, {})[row.id] = None
+    elif "stray_member" in laws:
+        row.workflow = row.callback = None
     if "endless_lease" in laws:
         row.lease_until_us = call.now_us
     if facts.token > facts.highest:
@@ -183,6 +187,10 @@ def _mend_term(call: Call, highest: int, key: tuple[int | str, ...]) -> None:
         call.tables.term = call.tables.term._replace(expires_us=call.now_us)
 
 
+def _mend_workflow(call: Call, highest: int, key: tuple[int | str, ...]) -> None:
+    del call.tables.workflows[str(key[1])]
+
+
 def _mend_schedule(call: Call, highest: int, key: tuple[int | str, ...]) -> None:
     tables, id_ = call.tables, str(key[1])
     row, records = tables.schedules[id_], tables.fires.setdefault(id_, [])
@@ -213,6 +221,7 @@ _KINDS = {
     "unresolved": _mend_unresolved,
     "limit": _mend_limit,
     "schedule": _mend_schedule,
+    "workflow": _mend_workflow,
     "share": _mend_share,
     "term": _mend_term,
 }

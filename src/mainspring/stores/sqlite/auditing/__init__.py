@@ -3,7 +3,8 @@
     audit ── sweep ─┬─ books     numbers, limits, terms, small tables; whole every time round
                     ├─ records   tasks by arrival, one slice after another
                     ├─ graph     edges, notes for the resolver, what belongs to tasks
-                    └─ firing    schedules, and the records of their fires
+                    ├─ firing    schedules, and the records of their fires
+                    └─ workflows
     inspect          what is too dear for a slice: every number counted anew, SQLite's own checks
     repair ─┬─ mending           a task's record
             └─ rebuilding        edges, numbers, small tables

@@ -10,6 +10,7 @@ from mainspring.core.lifecycle import Cause
 from mainspring.core.model import State
 from mainspring.stores.sqlite.auditing.rebuilding import rebuild_edges
 from mainspring.stores.sqlite.auditing.records import Record
+from mainspring.stores.sqlite.auditing.workflows import part_of
 from mainspring.stores.sqlite.moves import move, write
 from mainspring.stores.sqlite.rows import NOBODY, RESERVED, ROWS_BY_N, Row, fetch_rows, numbers
 from mainspring.stores.sqlite.transaction import Transaction
@@ -19,6 +20,7 @@ ADOPT = "UPDATE tasks SET state = ?, lane = ? WHERE n = ?"
 PARENTS_OF = (
     "SELECT p.id FROM edges e INDEXED BY edges_child JOIN tasks p ON p.n = e.parent WHERE e.child = ?"
 )
+WORKFLOW_OF = "SELECT w.n FROM tasks t JOIN workflows w ON w.n = t.workflow WHERE t.n = ?"
 PUT_PARENTS = "UPDATE dependencies SET parents = ? WHERE task = ?"
 
 
@@ -79,11 +81,21 @@ def _columns(tx: Transaction, record: Record, row: Row, broken: set[str]) -> dic
         columns |= {"claimant": NOBODY, "cancel_requested_at_us": None}
     if "endless_lease" in broken:
         columns["end_us"] = tx.now_us
+    if "stray_member" in broken:
+        columns |= _part(tx, row)
     if "number_ahead" in broken:
         columns |= _fresh_numbers(tx, facts)
     if broken & {"ready_without_place", "duplicate_place"}:
         columns["seq"] = tx.mint()
     return columns
+
+
+def _part(tx: Transaction, row: Row) -> dict[str, Any]:
+    """The task's part in its workflow, if there is that workflow."""
+    n = tx.db.execute(WORKFLOW_OF, (row.n,)).get
+    if n is None:
+        return {"workflow": None, "callback": None}
+    return {"callback": part_of(tx, n, row.id)}
 
 
 def _fresh_numbers(tx: Transaction, facts: TaskFacts) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import msgspec
 
 from mainspring.core.laws import TaskFacts, breaches
 from mainspring.core.model import Attempt, State, decode_policy
+from mainspring.core.workflows import Callback
 from mainspring.stores.sqlite.connection import Database
 from mainspring.stores.sqlite.rows import RESERVED, numbers, texts
 from mainspring.verbs.audit import Finding
@@ -16,6 +17,10 @@ _LINE = (
     " WHERE r.state = 3 AND r.lane = t.lane AND r.seq = t.seq"
 )
 _EDGES = "(SELECT count(*) FROM edges e INDEXED BY edges_child WHERE e.child = t.n{which})"
+_PART = (
+    "EXISTS (SELECT 1 FROM workflows w WHERE w.n = t.workflow) AND ifnull(t.callback, 1) IN"
+    f" ({', '.join(str(int(part)) for part in Callback)})"
+)
 FACTS = (
     "t.n, t.id, t.state, t.token, t.version, t.seq,"
     " EXISTS (SELECT 1 FROM lanes l WHERE l.id = t.lane),"
@@ -26,7 +31,8 @@ FACTS = (
     f" CASE t.state WHEN 1 THEN {_EDGES.format(which='')} ELSE 0 END,"
     f" CASE t.state WHEN 1 THEN {_EDGES.format(which=' AND e.open = 1')} ELSE 0 END,"
     " t.policy, t.labels, t.attempts, d.parents,"
-    " t.result IS NOT NULL AND t.settled_token = t.token AND t.token > 0"
+    " t.result IS NOT NULL AND t.settled_token = t.token AND t.token > 0,"
+    f" t.workflow IS NULL AND t.callback IS NULL OR {_PART}"
     " FROM tasks t LEFT JOIN claimants c ON c.n = t.claimant LEFT JOIN dependencies d ON d.task = t.n"
 )
 FROM_CURSOR = f"SELECT {FACTS} WHERE t.n > ? ORDER BY t.n LIMIT ?"
@@ -80,7 +86,7 @@ def _records(db: Database, rows: Sequence[Sequence[Any]], now_us: int, highest: 
     for (
         n, id_, state, token, version, seq, lane_known, place_taken, in_line, held, end_us, started_us,
         has_run_at, has_time_limit, cancel_wanted, lowest, edges, open_edges, policy, labels, attempts,
-        parents, has_settled_result,
+        parents, has_settled_result, has_known_part,
     ) in rows:  # fmt: skip
         damaged: tuple[str, ...] = ()
         if policy is not None or labels is not None or attempts is not None or parents is not None:
@@ -95,7 +101,7 @@ def _records(db: Database, rows: Sequence[Sequence[Any]], now_us: int, highest: 
             cancel_wanted=bool(cancel_wanted), lowest_counter=lowest,
             parents=_stored(db, named) if edges < len(named) and state == State.BLOCKED else 0,
             edges=edges, open_edges=open_edges, damaged=damaged,
-            has_settled_result=bool(has_settled_result),
+            has_settled_result=bool(has_settled_result), has_known_part=bool(has_known_part),
         )  # fmt: skip
         found.append(Record(n, id_, facts, named))
     return found

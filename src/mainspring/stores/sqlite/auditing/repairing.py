@@ -7,7 +7,7 @@ import apsw
 
 from mainspring.core.laws import LAWS, LONGEST_TERM_US, arrival_breach
 from mainspring.core.limits import rule_for
-from mainspring.stores.sqlite.auditing import books, firing, graph
+from mainspring.stores.sqlite.auditing import books, firing, graph, workflows
 from mainspring.stores.sqlite.auditing.mending import mend
 from mainspring.stores.sqlite.auditing.rebuilding import mend_edge
 from mainspring.stores.sqlite.auditing.records import Record, records
@@ -28,8 +28,8 @@ DROP_KEY = "DELETE FROM idempotency WHERE principal = ? AND key = ?"
 
 # From the file up: an index is right before rows are moved by it, rows are right before they are counted.
 ORDER = (
-    "index", "file", "task", "edge", "schedule", "stray", "key", "arrival", "share", "worker", "term",
-    "limit", "clock", "count",
+    "index", "file", "task", "edge", "workflow", "schedule", "stray", "key", "arrival", "share", "worker",
+    "term", "limit", "clock", "count",
 )  # fmt: skip
 
 _Told = tuple[Mending, str]
@@ -101,6 +101,11 @@ def _edge(tx: Transaction, finding: Finding) -> _Told:
 
 def _schedule(tx: Transaction, finding: Finding) -> _Told:
     what = firing.mend(tx, str(finding.key[1]), finding.law)
+    return _GONE if what is None else (Mending.REPAIRED, what)
+
+
+def _workflow(tx: Transaction, finding: Finding) -> _Told:
+    what = workflows.mend(tx, int(finding.key[1]), finding.law)
     return _GONE if what is None else (Mending.REPAIRED, what)
 
 
@@ -180,7 +185,9 @@ def _clock(tx: Transaction, finding: Finding) -> _Told:
 
 def _index(tx: Transaction, finding: Finding) -> _Told:
     name = str(finding.key[1])
-    if not tx.db.execute("SELECT count(*) FROM sqlite_schema WHERE type = 'index' AND name = ?", (name,)).get:
+    table = tx.db.execute("SELECT tbl_name FROM sqlite_schema WHERE type = 'index' AND name = ?", (name,)).get
+    complaints = tx.db.execute(f'PRAGMA integrity_check("{table}")').fetchall() if table else []
+    if not any(str(complaint).endswith(f"index {name}") for (complaint,) in complaints):
         return _GONE
     try:
         _reindex(tx, name)
@@ -210,6 +217,7 @@ _KINDS: dict[str, _Work] = {
     "file": _one_by_one(_file),
     "edge": _one_by_one(_edge),
     "schedule": _one_by_one(_schedule),
+    "workflow": _one_by_one(_workflow),
     "stray": _one_by_one(_stray),
     "key": _one_by_one(_key),
     "arrival": _one_by_one(_arrival),

@@ -9,7 +9,7 @@ import msgspec
 
 from mainspring.core.schedule_laws import ROWS_A_SCHEDULE
 from mainspring.errors import InvalidInput
-from mainspring.stores.sqlite.auditing import books, firing, graph, records
+from mainspring.stores.sqlite.auditing import books, firing, graph, records, workflows
 from mainspring.stores.sqlite.auditing.graph import BELONGINGS
 from mainspring.stores.sqlite.reading import Reader
 from mainspring.verbs.audit import Audit, Finding
@@ -99,6 +99,10 @@ def _keys(reader: Reader, after: Any, limit: int) -> Slice:
     return *books.keys(reader.db, (principal, key), limit), limit
 
 
+def _workflows(reader: Reader, after: Any, limit: int) -> Slice:
+    return *workflows.look(reader.db, after or 0, limit), limit
+
+
 def _schedules(reader: Reader, after: Any, limit: int) -> Slice:
     wanted = max(1, limit // ROWS_A_SCHEDULE)
     return *firing.look(reader.db, after or "", wanted), wanted
@@ -117,6 +121,7 @@ _STAGES: dict[str, Stage] = {
     "edges": Stage(_edges, tuple[int, int]),
     "keys": Stage(_keys, tuple[str, str]),
     "schedules": Stage(_schedules, str),
+    "workflows": Stage(_workflows, int),
     "unresolved": Stage(_strays("unresolved", "parent"), int),
     **{table: Stage(_strays(table, column), int) for table, column in BELONGINGS},
 }
