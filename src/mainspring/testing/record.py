@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from mainspring.core.lifecycle import Cause
 from mainspring.core.limits import LimitRule
 from mainspring.core.model import Lane, State, Task
+from mainspring.ports import ScheduleRecord
 
 
 class Called(NamedTuple):
@@ -62,7 +63,7 @@ class Answered(NamedTuple):
 
 class Restored(NamedTuple):
     """The store lost what was written since `taken_s`; these are its tasks now, the parents that each still
-    waits for, and the controls."""
+    waits for, the controls, and the schedules with the marks of their last decisions."""
 
     at_s: float
     taken_s: float
@@ -71,6 +72,7 @@ class Restored(NamedTuple):
     open_parents: dict[str, tuple[str, ...]]
     paused: tuple[str, ...]
     rules: dict[str, LimitRule]
+    schedules: dict[str, tuple[str, ScheduleRecord]]
 
 
 class Recounted(NamedTuple):

@@ -18,6 +18,8 @@ from mainspring.ports import (
     Edit,
     Exchange,
     Exchanged,
+    Fired,
+    FireLine,
     Force,
     Moved,
     Overdue,
@@ -99,6 +101,7 @@ class WatchedStore(MemoryStore):
                 {child: tuple(parents) for child, parents in waits.items()},
                 tuple(tables.paused),
                 dict(tables.rules),
+                {name: (row.mark, row.record) for name, row in tables.schedules.items()},
             )
         )
 
@@ -112,6 +115,15 @@ class WatchedStore(MemoryStore):
         """Tasks that are not final, but for those that a failed parent holds for good."""
         rows = self._tables.rows
         return [row.id for row in rows.values() if not (row.state.is_final or self._is_held(row))]
+
+    def undecided(self) -> list[str]:
+        """Schedules that a firer has to look at."""
+        now_us = self._clock.now_us()
+        return [
+            name
+            for name, row in self._tables.schedules.items()
+            if row.look_us is not None and row.look_us <= now_us
+        ]
 
     def worker_of(self, task: str) -> str | None:
         """Who runs the task now."""
@@ -228,6 +240,10 @@ class WatchedStore(MemoryStore):
         gone = sorted(kept.difference(self._tables.rows))
         await self._noted("pruned", (tuple(gone),), _nothing())
         return pruned
+
+    async def fire(self, lines: Sequence[FireLine], term: int | None) -> Fired:
+        fired: Fired = await self._noted("fire", (lines, term), super().fire(lines, term))
+        return fired
 
     async def set_queue(self, queue: str, paused_by: str | None) -> None:
         await self._noted("set_queue", (queue, paused_by), super().set_queue(queue, paused_by))

@@ -23,6 +23,7 @@ from mainspring.scheduler import Patch
 from mainspring.testing.client import Client
 from mainspring.testing.flows import Flows
 from mainspring.testing.loop import HostClock
+from mainspring.testing.timetable import Timetable
 
 LASTS_S = 12.0
 Deed = Callable[[], Coroutine[Any, Any, Any]]
@@ -44,7 +45,7 @@ class Workload:
             self._plain, self._burst, self._delayed, self._failing, self._signals, self._long,
             self._overrunning, self._deadlines, self._poison, self._graph, self._doomed, self._unique,
             self._keyed, self._limited, self._rated, self._paused, self._bulk,
-            self._workflows, self._stepping,
+            self._workflows, self._stepping, self._schedules,
         ):  # fmt: skip
             family()
 
@@ -80,6 +81,9 @@ class Workload:
                 return True
             await asyncio.sleep(0.1)
         return False
+
+    def _schedules(self) -> None:
+        Timetable(self._client, self._store_clock, self._at)
 
     # --- families -------------------------------------------------------------------------------
 

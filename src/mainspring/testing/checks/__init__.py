@@ -6,6 +6,7 @@
           ├─► lines     times, order, limits, pauses, parents, unique rules, keys
           ├─► progress  steps: recorded before they return, run once, replayed
           ├─► workflows callbacks, retries of what failed, retention of the whole
+          ├─► schedules each fire time once, as a task or as a skip
           ├─► workers   what workers may start, must stop, and must not drop
           └─► ends      nothing lost, nothing stuck, books right, recovery in time
 
@@ -15,7 +16,7 @@ Each violation names its promise as `docs/simulation.md` does; `explain` tells t
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from mainspring.testing.checks import ends, fencing, lines, lives, progress, workers, workflows
+from mainspring.testing.checks import ends, fencing, lines, lives, progress, schedules, workers, workflows
 from mainspring.testing.checks.check import Check, Violation
 from mainspring.testing.checks.explain import explain
 from mainspring.testing.checks.model import Model
@@ -43,6 +44,7 @@ CHECKS: tuple[type[Check], ...] = (
     workflows.Callbacks,
     workflows.Retries,
     workflows.Together,
+    schedules.Fires,
     ends.Promises,
     ends.Endings,
     ends.Removals,

@@ -12,7 +12,7 @@ from mainspring.core.dag import Effect, effect
 from mainspring.core.lifecycle import Cause
 from mainspring.core.limits import LimitRule
 from mainspring.core.model import Lane, NewTask, Policy, State, Task, decode_policy
-from mainspring.ports import Action, Answer, Moved
+from mainspring.ports import Action, Answer, Fired, FireLine, Moved
 from mainspring.testing.record import Answered, Called, Event, Phase, Ran, Restored, Step
 
 _HELD = (Answer.OK, Answer.CANCEL)
@@ -68,6 +68,7 @@ class Model:
         self.running: dict[str, Life] = {}
         self.rules: dict[str, LimitRule] = {}
         self.paused: set[str] = set()
+        self.marks: set[str] = set()
         self.diary: dict[tuple[str, int], list[Ran]] = {}
         self.restores: list[Restored] = []
         self.calm_s: float | None = None
@@ -91,6 +92,8 @@ class Model:
             self.call = event
             if event.verb == "exchange":
                 self._offer(event)
+            elif event.verb == "fire":
+                self._offer_fires(event.args[0])
         elif isinstance(event, Answered):
             self._answered(event)
         elif isinstance(event, Ran):
@@ -112,6 +115,14 @@ class Model:
                 self.callbacks.update(group.workflow.callbacks.values())
         for ask in batch.claims:
             self.lease_s = ask.lease_us / 1e6
+
+    def _offer_fires(self, lines: Sequence[FireLine]) -> None:
+        """What a task of a fire is to wait for may be gone by now: then it does not wait for it."""
+        for line in lines:
+            ids = {made.task.id for made in line.made}
+            for made in line.made:
+                parents = tuple(p for p in made.task.depends_on if p in ids or self.life(p) is not None)
+                self.offered[made.task.id] = msgspec.structs.replace(made.task, depends_on=parents)
 
     def _step(self, step: Step) -> None:
         life = self.lives.get(step.task)
@@ -218,6 +229,8 @@ class Model:
             )
         elif event.verb == "pruned":
             self._forget(args[0], "pruned")
+        elif event.verb == "fire":
+            self._fired(args[0], event.answer)
         elif event.verb == "set_limit":
             self.rules.pop(args[0], None)
             if args[1] is not None:
@@ -230,6 +243,15 @@ class Model:
             life = self.lives.get(task)
             if life is not None and life.state is State.RUNNING and (callbacks or task not in self.callbacks):
                 life.cancel_wanted = life.cancel_told = True
+
+    def _fired(self, lines: Sequence[FireLine], fired: Fired) -> None:
+        for line, answer in zip(lines, fired.answers, strict=True):
+            if isinstance(answer, int) and line.mark not in self.marks:
+                self.marks.add(line.mark)
+                for task in (task for made in line.made for task in made.cancels):
+                    life = self.life(task)
+                    if life is not None and not life.state.is_final:
+                        life.cancel_wanted = life.cancel_told = True
 
     def _renewed(self, renewals: Sequence[Any], event: Answered) -> None:
         for renewal, answers in zip(renewals, event.answer, strict=True):
