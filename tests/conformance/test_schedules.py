@@ -384,6 +384,21 @@ async def test_many_fires_in_calls_of_many(clerk, bench):
         assert len(await clerk.tasks(f"s{n:03}")) == 1
 
 
+async def test_a_task_made_by_hand_before_a_fire_that_is_due(clerk, bench):
+    """It is on record at once, the fire when it is decided. The last fire is the latest of both."""
+    await clerk.create()
+    await bench.advance(61)
+    late = await clerk.decide()
+    record = await clerk.record("s")
+    by_hand = made(clerk, late.made[0].fire_us + 1)
+    await clerk.fire(FireLine("s", record.version, "by hand", record.standing, record.next_us, [by_hand]))
+    assert (await clerk.record("s")).next_us == record.next_us
+    await clerk.fire(await clerk.decide())
+    record = await clerk.record("s")
+    assert len(await clerk.tasks()) == 2
+    assert (record.last_fire_us, record.last_task) == (by_hand.fire_us, by_hand.task.id)
+
+
 # --- overlap ------------------------------------------------------------------------------------------
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from mainspring.election.store import StoreElector
 from mainspring.services import Firer
-from mainspring.testing import cluster
+from mainspring.testing import nodes
 from mainspring.testing.simulation import look
 
 
@@ -12,7 +12,7 @@ from mainspring.testing.simulation import look
 def test_everybody_fires(monkeypatch, start):
     """Every server fires, whoever leads, and no decision carries a term: nothing is lost or doubled."""
     monkeypatch.setattr(
-        cluster, "Firer", lambda store, scheduler, elector, clock: Firer(store, scheduler, None, clock)
+        nodes, "Firer", lambda store, scheduler, elector, clock: Firer(store, scheduler, None, clock)
     )
     assert {seed: look(seed).broken for seed in range(start, start + 10)} == {
         seed: [] for seed in range(start, start + 10)

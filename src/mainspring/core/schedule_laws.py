@@ -77,7 +77,8 @@ def gaps(facts: ScheduleFacts) -> list[Gap]:
     if facts.is_cut and spans:
         reached_us = max(reached_us, spans[0].first_us - 1)
     found = []
-    for span in [*spans, Span(cursor_us + 1, cursor_us + 1)]:
+    # A task made by hand is on record at once, while fires before it may be still to be decided.
+    for span in [*[span for span in spans if span.first_us <= cursor_us], Span(cursor_us + 1, cursor_us + 1)]:
         if span.last_us <= reached_us:
             continue
         # Beyond the cursor nothing is decided: a task made by hand may be on record there.

@@ -110,7 +110,7 @@ class Cluster:
         while world.loop.now_s < until_s:
             await asyncio.sleep(0.5)
             # A cluster that is this busy without coming to its end runs in circles.
-            done = not (world.store.unfinished() or world.store.undecided())
+            done = not (world.store.unfinished() or world.store.firing())
             if done or len(world.record.events) > EVENTS_AT_MOST:
                 return
 

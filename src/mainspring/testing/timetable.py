@@ -15,7 +15,7 @@ from mainspring.testing.loop import HostClock
 
 SCHEDULES = 3
 CHANGED_FOR_S = 8.0
-FIRES_FOR_S = 25
+FIRES_FOR_S = 15
 CHANGES = 0.5
 """By how many changes a second each is worried."""
 

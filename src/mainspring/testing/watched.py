@@ -116,14 +116,9 @@ class WatchedStore(MemoryStore):
         rows = self._tables.rows
         return [row.id for row in rows.values() if not (row.state.is_final or self._is_held(row))]
 
-    def undecided(self) -> list[str]:
-        """Schedules that a firer has to look at."""
-        now_us = self._clock.now_us()
-        return [
-            name
-            for name, row in self._tables.schedules.items()
-            if row.look_us is not None and row.look_us <= now_us
-        ]
+    def firing(self) -> list[str]:
+        """Schedules that are not over yet."""
+        return [name for name, row in self._tables.schedules.items() if row.look_us is not None]
 
     def worker_of(self, task: str) -> str | None:
         """Who runs the task now."""

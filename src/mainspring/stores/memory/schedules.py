@@ -156,9 +156,9 @@ def _write(call: Call, row: ScheduleRow | None, line: FireLine, tasks: dict[int,
         record.rules, record.template, record.updated_at_us = change.rules, change.template, now_us
     record.quarantine = line.quarantine
     record.next_us = None if line.quarantine else line.look_us
-    if tasks:
-        record.last_fire_us = max(tasks)
-        record.last_task = tasks[record.last_fire_us]
+    last_us = max(tasks, default=-1)
+    if last_us > (record.last_fire_us or 0):
+        record.last_fire_us, record.last_task = last_us, tasks[last_us]
     row.mark = line.mark
     if row.look_us != line.look_us:
         row.look_us = line.look_us

@@ -34,9 +34,11 @@ CHANGE = (
     f"UPDATE schedules SET mark = 'changing', {', '.join(f'{column} = ?' for column in COLUMNS)} WHERE id = ?"
 )
 WRITE = (
-    "UPDATE schedules SET version = ?, mark = ?, standing = ?, look_us = ?, quarantine = ?,"
-    " created_us = coalesce(created_us, ?), updated_us = coalesce(?, updated_us, ?),"
-    " last_fire_us = coalesce(?, last_fire_us), last_task = coalesce(?, last_task), records = ? WHERE id = ?"
+    "UPDATE schedules SET version = ?1, mark = ?2, standing = ?3, look_us = ?4, quarantine = ?5,"
+    " created_us = coalesce(created_us, ?6), updated_us = coalesce(?7, updated_us, ?6),"
+    " last_task = CASE WHEN ?8 > coalesce(last_fire_us, 0) THEN ?9 ELSE last_task END,"
+    " last_fire_us = CASE WHEN ?8 > coalesce(last_fire_us, 0) THEN ?8 ELSE last_fire_us END,"
+    " records = ?10 WHERE id = ?11"
 )
 NAME_FIRE = "UPDATE tasks INDEXED BY tasks_id SET schedule_id = ?, fire_at_us = ? WHERE id = ?"
 ADD_RECORD = (
@@ -168,7 +170,7 @@ def _write(tx: Transaction, plan: Plan) -> int:
         WRITE,
         (
             version, line.mark, standing, line.look_us, line.quarantine, now_us,
-            None if line.change is None else now_us, now_us, last_us,
+            None if line.change is None else now_us, last_us,
             None if last_us is None else plan.tasks[last_us], records, line.schedule,
         ),
     )  # fmt: skip
