@@ -10,6 +10,7 @@ from mainspring.api.routes import ROUTES
 from mainspring.cli.exits import Exit
 from mainspring.cli.serving import server, standalone, worker
 from mainspring.config import Settings, load
+from mainspring.core.laws import LAWS
 from mainspring.core.lifecycle import TRANSITIONS, Cause
 from mainspring.core.model import State
 from mainspring.testing.rehearsal.report import TOTALS
@@ -37,6 +38,13 @@ def test_every_transition_is_documented():
         pairs = {(one, State[other.upper()]) for one in olds for other in new.split(", ")}
         documented.setdefault(Cause[cause.upper()], set()).update(pairs)
     assert documented == TRANSITIONS
+
+
+def test_every_law_is_documented():
+    told = [tuple(row) for row in rows("laws.md", "law")]
+    assert told == [
+        (name, "yes" if law.grave else "", law.meaning, law.mending or "–") for name, law in LAWS.items()
+    ]
 
 
 def test_every_state_is_documented():
