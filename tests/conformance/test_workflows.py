@@ -1,6 +1,8 @@
 """Workflows: one document is one group, callbacks run once, and what failed is retried with what was to
 follow it."""
 
+import asyncio
+
 import pytest
 
 from mainspring.core.lifecycle import DOOMED_ERROR, SPARED_ERROR, Outcome
@@ -269,7 +271,8 @@ async def test_callbacks_after_a_success(bench):
 
 
 async def test_callbacks_after_a_failure(bench):
-    """The completion callback and that for failures run after the last member, and each once."""
+    """The completion callback and that for failures run after the last member, and each once: peer
+    behaviours 145 and 147."""
     flow = await Flow(bench, DIAMOND, COMPLETE, SUCCESS, FAILURE).submit()
     ran = await flow.run({"b": Outcome.FAILED})
     assert sorted(ran[:3]) == ["a", "b", "c"]
@@ -283,7 +286,7 @@ async def test_callbacks_after_a_failure(bench):
 
 
 async def test_callbacks_wait_for_the_last_member(bench):
-    """A failure elsewhere dooms what follows it at once; a member that still runs is waited for."""
+    """S3-01: a failure elsewhere dooms what follows it at once; a member that still runs is waited for."""
     flow = await Flow(bench, {"a": "", "b": "", "c": "ab"}, COMPLETE, FAILURE).submit()
     bad, slow = await bench.claim(2)
     await bench.settle(bad, Outcome.FAILED)
@@ -301,6 +304,7 @@ async def test_callbacks_wait_for_the_last_member(bench):
 
 
 async def test_a_member_that_was_retried_calls_back_once(bench):
+    """Peer behaviour 146."""
     policy = Policy(3, RetryPolicy("fixed", delay_s=0.0))
     flow = await Flow(bench, {"a": ""}, COMPLETE, policies={"a": policy}).submit()
     for outcome in (Outcome.FAILED, Outcome.LOST, Outcome.SNOOZED):
@@ -648,3 +652,53 @@ async def test_doomed_members_say_so(bench):
     flow = await Flow(bench, CHAIN).submit()
     await flow.run(FAIL)
     assert (await bench.get(flow.ids["c"])).error == DOOMED_ERROR
+
+
+# --- crashes, and two at once ------------------------------------------------------------------------
+
+
+@pytest.mark.loses_writes
+async def test_a_submit_that_is_lost_is_lost_whole(bench):
+    flow = Flow(bench, CHAIN, COMPLETE)
+    await bench.mark()
+    await flow.submit()
+    await bench.lose_writes()
+    assert await bench.store.get_workflow(flow.id) is None
+    assert set((await flow.states()).values()) == {None}
+    assert isinstance(await flow.put(), Accepted)
+    assert await flow.run() == ["a", "b", "c", COMPLETE]
+
+
+@pytest.mark.loses_writes
+async def test_a_retry_that_is_lost_can_be_asked_for_again(bench):
+    flow = await Flow(bench, CHAIN, FAILURE).submit()
+    await flow.run(FAIL)
+    before = await bench.store.get(list(flow.ids.values()))
+    await bench.mark()
+    await flow.retry()
+    await bench.lose_writes()
+    assert await bench.store.get(list(flow.ids.values())) == before
+    assert await flow.retry() == (3, 2)
+    assert await flow.run() == ["a", "b", "c"]
+
+
+@pytest.mark.several_nodes
+async def test_two_nodes_retry_and_cancel_at_once(bench):
+    """Each is one step: whoever comes second finds what the first has done."""
+    flow = await Flow(bench, CHAIN, COMPLETE).submit()
+    await flow.run(FAIL)
+    other = bench.new_node()
+    await other.open()
+    try:
+        answers = await asyncio.gather(
+            *(store.retry_workflow(flow.id) for store in (bench.store, other) for _ in range(3))
+        )
+        assert sorted(answer.count for answer in answers) == [0, 0, 0, 0, 0, 3]
+        moved = await asyncio.gather(
+            *(store.cancel_workflow(flow.id, True) for store in (bench.store, other) for _ in range(3))
+        )
+        assert sum(answer.count for answer in moved) == 3
+        assert (await other.get_workflow(flow.id)) == await flow.record()
+    finally:
+        await other.close()
+    assert (await flow.record()).state is WorkflowState.CANCELLED
