@@ -56,8 +56,9 @@ def _line(event: Event, task: str) -> str:
     if isinstance(event, Fault):
         return f"{at}        * {event.point} {event.detail}"
     if isinstance(event, Asked):
-        (report,) = [report for report in event.message if report.task == task]
-        return f"{at}    {event.worker} reports {report.outcome.name.lower()}, token {report.token}"
+        reports = [report for report in event.message if report.task == task]
+        said = ", ".join(f"{report.outcome.name.lower()} token {report.token}" for report in reports)
+        return f"{at}    {event.worker} reports {said}"
     if isinstance(event, Called):
         lines = [line for line in event.args[0].settles if line.task == task]
         causes = ", ".join(f"{line.change.cause.name} token {line.token}" for line in lines)
