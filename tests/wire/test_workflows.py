@@ -48,9 +48,11 @@ def test_a_parent_may_be_outside():
 def test_callbacks_wait_for_every_member():
     callbacks = {role.label: {"kind": role.label} for role in Callback}
     callbacks["on_success"] |= {"name": "cheer", "max_retries": 7}
-    document = read({"tasks": [member("a"), member("b")], **callbacks})
-    *members, complete, success, failure = document.tasks
-    assert {task.depends_on for task in (complete, success, failure)} == {tuple(task.id for task in members)}
+    document = read({"tasks": [member("b", "a"), member("a")], **callbacks})
+    a, b, complete, success, failure = document.tasks
+    assert (a.name, b.name) == ("a", "b")
+    # Peer behaviour 145: a callback sees the members in the order of the document.
+    assert {task.depends_on for task in (complete, success, failure)} == {(b.id, a.id)}
     assert document.workflow.callbacks == {
         Callback.ON_COMPLETE: complete.id,
         Callback.ON_SUCCESS: success.id,
@@ -64,7 +66,7 @@ def test_callbacks_wait_for_every_member():
     ]
     assert [rule.max_retries for rule in rules] == [3, 7, 3]
     assert [task.name for task in (complete, success, failure)] == ["on_complete", "cheer", "on_failure"]
-    assert document.caller_place(3) is None
+    assert [document.caller_place(row) for row in range(3)] == [1, 0, None]
 
 
 @pytest.mark.parametrize(

@@ -66,7 +66,8 @@ def new_workflow(given: WorkflowIn, new_id: NewId, bounds: Bounds = BOUNDS) -> D
         member.ref = member.name
     members = new_batch(given.tasks, new_id, bounds)
     tasks, callbacks = list(members.tasks), dict[Callback, str]()
-    parents = tuple(task.id for task in members.tasks)
+    # In the caller's order: so a callback is handed the results.
+    parents = tuple(members.tasks[row].id for row in members.order)
     for callback in Callback:
         task_in = getattr(given, callback.label)
         if task_in is not None:
