@@ -91,7 +91,7 @@ def find(reader: Reader, query: WorkflowQuery) -> WorkflowPage:
     records: list[WorkflowRecord] = []
     counted, last, more = 0, before, False
     rows = reader.db.execute(BEFORE, (before, MEMBERS_COUNTED))
-    for values in rows.fetchall():
+    for values in rows:
         if len(records) == query.limit or counted >= MEMBERS_COUNTED:
             more = True
             break
@@ -103,6 +103,7 @@ def find(reader: Reader, query: WorkflowQuery) -> WorkflowPage:
         counted += record.members.total
         if not query.states or record.state in query.states:
             records.append(record)
+    rows.close()
     return WorkflowPage(records, str(last) if more else None)
 
 
