@@ -1,16 +1,24 @@
 """The auditor: what it tells of a broken store, how often, and that it asks seldom."""
 
+import asyncio
 import logging
 from collections import Counter
 
+import apsw
 import pytest
 
 from mainspring.clock import VirtualClock
+from mainspring.config import Settings
 from mainspring.core.laws import LAWS
+from mainspring.core.model import Lane, NewTask
 from mainspring.errors import StoreUnavailable
+from mainspring.node import Node
 from mainspring.services import Auditor
 from mainspring.services.auditor import EVENTS_A_SWEEP, INTERVAL_S, ROWS_LEAST, ROWS_MOST
-from mainspring.verbs import Audit, Finding
+from mainspring.telemetry import Metrics
+from mainspring.verbs import Audit, Finding, Group
+
+LANE = Lane("default", "echo", "default", 5)
 
 
 class Leading:
@@ -137,3 +145,26 @@ async def test_slices_grow_while_they_are_quick_and_shrink_when_they_are_slow():
     for _ in range(9):
         await slow.tick()
     assert {limit for _, limit in store.asked} == {ROWS_LEAST}
+
+
+async def test_a_real_node_tells_of_a_real_breach(tmp_path):
+    """The series are there before the first breach; a leader's auditor over its own file finds what is new."""
+    node = Node(Settings(db=str(tmp_path / "store.db")), serve=False)
+    metrics = Metrics()
+    quiet = b'mainspring_audit_violations_total{law="unknown_state"} 0.0'
+    async with node:
+        assert quiet in node.metrics.expose("")[0]
+        await node.scheduler.submit([Group([NewTask(node.clock.new_id(), LANE, b"null")])])
+        while not node.elector.leads():
+            await asyncio.sleep(0.01)
+        auditor = Auditor(node.store, node.elector, node.clock, metrics)
+        await auditor.tick()
+        assert quiet in metrics.expose("")[0]
+        db = apsw.Connection(node.settings.db)
+        db.set_busy_timeout(5_000)
+        db.execute("UPDATE tasks SET state = 42")
+        db.close()
+        await auditor.tick()
+    text = metrics.expose("")[0]
+    assert b'mainspring_audit_violations_total{law="unknown_state"} 1.0' in text
+    assert b"mainspring_audit_sweeps_total 2.0" in text
