@@ -148,7 +148,7 @@ async def test_slices_grow_while_they_are_quick_and_shrink_when_they_are_slow():
 
 
 async def test_a_real_node_tells_of_a_real_breach(tmp_path):
-    """The series are there before the first breach; a leader's auditor over its own file finds what is new."""
+    """The series are there before the first breach; a leader's auditor finds what is new in its file."""
     node = Node(Settings(db=str(tmp_path / "store.db")), serve=False)
     metrics = Metrics()
     quiet = b'mainspring_audit_violations_total{law="unknown_state"} 0.0'
