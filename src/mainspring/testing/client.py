@@ -8,7 +8,7 @@ import msgspec
 
 from mainspring.core.model import State, Task
 from mainspring.errors import MainspringError
-from mainspring.ports import Accepted, Existing, Group, Refused
+from mainspring.ports import Accepted, Existing, Group, Refused, ScheduleRecord
 from mainspring.scheduler import Scheduler
 from mainspring.testing.loop import Host
 from mainspring.testing.nodes import Server, World
@@ -96,6 +96,13 @@ class Client:
             self.note(what, [answer.id], answer.state)
             return answer
         return None
+
+    async def change_schedule(self, what: str, wish: Wish) -> None:
+        """Something by hand on one schedule."""
+        answer = await self.insist(wish, what)
+        if isinstance(answer, ScheduleRecord):
+            told = Told(self._world.loop.now_s, what, (), None, answer.id, answer.version)
+            self._world.record.add(told)
 
     async def final(self, task: str, within_s: float = 12.0) -> Task | None:
         """Wait until the task has ended, as far as servers tell."""

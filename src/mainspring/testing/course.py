@@ -10,6 +10,7 @@ import msgspec
 from mainspring.core.model import Lane, NewTask
 from mainspring.election.store import TTL_S
 from mainspring.ports import Group
+from mainspring.services.doctor import examine
 from mainspring.testing.checks.lines import CALM_COUNTS_AFTER_S
 from mainspring.testing.client import Client
 from mainspring.testing.flows import PAUSED
@@ -25,15 +26,15 @@ RECOUNTED_EVERY_S = 1.0
 TASKS_AT_LEAST = 60
 EVENTS_AT_MOST = 40_000
 PROBES = 0.25
-PRUNES = 0.2
+SWEEPS = 0.2
 
 
 class Cluster:
     """All parts of one seed, and its course."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, *, elects: bool = True) -> None:
         self.world = world = World(seed)
-        self.shape = shape = _shape(world)
+        self.shape = shape = _shape(world, elects)
         self.servers = [Server(world, f"server-{n + 1}", shape) for n in range(shape.servers)]
         self.workers = [
             WorkerNode(world, f"worker-{n + 1}", shape, lambda: self.servers) for n in range(shape.workers)
@@ -47,7 +48,7 @@ class Cluster:
         parts: list[Server | WorkerNode] = [*self.servers, *self.workers]
         for part in parts:
             part.offset_us = wrong_clock_us(world.dice.clock)
-        self.workload = Workload(self.client, world.store_host.clock)
+        self.workload = Workload(self.client, world.store_host.clock, world.store.write_row)
         self.storm = Storm(world, self.servers, self.workers)
 
     async def course(self) -> None:
@@ -71,6 +72,8 @@ class Cluster:
             await self._probe()
         recounting.cancel()
         world.store.recount()
+        world.store.show_schedules()
+        await examine(world.store)
         self._enter("closing")
         await self._close()
         self._enter("end", ", ".join(world.loop.crashes))
@@ -110,8 +113,8 @@ class Cluster:
         while world.loop.now_s < until_s:
             await asyncio.sleep(0.5)
             # A cluster that is this busy without coming to its end runs in circles.
-            done = not (world.store.unfinished() or world.store.firing())
-            if done or len(world.record.events) > EVENTS_AT_MOST:
+            busy = world.store.unfinished() or world.store.schedules_left()
+            if not busy or len(world.record.events) > EVENTS_AT_MOST:
                 return
 
     async def _probe(self) -> None:
@@ -119,7 +122,7 @@ class Cluster:
         world, client = self.world, self.client
         await asyncio.sleep(CALM_COUNTS_AFTER_S)
         for server in self.servers:
-            if server.elector.leads() and len(self.servers) > 1:
+            if server.leads and len(self.servers) > 1:
                 world.weather.blow("server.crash", server.name)
                 server.stays_down = True
                 server.host.kill()
@@ -149,8 +152,9 @@ class Cluster:
             await asyncio.sleep(RECOUNTED_EVERY_S)
             self.world.store.recount()
             for server in self.servers:
-                if server.host.alive and self.world.weather.random.random() < PRUNES:
-                    server.prune_now()
+                for sweep in ("pruner", "auditor"):
+                    if server.host.alive and self.world.weather.random.random() < SWEEPS:
+                        server.sweep_now(sweep)
 
     async def _close(self) -> None:
         """Everything stops in good order."""
@@ -166,7 +170,7 @@ class Cluster:
             self._enter("closing", "not everything stopped")
 
 
-def _shape(world: World) -> Shape:
+def _shape(world: World, elects: bool) -> Shape:
     dice = world.dice.clock.random
     return Shape(
         servers=dice.choice((1, 2, 2, 3)),
@@ -175,6 +179,7 @@ def _shape(world: World) -> Shape:
         lease_s=dice.choice((1.5, 2.0, 3.0)),
         embedded=dice.random() < 0.3,
         hints=dice.random() < 0.5,
+        elects=elects,
     )
 
 
@@ -187,13 +192,14 @@ class Outcome(msgspec.Struct):
     stuck: str = ""
 
 
-def run_seed(seed: int) -> Outcome:
-    """Run one seed to its end. The same seed gives the same record, byte for byte."""
+def run_seed(seed: int, *, elects: bool = True) -> Outcome:
+    """Run one seed to its end. The same seed gives the same record, byte for byte. Unless it `elects`, every
+    server takes itself for the leader, at all times."""
     loud = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     # What dead hosts leave behind must not be collected in the middle: closing it would run its `finally`.
     gc.disable()
-    cluster = Cluster(seed)
+    cluster = Cluster(seed, elects=elects)
     loop = cluster.world.loop
     outcome = Outcome(seed, cluster.world.record, 0.0)
     try:

@@ -13,11 +13,22 @@ from collections.abc import Awaitable, Callable, Sequence
 import msgspec
 
 from mainspring.core.model import SECOND_US
-from mainspring.election.store import StoreElector
 from mainspring.errors import StoreError
 from mainspring.ports import Retention, TaskSource
 from mainspring.scheduler import Scheduler, SchedulerSettings
-from mainspring.services import Campaigner, Firer, Promoter, Pruner, Reaper, Resolver, ServiceLoop
+from mainspring.services import (
+    Auditor,
+    Campaigner,
+    Firer,
+    Promoter,
+    Pruner,
+    Reaper,
+    Resolver,
+    Service,
+    ServiceLoop,
+)
+from mainspring.telemetry import SILENT
+from mainspring.testing.electing import Everybody, WatchedElector
 from mainspring.testing.handlers import Stage, registry
 from mainspring.testing.loop import OUTSIDE, Host, VirtualLoop
 from mainspring.testing.network import Network, RemoteSource
@@ -40,6 +51,7 @@ class Shape(msgspec.Struct, frozen=True):
     lease_s: float
     embedded: bool
     hints: bool
+    elects: bool = True
 
 
 class World:
@@ -89,14 +101,16 @@ class Server:
         self._world = world
         self._shape = shape
         self._loops: list[ServiceLoop] = []
+        self._elector: WatchedElector | Everybody = Everybody(name)
 
     @property
     def source(self) -> TaskSource:
         return self.scheduler
 
     @property
-    def elector(self) -> StoreElector:
-        return self._elector
+    def leads(self) -> bool:
+        """Whether its present process takes itself for the leader."""
+        return self.host.alive and self._elector.leads()
 
     def start(self) -> None:
         """Begin as a new process."""
@@ -118,19 +132,25 @@ class Server:
         line = StoreLine(world.store, host, world.loop, world.weather, neighbours)
         world.lines.append(line)
         host.on_kill.append(lambda: world.lines.remove(line))
-        self._elector = StoreElector(line, host.clock, self.name)
+        if self._shape.elects:
+            self._elector = WatchedElector(line, host.clock, self.name, world.record)
         settings = SchedulerSettings(node_id=self.name, lease_s=self._shape.lease_s)
         self.scheduler = Scheduler(line, host.clock, settings, self._elector)
-        services = (
-            Campaigner(self._elector),
-            Promoter(line, self.scheduler),
-            Reaper(line, self.scheduler),
-            Resolver(line, self.scheduler),
-            Firer(line, self.scheduler, self._elector, host.clock),
-            Pruner(line, self._elector, RETENTION),
-        )
-        self._loops = [ServiceLoop(service, host.clock) for service in services]
+        self._loops = [ServiceLoop(service, host.clock) for service in self._services(line)]
         self.scheduler.on_hint = self._wake_services
+
+    def _services(self, line: StoreLine) -> list[Service]:
+        scheduler, elector, clock = self.scheduler, self._elector, self.host.clock
+        elects = self._shape.elects
+        return [
+            *([Campaigner(elector)] if elects else []),
+            Promoter(line, scheduler),
+            Reaper(line, scheduler),
+            Resolver(line, scheduler),
+            Firer(line, scheduler, elector if elects else None, clock),
+            Pruner(line, elector, RETENTION),
+            Auditor(line, elector, clock, SILENT),
+        ]
 
     async def _run(self) -> None:
         await self.scheduler.start()
@@ -144,10 +164,10 @@ class Server:
             if loop.name in ("promoter", "resolver", "firer"):
                 loop.wake()
 
-    def prune_now(self) -> None:
-        """The sweep is due once a minute; a simulation is shorter than that."""
+    def sweep_now(self, service: str) -> None:
+        """Sweeps are due once a minute or so; a simulation is shorter than that."""
         for loop in self._loops:
-            if loop.name == "pruner":
+            if loop.name == service:
                 self._world.loop.call_soon(loop.wake, context=self.host.context())
 
     async def stop(self) -> None:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from mainspring.core.lifecycle import Cause
 from mainspring.core.limits import LimitRule
 from mainspring.core.model import Lane, State, Task
-from mainspring.ports import ScheduleRecord
+from mainspring.ports import FireRecord, ScheduleRecord, Term
 
 
 class Called(NamedTuple):
@@ -61,9 +61,19 @@ class Answered(NamedTuple):
     astray: tuple[str, ...]
 
 
+class Timetable(NamedTuple):
+    """A schedule as it is stored: its record, the mark of its last decision, what is on record of its fires,
+    and the tasks that it has by their fire times."""
+
+    record: ScheduleRecord
+    mark: str
+    fires: tuple[FireRecord, ...]
+    tasks: dict[int, str]
+
+
 class Restored(NamedTuple):
     """The store lost what was written since `taken_s`; these are its tasks now, the parents that each still
-    waits for, the controls, and the schedules with the marks of their last decisions."""
+    waits for, the controls, the schedules and the term; that one's time is what is left of it."""
 
     at_s: float
     taken_s: float
@@ -72,7 +82,27 @@ class Restored(NamedTuple):
     open_parents: dict[str, tuple[str, ...]]
     paused: tuple[str, ...]
     rules: dict[str, LimitRule]
-    schedules: dict[str, tuple[str, ScheduleRecord]]
+    schedules: tuple[Timetable, ...]
+    term: Term | None
+    now_us: int
+
+
+class Shown(NamedTuple):
+    """A schedule at the end of a seed, or just before it is deleted. `look_us` is when the firer is to look
+    at it next."""
+
+    at_s: float
+    now_us: int
+    timetable: Timetable
+    look_us: int | None
+
+
+class Led(NamedTuple):
+    """A node asked itself whether it leads, and believes so, by this term."""
+
+    at_s: float
+    node: str
+    term: int
 
 
 class Recounted(NamedTuple):
@@ -128,12 +158,15 @@ class Heard(NamedTuple):
 
 
 class Told(NamedTuple):
-    """A client was told something by a server, and may rely on it from now on."""
+    """A client was told something by a server, and may rely on it from now on: about tasks, or about a
+    schedule and its version."""
 
     at_s: float
     wish: str
     tasks: tuple[str, ...]
     state: State | None = None
+    schedule: str = ""
+    version: int = 0
 
 
 class Fault(NamedTuple):
@@ -151,7 +184,10 @@ class Phase(NamedTuple):
     detail: str = ""
 
 
-Event = Called | Step | Answered | Restored | Recounted | Ran | Stepped | Asked | Heard | Told | Fault | Phase
+Event = (
+    Called | Step | Answered | Restored | Shown | Led | Recounted | Ran | Stepped
+    | Asked | Heard | Told | Fault | Phase
+)  # fmt: skip
 
 
 class Record:

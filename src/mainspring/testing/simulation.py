@@ -8,6 +8,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from multiprocessing import get_context
 from typing import TypeVar
 
@@ -17,9 +18,10 @@ from mainspring.clock import SystemClock
 from mainspring.core.lifecycle import EDGES, Cause
 from mainspring.core.model import State
 from mainspring.testing.checks import Audit, Violation, audit, explain
+from mainspring.testing.checks.sights import SIGHTS, WITHOUT_ELECTION
 from mainspring.testing.course import Outcome, run_seed
 from mainspring.testing.planted import BUGS
-from mainspring.testing.weather import POINTS
+from mainspring.testing.weather import OF_ELECTION, POINTS
 
 SEEDS_FOR_A_BUG = 200
 SEEDS_A_JOB = 10
@@ -42,14 +44,15 @@ class Finding(msgspec.Struct):
     tasks: int
     faults: Counter[str]
     edges: Counter[Edge]
+    seen: Counter[str]
     acknowledged_lost: int
     broken: list[str]
     stories: list[str]
 
 
-def look(seed: int, *, with_digest: bool = False) -> Finding:
+def look(seed: int, *, elects: bool = True, with_digest: bool = False) -> Finding:
     """Run a seed and check its record."""
-    outcome = run_seed(seed)
+    outcome = run_seed(seed, elects=elects)
     record = outcome.record
     audited = _audited(outcome)
     violations = audited.violations
@@ -60,6 +63,7 @@ def look(seed: int, *, with_digest: bool = False) -> Finding:
         tasks=sum(count for (old, _, _), count in record.edges.items() if old is None),
         faults=record.faults,
         edges=record.edges,
+        seen=audited.seen,
         acknowledged_lost=audited.acknowledged_lost,
         broken=sorted({violation.promise for violation in violations}),
         stories=[explain(record, violation) for violation in violations[:STORIES_TOLD]],
@@ -71,12 +75,12 @@ def _audited(outcome: Outcome) -> Audit:
         return audit(outcome.record, outcome.stuck)
     except Exception as error:  # a record that the model cannot follow breaks a promise, too
         what = f"the checks failed: {error!r}"
-        return Audit([Violation("no-stray-error", "", what, outcome.virtual_s)], 0)
+        return Audit([Violation("no-stray-error", "", what, outcome.virtual_s)], 0, Counter())
 
 
-def look_at(seeds: Sequence[int]) -> list[Finding]:
+def look_at(seeds: Sequence[int], *, elects: bool = True) -> list[Finding]:
     """One job of a pool."""
-    findings = [look(seed) for seed in seeds]
+    findings = [look(seed, elects=elects) for seed in seeds]
     gc.collect()
     return findings
 
@@ -94,17 +98,17 @@ def hunt(number: int) -> tuple[int | None, list[str]]:
 # --- the command line -------------------------------------------------------------------------------
 
 
-def run_cli(seeds: int, seed: int | None, planted: bool) -> int:
+def run_cli(seeds: int, seed: int | None, planted: bool, elects: bool = True) -> int:
     """`mainspring simulate`: 0 if every promise held (or every planted bug was caught), else 1."""
     if planted:
         return _hunt_all()
     if seed is not None:
-        return _replay(seed)
-    return _search(seeds)
+        return _replay(seed, elects)
+    return _search(seeds, elects)
 
 
-def _replay(seed: int) -> int:
-    finding = look(seed, with_digest=True)
+def _replay(seed: int, elects: bool) -> int:
+    finding = look(seed, elects=elects, with_digest=True)
     _say(f"seed {seed}: {finding.tasks} tasks, {finding.faults.total()} faults in {finding.virtual_s:.1f} s")
     _say(f"record {finding.digest}")
     for story in finding.stories:
@@ -112,12 +116,12 @@ def _replay(seed: int) -> int:
     return 1 if finding.broken else 0
 
 
-def _search(seeds: int) -> int:
+def _search(seeds: int, elects: bool) -> int:
     clock = SystemClock()
     began_s = clock.monotonic()
     jobs = [range(start, min(start + SEEDS_A_JOB, seeds)) for start in range(0, seeds, SEEDS_A_JOB)]
     findings: list[Finding] = []
-    for some in _spread(look_at, jobs, seeds >= SEEDS_FOR_A_POOL):
+    for some in _spread(partial(look_at, elects=elects), jobs, seeds >= SEEDS_FOR_A_POOL):
         for finding in some:
             findings.append(finding)
             if finding.broken:
@@ -126,21 +130,24 @@ def _search(seeds: int) -> int:
             took_s = clock.monotonic() - began_s
             _say(f"{len(findings)} of {seeds} seeds, {len(findings) / took_s:.1f} a second")
     failed = [finding for finding in findings if finding.broken]
-    _summarise(findings, clock.monotonic() - began_s)
+    _summarise(findings, clock.monotonic() - began_s, elects)
     for finding in failed[:STORIES_TOLD]:
-        _say(f"\nseed {finding.seed} (mainspring simulate --seed {finding.seed} replays it)")
+        how = f"--seed {finding.seed}" if elects else f"--no-election --seed {finding.seed}"
+        _say(f"\nseed {finding.seed} (mainspring simulate {how} replays it)")
         _say(finding.stories[0])
     verdict = f"{len(failed)} of {seeds} seeds broke a promise" if failed else "every promise was kept"
     _say(f"\n{verdict}")
     return 1 if failed else 0
 
 
-def _summarise(findings: Sequence[Finding], took_s: float) -> None:
+def _summarise(findings: Sequence[Finding], took_s: float, elects: bool) -> None:
     faults: Counter[str] = Counter()
     edges: Counter[Edge] = Counter()
+    seen: Counter[str] = Counter()
     for finding in findings:
         faults.update(finding.faults)
         edges.update(finding.edges)
+        seen.update(finding.seen)
     count = len(findings)
     least = min(finding.faults.total() for finding in findings)
     fewest = min(finding.tasks for finding in findings)
@@ -153,7 +160,11 @@ def _summarise(findings: Sequence[Finding], took_s: float) -> None:
     _say("\nsteps taken")
     _table([(_edge_name(edge), edges[edge]) for edge in sorted(EDGES, key=_edge_order)], seen_least)
     _say("\nfaults met")
-    _table([(point, faults[point]) for point in POINTS], seen_least)
+    points = POINTS if elects else [point for point in POINTS if point not in OF_ELECTION]
+    _table([(point, faults[point]) for point in points], seen_least)
+    _say("\nmet on the way")
+    sights = SIGHTS if elects else WITHOUT_ELECTION
+    _table([(sight, seen[sight]) for sight in sights], seen_least)
 
 
 def _table(rows: Iterable[tuple[str, int]], least: float) -> None:

@@ -82,7 +82,9 @@ class StoreLine(Store):
         weather = self._weather
         reply: asyncio.Future[Any] = self._loop.create_future()
         delay_s = weather.delay_s("store.slow", verb)
-        if weather.strikes("store.error_before", verb):
+        if weather.is_cut(self._host.name, "store"):
+            self._later(DRIVER_TIMEOUT_S, _fail, reply, f"{verb}: no answer")
+        elif weather.strikes("store.error_before", verb):
             self._later(delay_s, _fail, reply, f"{verb}: the connection broke on the way there")
         else:
             self._later(delay_s, self._arrive, verb, args, reply)
@@ -106,7 +108,12 @@ class StoreLine(Store):
             return
         if verb in _HINTED:
             self._hint_neighbours()
-        if weather.strikes("store.error_after", verb):
+        late_s = weather.late_answers_s.pop(self._host.name, 0.0) if verb == "take_term" else 0.0
+        if late_s:
+            # It was sent before the line was cut, and arrives all the same.
+            self._later(late_s, _resolve, reply, answer)
+            weather.cut(self._host.name, "store")
+        elif weather.strikes("store.error_after", verb):
             delay_s = weather.delay_s("store.slow", verb)
             self._later(delay_s, _fail, reply, f"{verb}: the connection broke on the way back")
         elif weather.strikes("store.reply_lost", verb):

@@ -7,6 +7,7 @@ import asyncio
 from collections.abc import Sequence
 
 from mainspring.core.model import SECOND_US
+from mainspring.election.store import TTL_S
 from mainspring.testing.loop import Host, HostClock
 from mainspring.testing.nodes import Server, WorkerNode, World
 from mainspring.testing.record import Phase
@@ -15,6 +16,7 @@ from mainspring.testing.weather import BLOWS
 HOUR_US = 3600 * SECOND_US
 FAULTS_AT_LEAST = 50
 APART_S = 0.55
+RENEWED_WITHIN_S = 2.5
 
 
 def wrong_clock_us(dice: HostClock) -> int:
@@ -103,6 +105,21 @@ class Storm:
         if server is not None and not server.stopping:
             self._world.weather.blow(point, server.name)
             server.host.spawn(server.stop())
+
+    async def _leader_cut_off(self, point: str) -> None:
+        """The answer to the leader's next renewal comes late, and none after it: its line to the store is
+        cut for longer than its term lasts."""
+        weather = self._world.weather
+        for server in self._servers:
+            name = server.name
+            if server.leads and not weather.is_cut(name, "store") and name not in weather.late_answers_s:
+                weather.late_answers_s[name] = 0.5 + 2.0 * self._dice.random()
+                await asyncio.sleep(RENEWED_WITHIN_S)
+                if weather.late_answers_s.pop(name, None) is None:
+                    weather.blow(point, name)
+                    await asyncio.sleep(TTL_S + self._dice.random())
+                    weather.mend(name, "store")
+                return
 
     async def _freeze(self, host: Host, duration_s: float) -> None:
         host.freeze()

@@ -18,25 +18,26 @@ from mainspring.ports import (
     Edit,
     Exchange,
     Exchanged,
-    Fired,
-    FireLine,
     Force,
     Moved,
     Overdue,
     Pruned,
+    Recall,
+    Recalled,
     Refused,
     Renewal,
     Retention,
     Term,
 )
-from mainspring.stores.memory import MemoryStore
 from mainspring.stores.memory.auditing import audit
 from mainspring.stores.memory.moves import Call
 from mainspring.stores.memory.reading import view
 from mainspring.stores.memory.tables import Row, Tables
 from mainspring.testing.loop import VirtualLoop
 from mainspring.testing.record import Answered, Called, Record, Recounted, Restored, Step
+from mainspring.testing.timetables import WatchedSchedules, timetable
 from mainspring.verbs import Retried
+from mainspring.verbs.audit import Audit, Finding
 
 _WRITTEN = (Answer.OK, Answer.CANCEL)
 
@@ -66,13 +67,11 @@ class WatchedCall(Call):
         )  # fmt: skip
 
 
-class WatchedStore(MemoryStore):
+class WatchedStore(WatchedSchedules):
     """A memory store whose every writing verb leaves a `Called`, its `Step`s and an `Answered`."""
 
     def __init__(self, clock: Clock, loop: VirtualLoop, record: Record) -> None:
-        super().__init__(clock)
-        self._loop = loop
-        self._record = record
+        super().__init__(clock, loop, record)
         self._number = 0
         self.times_lost = 0
 
@@ -101,9 +100,17 @@ class WatchedStore(MemoryStore):
                 {child: tuple(parents) for child, parents in waits.items()},
                 tuple(tables.paused),
                 dict(tables.rules),
-                {name: (row.mark, row.record) for name, row in tables.schedules.items()},
+                tuple(timetable(tables, schedule) for schedule in tables.schedules),
+                self._term_left(),
+                self._clock.now_us(),
             )
         )
+
+    def _term_left(self) -> Term | None:
+        term = self._tables.term
+        if term is None:
+            return None
+        return Term(term.holder, term.number, term.expires_us - self._clock.now_us())
 
     def recount(self) -> None:
         """Compare the books with the rows, and look the store's own laws up."""
@@ -115,10 +122,6 @@ class WatchedStore(MemoryStore):
         """Tasks that are not final, but for those that a failed parent holds for good."""
         rows = self._tables.rows
         return [row.id for row in rows.values() if not (row.state.is_final or self._is_held(row))]
-
-    def firing(self) -> list[str]:
-        """Schedules that are not over yet."""
-        return [name for name, row in self._tables.schedules.items() if row.look_us is not None]
 
     def worker_of(self, task: str) -> str | None:
         """Who runs the task now."""
@@ -236,9 +239,24 @@ class WatchedStore(MemoryStore):
         await self._noted("pruned", (tuple(gone),), _nothing())
         return pruned
 
-    async def fire(self, lines: Sequence[FireLine], term: int | None) -> Fired:
-        fired: Fired = await self._noted("fire", (lines, term), super().fire(lines, term))
-        return fired
+    # --- progress, leadership, laws ---------------------------------------------------------------
+
+    async def recall(self, lines: Sequence[Recall]) -> Sequence[Recalled | Refused]:
+        answers: Sequence[Recalled | Refused] = await self._noted("recall", (lines,), super().recall(lines))
+        return answers
+
+    async def resign(self, candidate: str, number: int) -> None:
+        await self._noted("resign", (candidate, number), super().resign(candidate, number))
+
+    async def audit(self, cursor: str | None, limit: int) -> Audit:
+        audit: Audit = await self._noted("audit", (cursor, limit), super().audit(cursor, limit))
+        return audit
+
+    async def inspect(self) -> Sequence[Finding]:
+        found: Sequence[Finding] = await self._noted("inspect", (), super().inspect())
+        return found
+
+    # --- controls -------------------------------------------------------------------------------
 
     async def set_queue(self, queue: str, paused_by: str | None) -> None:
         await self._noted("set_queue", (queue, paused_by), super().set_queue(queue, paused_by))

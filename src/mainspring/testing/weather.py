@@ -26,6 +26,7 @@ BLOWS = {
     "server.crash": 4,
     "server.pause": 3,
     "server.stop": 2,
+    "leader.cut_off": 2,
     "net.partition": 4,
     "store.down": 2,
     "store.lost_writes": 2,
@@ -34,6 +35,7 @@ BLOWS = {
     "node.clock_step": 2,
 }
 POINTS = (*CHANCES, *BLOWS)
+OF_ELECTION = ("leader.cut_off",)
 
 
 class Weather:
@@ -43,6 +45,7 @@ class Weather:
         self.random = dice.random
         self.stormy = False
         self.store_is_down = False
+        self.late_answers_s: dict[str, float] = {}
         self.cuts: dict[tuple[str, str], int] = {}
         self._loop = loop
         self._record = record

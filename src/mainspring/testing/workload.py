@@ -18,12 +18,12 @@ from mainspring.core.model import (
     UniqueRule,
     encode_policy,
 )
-from mainspring.ports import Group, Idempotency, Query
+from mainspring.ports import Action, Force, Group, Idempotency, Query
 from mainspring.scheduler import Patch
 from mainspring.testing.client import Client
 from mainspring.testing.flows import Flows
 from mainspring.testing.loop import HostClock
-from mainspring.testing.timetable import Timetable
+from mainspring.testing.planned import Planned, Written
 
 LASTS_S = 12.0
 Deed = Callable[[], Coroutine[Any, Any, Any]]
@@ -36,7 +36,7 @@ _RUNNING = frozenset({State.RUNNING})
 class Workload:
     """The deeds of one seed, each with the second at which it begins."""
 
-    def __init__(self, client: Client, store_clock: HostClock) -> None:
+    def __init__(self, client: Client, store_clock: HostClock, write_row: Written) -> None:
         self.deeds: list[tuple[float, Deed]] = []
         self._client = client
         self._dice = client.dice
@@ -45,9 +45,10 @@ class Workload:
             self._plain, self._burst, self._delayed, self._failing, self._signals, self._long,
             self._overrunning, self._deadlines, self._poison, self._graph, self._doomed, self._unique,
             self._keyed, self._limited, self._rated, self._paused, self._bulk,
-            self._workflows, self._stepping, self._schedules,
+            self._workflows, self._stepping,
         ):  # fmt: skip
             family()
+        Planned(client, store_clock, write_row, self._at)
 
     # --- tools ----------------------------------------------------------------------------------
 
@@ -81,9 +82,6 @@ class Workload:
                 return True
             await asyncio.sleep(0.1)
         return False
-
-    def _schedules(self) -> None:
-        Timetable(self._client, self._store_clock, self._at)
 
     # --- families -------------------------------------------------------------------------------
 
@@ -316,6 +314,8 @@ class Workload:
         async def deed() -> None:
             await client.submit(Group(tasks))
             await client.insist(lambda s: s.bulk.cancel(query), "cancel_where")
+            later = Force(tasks[0].id, Action.REPLAY, None, dice.randint(1, 2 * SECOND_US))
+            await client.insist(lambda s: s.store.force([later]), "replay_later")
             if self._chance(0.5):
                 await client.insist(lambda s: s.bulk.replay(Query(), SECOND_US / 4), "replay_where")
             if self._chance(0.5):

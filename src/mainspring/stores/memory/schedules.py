@@ -154,6 +154,7 @@ def _write(call: Call, row: ScheduleRow | None, line: FireLine, tasks: dict[int,
     record = row.record = msgspec.structs.replace(row.record, version=call.mint(), standing=line.standing)
     if change is not None:
         record.rules, record.template, record.updated_at_us = change.rules, change.template, now_us
+    record.updated_at_us = record.updated_at_us or now_us
     record.quarantine = line.quarantine
     record.next_us = None if line.quarantine else line.look_us
     last_us = max(tasks, default=-1)

@@ -4,19 +4,31 @@
           ├─► fencing   tokens, leases, claims: nobody but the holder is heard
           ├─► lives     legal steps, counters, cancels, truthful outcomes, places in line
           ├─► lines     times, order, limits, pauses, parents, unique rules, keys
+          ├─► firing    schedules: each fire time once, as the rules in force say (judging, calendar)
+          ├─► leading   terms: who believes to lead, and what is written under a term
           ├─► progress  steps: recorded before they return, run once, replayed
           ├─► workflows callbacks, retries of what failed, retention of the whole
-          ├─► schedules each fire time once, as a task or as a skip
           ├─► workers   what workers may start, must stop, and must not drop
           └─► ends      nothing lost, nothing stuck, books right, recovery in time
 
 Each violation names its promise as `docs/simulation.md` does; `explain` tells the task's story.
 """
 
+from collections import Counter
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from mainspring.testing.checks import ends, fencing, lines, lives, progress, schedules, workers, workflows
+from mainspring.testing.checks import (
+    ends,
+    fencing,
+    firing,
+    leading,
+    lines,
+    lives,
+    progress,
+    workers,
+    workflows,
+)
 from mainspring.testing.checks.check import Check, Violation
 from mainspring.testing.checks.explain import explain
 from mainspring.testing.checks.model import Model
@@ -41,10 +53,11 @@ CHECKS: tuple[type[Check], ...] = (
     lines.Rules,
     workers.Holders,
     progress.Steps,
+    firing.Decisions,
+    leading.Terms,
     workflows.Callbacks,
     workflows.Retries,
     workflows.Together,
-    schedules.Fires,
     ends.Promises,
     ends.Endings,
     ends.Removals,
@@ -55,10 +68,12 @@ CHECKS: tuple[type[Check], ...] = (
 
 class Audit(NamedTuple):
     """The violations, in the order in which they can be seen; and how many tasks that a client had been told
-    of went with the last writes of a failing store, as a class B store may lose them."""
+    of went with the last writes of a failing store, as a class B store may lose them. `seen` are the sights
+    that were met, of `sights.SIGHTS`."""
 
     violations: list[Violation]
     acknowledged_lost: int
+    seen: Counter[str]
 
 
 def audit(record: Record, stuck: str = "") -> Audit:
@@ -80,7 +95,8 @@ def audit(record: Record, stuck: str = "") -> Audit:
             check.at_end()
     if stuck:
         found.append(Violation("time-goes-on", "", stuck, record.events[-1].at_s))
-    return Audit(found, sum(check.lost for check in checks if isinstance(check, ends.Promises)))
+    lost = sum(check.lost for check in checks if isinstance(check, ends.Promises))
+    return Audit(found, lost, sum((check.seen for check in checks), Counter()))
 
 
 def _watchers(checks: list[Check], name: str) -> list[Callable[[Any], None]]:

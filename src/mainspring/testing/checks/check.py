@@ -1,5 +1,6 @@
 """What a check is: it looks at every event, with the model as it was just before, and says what is wrong."""
 
+from collections import Counter
 from typing import NamedTuple
 
 from mainspring.testing.checks.model import Model
@@ -9,10 +10,12 @@ from mainspring.testing.record import (
     Called,
     Fault,
     Heard,
+    Led,
     Phase,
     Ran,
     Recounted,
     Restored,
+    Shown,
     Step,
     Stepped,
     Told,
@@ -20,7 +23,7 @@ from mainspring.testing.record import (
 
 
 class Violation(NamedTuple):
-    """A broken promise: its name (as in `docs/simulation.md`), the task, what happened, and when."""
+    """A broken promise: its name (as in `docs/simulation.md`), the task or schedule, what happened, when."""
 
     promise: str
     task: str
@@ -33,10 +36,15 @@ class Check:
 
     def __init__(self, model: Model, found: list[Violation]) -> None:
         self.model = model
+        self.seen: Counter[str] = Counter()
         self._found = found
 
     def say(self, promise: str, task: str, what: str, at_s: float) -> None:
         self._found.append(Violation(promise, task, what, at_s))
+
+    def see(self, sight: str, times: int = 1) -> None:
+        """Something worth counting was met: one of `sights.SIGHTS`."""
+        self.seen[sight] += times
 
     def on_called(self, event: Called) -> None: ...
 
@@ -45,6 +53,10 @@ class Check:
     def on_answered(self, event: Answered) -> None: ...
 
     def on_restored(self, event: Restored) -> None: ...
+
+    def on_shown(self, event: Shown) -> None: ...
+
+    def on_led(self, event: Led) -> None: ...
 
     def on_recounted(self, event: Recounted) -> None: ...
 

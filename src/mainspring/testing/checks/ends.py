@@ -147,6 +147,11 @@ class Books(Check):
             self.say("books-agree", "", difference, event.at_s)
 
     def on_answered(self, event: Answered) -> None:
+        if event.verb in ("audit", "inspect"):
+            found = event.answer.findings if event.verb == "audit" else event.answer
+            for finding in found:
+                what = f"{finding.law}: {finding.subject}: {finding.detail}"
+                self.say("laws-hold", "", what, event.at_s)
         if event.verb != "take_term":
             return
         term = event.answer

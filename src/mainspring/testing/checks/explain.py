@@ -1,7 +1,8 @@
 """The story of a violation: what happened to its task, line by line."""
 
+from mainspring.ports import ScheduleRecord
 from mainspring.testing.checks.check import Violation
-from mainspring.testing.record import Asked, Called, Event, Fault, Ran, Record, Step, Told
+from mainspring.testing.record import Answered, Asked, Called, Event, Fault, Ran, Record, Step, Told
 
 LINES_MOST = 60
 
@@ -12,7 +13,7 @@ def explain(record: Record, violation: Violation) -> str:
     if violation.task:
         head += f"\n  task {violation.task}"
         story: list[Event] = [event for event in record.events if _concerns(event, violation.task)]
-        began_s = min((event.at_s for event in story if isinstance(event, Step)), default=0.0)
+        began_s = min((event.at_s for event in story if isinstance(event, Step | Called)), default=0.0)
         story = [event for event in story if began_s <= event.at_s]
     else:
         story = [
@@ -27,12 +28,22 @@ def _concerns(event: Event, task: str) -> bool:
     if isinstance(event, Step | Ran):
         return event.task == task
     if isinstance(event, Told):
-        return task in event.tasks
+        return task in (event.schedule, *event.tasks)
     if isinstance(event, Fault):
         return event.point.startswith(("worker", "server", "store.lost", "store.clock"))
     if isinstance(event, Asked):
         return event.verb == "settle" and any(report.task == task for report in event.message)
-    return isinstance(event, Called) and event.verb == "exchange" and task in _settled(event)
+    if isinstance(event, Answered):
+        return event.verb in ("due_schedules", "schedules") and task in _seen(event)
+    if not isinstance(event, Called):
+        return False
+    if event.verb == "fire":
+        return any(line.schedule == task for line in event.args[0])
+    return event.args[:1] == (task,) or (event.verb == "exchange" and task in _settled(event))
+
+
+def _seen(event: Answered) -> dict[str, ScheduleRecord]:
+    return {seen.record.id: seen.record for seen in event.answer.schedules if seen is not None}
 
 
 def _settled(event: Called) -> list[str]:
@@ -59,6 +70,14 @@ def _line(event: Event, task: str) -> str:
         reports = [report for report in event.message if report.task == task]
         said = ", ".join(f"{report.outcome.name.lower()} token {report.token}" for report in reports)
         return f"{at}    {event.worker} reports {said}"
+    if isinstance(event, Answered):
+        seen = _seen(event)[task]
+        return f"{at}    seen at {event.answer.now_us}: version {seen.version}, {seen.standing}"
+    if isinstance(event, Called) and event.verb == "fire":
+        decisions = [line for line in event.args[0] if line.schedule == task]
+        return f"{at}    decided at {event.now_us} under {event.args[1]}: {decisions}"
+    if isinstance(event, Called) and event.verb != "exchange":
+        return f"{at}    {event.verb} {event.args}"
     if isinstance(event, Called):
         lines = [line for line in event.args[0].settles if line.task == task]
         causes = ", ".join(f"{line.change.cause.name} token {line.token}" for line in lines)

@@ -4,7 +4,7 @@ It knows nothing of the store's code. Checks look at an event with the model as 
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -16,6 +16,14 @@ from mainspring.ports import Action, Answer, Fired, FireLine, Moved
 from mainspring.testing.record import Answered, Called, Event, Phase, Ran, Restored, Step
 
 _HELD = (Answer.OK, Answer.CANCEL)
+
+
+class MadeFor(NamedTuple):
+    """The fire that a task was made for. Fires of a later decision have higher numbers."""
+
+    schedule: str
+    fire_us: int
+    number: int
 
 
 class Life:
@@ -64,6 +72,9 @@ class Model:
         self.workflows: dict[str, list[str]] = {}
         self.workflow_of: dict[str, str] = {}
         self.callbacks: set[str] = set()
+        self.fires: dict[str, MadeFor] = {}
+        self.replayed: set[str] = set()
+        self._made: dict[str, list[str]] = {}
         self.ready: dict[Lane, dict[str, Life]] = {}
         self.running: dict[str, Life] = {}
         self.rules: dict[str, LimitRule] = {}
@@ -74,6 +85,10 @@ class Model:
         self.calm_s: float | None = None
         self.call: Called | None = None
         self.lease_s = 0.0
+
+    def made_by(self, schedule: str) -> list[Life]:
+        """The tasks of a schedule's fires that the store should have, in the order of their making."""
+        return [life for task in self._made.get(schedule, ()) if (life := self.life(task)) is not None]
 
     def life(self, task: str) -> Life | None:
         """The task, if the store should have it."""
@@ -93,7 +108,7 @@ class Model:
             if event.verb == "exchange":
                 self._offer(event)
             elif event.verb == "fire":
-                self._offer_fires(event.args[0])
+                self._offer_fires(event)
         elif isinstance(event, Answered):
             self._answered(event)
         elif isinstance(event, Ran):
@@ -116,13 +131,15 @@ class Model:
         for ask in batch.claims:
             self.lease_s = ask.lease_us / 1e6
 
-    def _offer_fires(self, lines: Sequence[FireLine]) -> None:
-        """What a task of a fire is to wait for may be gone by now: then it does not wait for it."""
-        for line in lines:
-            ids = {made.task.id for made in line.made}
-            for made in line.made:
-                parents = tuple(p for p in made.task.depends_on if p in ids or self.life(p) is not None)
-                self.offered[made.task.id] = msgspec.structs.replace(made.task, depends_on=parents)
+    def _offer_fires(self, event: Called) -> None:
+        for line in event.args[0]:
+            siblings = {made.task.id for made in line.made}
+            for number, made in enumerate(line.made):
+                task = made.task
+                # What was to be waited for may have been forgotten: the store waits for the rest.
+                known = tuple(p for p in task.depends_on if p in siblings or self.life(p) is not None)
+                self.offered[task.id] = msgspec.structs.replace(task, depends_on=known)
+                self.fires[task.id] = MadeFor(line.schedule, made.fire_us, event.call * 10_000 + number)
 
     def _step(self, step: Step) -> None:
         life = self.lives.get(step.task)
@@ -144,6 +161,7 @@ class Model:
             life.cancel_wanted = life.doomed = False
             life.open_parents = set(self.waits_for(life)) if step.new is State.BLOCKED else set()
             self._hold_children(life)
+            self.replayed.add(life.id)
         self._enter(life)
         if step.new.is_final:
             life.ended_us = step.now_us
@@ -152,6 +170,8 @@ class Model:
     def _born(self, step: Step) -> Life:
         earlier = self.lives.get(step.task)
         life = self.lives[step.task] = Life(self.offered[step.task], step)
+        if step.task in self.fires:
+            self._made.setdefault(self.fires[step.task].schedule, []).append(step.task)
         if earlier is not None:
             life.top_token = max(life.top_token, earlier.top_token)
         for parent_id in life.new.depends_on:
