@@ -76,6 +76,13 @@ def damaged_policy(ground: Ground) -> Spoiled:
     return of_tasks("damaged_field", rows)
 
 
+def lost_payload(ground: Ground) -> Spoiled:
+    rows = ground.take(State.READY, State.RUNNING, State.SUCCEEDED)
+    for row in rows:
+        row.payload = b""
+    return of_tasks("lost_payload", rows)
+
+
 def negative_counter(ground: Ground) -> Spoiled:
     rows = ground.take(State.READY, State.SUCCEEDED, State.FAILED)
     for row in rows:
@@ -308,7 +315,7 @@ Spoil = Callable[[Ground], Spoiled]
 
 CLASSES: Sequence[Spoil] = (
     closed_edge_of_blocked, lost_edge, wrong_parent_count, unapplied_end, orphan_edge, unknown_lane,
-    damaged_policy, negative_counter, token_above_minted, ready_without_place, not_in_line,
+    damaged_policy, lost_payload, negative_counter, token_above_minted, ready_without_place, not_in_line,
     scheduled_without_time, running_without_claimant, running_without_lease, endless_lease,
     final_without_end, held_while_waiting, stray_time_limit, stray_lease, unknown_state, stray_unresolved,
     lost_workflow, forgotten_member, fire_without_record, fire_without_task, forgotten_schedule, lost_count,

@@ -124,6 +124,12 @@ def damaged_parents(ground: Ground) -> Spoiled:
     return of_tasks("damaged_field", children)
 
 
+def lost_payload(ground: Ground) -> Spoiled:
+    tasks = ground.take(f"{READY} OR {ENDED} OR ({RUNNING})")
+    ground.set(tasks, "payload = x''")
+    return of_tasks("lost_payload", tasks)
+
+
 def negative_counter(ground: Ground) -> Spoiled:
     tasks = ground.take(f"{READY} OR {ENDED} OR ({RUNNING})")
     for n in tasks:
@@ -515,7 +521,7 @@ Spoil = Callable[[Ground], Spoiled]
 CLASSES: Sequence[Spoil] = (
     closed_edge_of_blocked, lost_edge, lost_edges, unknown_edge_state, unapplied_end, damaged_parents,
     orphan_edge_parent, orphan_edge_child, lost_note, stray_open_edge, not_in_line, unknown_lane, lost_lane,
-    damaged_policy, damaged_labels, damaged_attempts, negative_counter, token_above_minted,
+    damaged_policy, damaged_labels, damaged_attempts, lost_payload, negative_counter, token_above_minted,
     ready_without_place, duplicate_place, scheduled_without_time, running_without_claimant, lost_claimant,
     running_without_lease, endless_lease, final_without_end, held_while_waiting, stray_time_limit,
     lost_workflow, unknown_part, empty_workflow, unreadable_workflow,

@@ -73,7 +73,7 @@ LAWS: Mapping[str, Law] = {
     "lost_edge": Law(
         "a blocked task has an edge to each of its parents", "the edge is built anew from the parent"
     ),
-    "lost_payload": Law("every task has its payload", "unfinished, it becomes a dead letter with null"),
+    "lost_payload": Law("every task has its payload", "null; unfinished, it becomes a dead letter"),
     "parent_count": Law("the number of parents that a blocked task waits for is booked", "counted anew"),
     # --- dependencies ---
     "orphan_edge": Law(

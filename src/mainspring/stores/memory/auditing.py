@@ -99,6 +99,7 @@ def facts_of(call: Call, row: Row, highest: int) -> TaskFacts:
         edges=sum(row.id in tables.dependents.get(p, {}) for p in row.depends_on) if is_blocked else 0,
         open_edges=len(waits_for(tables, row)) if is_blocked else 0,
         damaged=tuple(_damaged(row)),
+        has_payload=bool(row.payload),
         has_known_part=row.workflow is None or row.id in tables.tasks_of.get(row.workflow, ()),
         has_settled_result=row.result is not None and row.settled_token == row.token > 0,
     )

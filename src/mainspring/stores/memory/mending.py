@@ -95,6 +95,7 @@ def _mend_fields(call: Call, row: Row, facts: TaskFacts, laws: set[str]) -> None
         row.worker = row.cancel_requested_at_us = None
     if "stray_time_limit" in laws:
         row.timeout_at_us = None
+    row.payload = row.payload or b"null"
     if "stray_member" in laws and row.workflow in call.tables.workflows:
         call.tables.tasks_of.setdefault(row.workflow, {})[row.id] = None
     elif "stray_member" in laws:

@@ -12,7 +12,7 @@ from mainspring.stores.sqlite.auditing.rebuilding import rebuild_edges
 from mainspring.stores.sqlite.auditing.records import Record
 from mainspring.stores.sqlite.auditing.workflows import part_of
 from mainspring.stores.sqlite.moves import move, write
-from mainspring.stores.sqlite.rows import NOBODY, RESERVED, ROWS_BY_N, Row, fetch_rows, numbers
+from mainspring.stores.sqlite.rows import NOBODY, NULL, RESERVED, ROWS_BY_N, Row, fetch_rows, numbers
 from mainspring.stores.sqlite.transaction import Transaction
 
 COUNTERS = "SELECT attempt, retries, losses, snoozes, created_at_us, lane FROM tasks WHERE n = ?"
@@ -81,6 +81,8 @@ def _columns(tx: Transaction, record: Record, row: Row, broken: set[str]) -> dic
         columns |= {"claimant": NOBODY, "cancel_requested_at_us": None}
     if "endless_lease" in broken:
         columns["end_us"] = tx.now_us
+    if "lost_payload" in broken:
+        columns["payload"] = NULL
     if "stray_member" in broken:
         columns |= _part(tx, row)
     if "number_ahead" in broken:

@@ -32,7 +32,7 @@ FACTS = (
     f" CASE t.state WHEN 1 THEN {_EDGES.format(which=' AND e.open = 1')} ELSE 0 END,"
     " t.policy, t.labels, t.attempts, d.parents,"
     " t.result IS NOT NULL AND t.settled_token = t.token AND t.token > 0,"
-    f" t.workflow IS NULL AND t.callback IS NULL OR {_PART}"
+    f" t.workflow IS NULL AND t.callback IS NULL OR {_PART}, length(t.payload) > 0"
     " FROM tasks t LEFT JOIN claimants c ON c.n = t.claimant LEFT JOIN dependencies d ON d.task = t.n"
 )
 FROM_CURSOR = f"SELECT {FACTS} WHERE t.n > ? ORDER BY t.n LIMIT ?"
@@ -86,7 +86,7 @@ def _records(db: Database, rows: Sequence[Sequence[Any]], now_us: int, highest: 
     for (
         n, id_, state, token, version, seq, lane_known, place_taken, in_line, held, end_us, started_us,
         has_run_at, has_time_limit, cancel_wanted, lowest, edges, open_edges, policy, labels, attempts,
-        parents, has_settled_result, has_known_part,
+        parents, has_settled_result, has_known_part, has_payload,
     ) in rows:  # fmt: skip
         damaged: tuple[str, ...] = ()
         if policy is not None or labels is not None or attempts is not None or parents is not None:
@@ -102,6 +102,7 @@ def _records(db: Database, rows: Sequence[Sequence[Any]], now_us: int, highest: 
             parents=_stored(db, named) if edges < len(named) and state == State.BLOCKED else 0,
             edges=edges, open_edges=open_edges, damaged=damaged,
             has_settled_result=bool(has_settled_result), has_known_part=bool(has_known_part),
+            has_payload=bool(has_payload),
         )  # fmt: skip
         found.append(Record(n, id_, facts, named))
     return found
