@@ -11,8 +11,8 @@ from hypothesis import settings
 
 ROOT = Path(__file__).parents[1]
 
-# A shell that runs the tests in its background makes them ignore interrupts, and so every process that they start:
-# tests of Ctrl-C would wait for ever.
+# A shell that runs the tests in its background makes them ignore interrupts, and so every process that they
+# start: tests of Ctrl-C would wait for ever.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # A slow machine is no bug; CI repeats the same examples, so that a red run can be rerun.
