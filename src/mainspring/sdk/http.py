@@ -1,6 +1,5 @@
 """A server as a client's backend: the native interface over HTTP."""
 
-import asyncio
 from collections.abc import Callable, Sequence
 from typing import Self, TypeVar
 from urllib.parse import quote
@@ -8,11 +7,11 @@ from urllib.parse import quote
 import msgspec
 
 from mainspring import __version__
-from mainspring.core.model import SECOND_US, RetryPolicy, Task
-from mainspring.core.retry import backoff_us
-from mainspring.errors import Gone, InvalidInput, NotFound, Overloaded, Refused, StoreUnavailable
+from mainspring.core.model import Task
+from mainspring.errors import Gone, InvalidInput, NotFound, StoreUnavailable
 from mainspring.ports import Clock, Group
 from mainspring.sdk.connections import Connections
+from mainspring.sdk.patience import insist
 from mainspring.wire.incoming import id_decoder, read_task, stored_decoder
 from mainspring.wire.outgoing import write_submit
 from mainspring.wire.problems import IdTaken, error_of
@@ -21,7 +20,6 @@ T = TypeVar("T")
 API = "/api/v1"
 ANSWER_S = 15.0
 WAIT_S = 30.0
-PAUSES = RetryPolicy(delay_s=0.05, max_delay_s=2.0, jitter=0.5)
 _OK = range(200, 300)
 
 
@@ -91,19 +89,9 @@ class HttpBackend:
     async def _insist(
         self, method: str, path: str, body: bytes | None = None, *, wait_s: float = 0.0, fields: str = ""
     ) -> bytes:
-        clock, tries = self._clock, 0
-        until_s = clock.monotonic() + wait_s + self._patience_s
-        while True:
-            try:
-                return await self._ask(method, path, body, wait_s, fields)
-            except (StoreUnavailable, Overloaded) as error:
-                tries += 1
-                pause_s = backoff_us(PAUSES, tries, clock.random.random()) / SECOND_US
-                if isinstance(error, Refused):
-                    pause_s = max(pause_s, error.retry_after_s)
-                if clock.monotonic() + pause_s > until_s:
-                    raise
-            await asyncio.sleep(pause_s)
+        return await insist(
+            lambda: self._ask(method, path, body, wait_s, fields), self._clock, wait_s + self._patience_s
+        )
 
     async def _ask(self, method: str, path: str, body: bytes | None, wait_s: float, fields: str) -> bytes:
         answer_s = wait_s + min(ANSWER_S, self._patience_s)

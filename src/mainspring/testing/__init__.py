@@ -29,9 +29,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mainspring.testing.users import Inline, inline
+    from mainspring.testing.users import FAULTS, Cluster, Event, Inline, cluster, inline
 
-__all__ = ["Inline", "inline"]
+__all__ = ["FAULTS", "Cluster", "Event", "Inline", "cluster", "inline"]
 
 
 def __getattr__(name: str) -> Any:

@@ -96,6 +96,18 @@ _host: ContextVar[Host | None] = ContextVar("mainspring_host", default=None)
 OUTSIDE = Context()
 
 
+def host_here() -> Host | None:
+    """The host that the calling code belongs to."""
+    return _host.get()
+
+
+def host_of(handle: asyncio.Handle) -> Host | None:
+    """The host that a callback belongs to."""
+    found: Any = handle
+    host: Host | None = found._context.get(_host)
+    return host
+
+
 class VirtualLoop(asyncio.BaseEventLoop):
     """`time()` starts at 0 and moves only when nothing is ready. No sockets, no threads, no signals."""
 

@@ -8,7 +8,7 @@ Each can crash, be frozen, be stopped in good order, and start again as a new pr
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 import msgspec
 
@@ -35,7 +35,7 @@ from mainspring.testing.network import Network, RemoteSource
 from mainspring.testing.record import Phase, Record
 from mainspring.testing.storeline import StoreLine
 from mainspring.testing.watched import WatchedStore
-from mainspring.testing.weather import Weather
+from mainspring.testing.weather import CHANCES, Weather
 from mainspring.worker import InProcessEngine, Worker, WorkerSettings
 
 GRACE_S = 1.0
@@ -43,7 +43,8 @@ RETENTION = Retention(succeeded_us=8 * SECOND_US, failed_us=None, cancelled_us=2
 
 
 class Shape(msgspec.Struct, frozen=True):
-    """How a seed's cluster looks. `embedded` says that the first server has a worker inside."""
+    """How a cluster looks. `embedded` says that the first server has a worker inside. A worker that is told
+    to stop lets its tasks go on for `drain_s`, and those that are told to stop for `grace_s`."""
 
     servers: int
     workers: int
@@ -51,20 +52,30 @@ class Shape(msgspec.Struct, frozen=True):
     lease_s: float
     embedded: bool
     hints: bool
+    retention: Retention = RETENTION
+    drain_s: float = 1.5
+    grace_s: float = GRACE_S
     elects: bool = True
 
 
 class World:
     """What all parts of a simulation share."""
 
-    def __init__(self, seed: int) -> None:
-        self.loop = VirtualLoop()
-        self.record = Record()
+    def __init__(
+        self,
+        seed: int,
+        loop: VirtualLoop | None = None,
+        record: Record | None = None,
+        chances: Mapping[str, float] = CHANCES,
+        store_class: type[WatchedStore] = WatchedStore,
+    ) -> None:
+        self.loop = loop or VirtualLoop()
+        self.record = record or Record()
         self.dice = Host(self.loop, "dice", seed)
-        self.weather = Weather(self.loop, self.record, self.dice.clock)
+        self.weather = Weather(self.loop, self.record, self.dice.clock, chances)
         self.network = Network(self.loop, self.weather)
         self.store_host = Host(self.loop, "store", seed + 1)
-        self.store = WatchedStore(self.store_host.clock, self.loop, self.record)
+        self.store = store_class(self.store_host.clock, self.loop, self.record)
         self.stage = Stage(self.loop, self.record)
         self.lines: list[StoreLine] = []
         self.closing = False
@@ -148,7 +159,7 @@ class Server:
             Reaper(line, scheduler),
             Resolver(line, scheduler),
             Firer(line, scheduler, elector if elects else None, clock),
-            Pruner(line, elector, RETENTION),
+            Pruner(line, elector, self._shape.retention),
             Auditor(line, elector, clock, SILENT),
         ]
 
@@ -227,11 +238,16 @@ class WorkerNode:
         source = RemoteSource(
             self.name, host, lambda: self.worker.incarnation, self._servers, network, world.loop, world.record
         )
-        engine = InProcessEngine(registry(world.stage, self, host), host.clock, grace_s=GRACE_S)
+        shape = self._shape
         settings = WorkerSettings(
-            worker=self.name, node=host.name, slots=self._shape.slots, wait_s=2.0, drain_grace_s=1.5
+            worker=self.name, node=host.name, slots=shape.slots, wait_s=2.0, drain_grace_s=shape.drain_s
         )
-        return Worker(source, engine, host.clock, settings)
+        return Worker(source, self.engine(shape.grace_s), host.clock, settings)
+
+    def engine(self, grace_s: float) -> InProcessEngine:
+        """What runs the tasks of this incarnation."""
+        host = self.host
+        return InProcessEngine(registry(self._world.stage, self, host), host.clock, grace_s)
 
     async def _run(self, worker: Worker, over: asyncio.Future[None], host: Host) -> None:
         try:

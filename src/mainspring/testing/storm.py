@@ -42,12 +42,15 @@ class Storm:
         while not (self._over and faults.total() >= FAULTS_AT_LEAST):
             await asyncio.sleep(self._dice.expovariate(1.0 / APART_S))
             (point,) = self._dice.choices(names, weights)
-            blow = getattr(self, "_" + point.replace(".", "_"))
-            self._under_way.append(self._world.loop.create_task(blow(point)))
+            self._under_way.append(self._world.loop.create_task(self.strike(point)))
         await asyncio.gather(*self._under_way)
 
     def end(self) -> None:
         self._over = True
+
+    async def strike(self, point: str) -> None:
+        """One blow; returns when it has passed."""
+        await getattr(self, "_" + point.replace(".", "_"))(point)
 
     # --- workers --------------------------------------------------------------------------------
 

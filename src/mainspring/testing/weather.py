@@ -1,5 +1,7 @@
 """Chance, and what it breaks on the way. Every fault has a name, and every fault that happens is counted."""
 
+from collections.abc import Mapping
+
 from mainspring.testing.loop import HostClock, VirtualLoop
 from mainspring.testing.record import Record
 
@@ -41,8 +43,11 @@ OF_ELECTION = ("leader.cut_off",)
 class Weather:
     """The dice of a seed, and whether it storms. In calm weather calls are quick and nothing fails."""
 
-    def __init__(self, loop: VirtualLoop, record: Record, dice: HostClock) -> None:
+    def __init__(
+        self, loop: VirtualLoop, record: Record, dice: HostClock, chances: Mapping[str, float] = CHANCES
+    ) -> None:
         self.random = dice.random
+        self._chances = chances
         self.stormy = False
         self.store_is_down = False
         self.late_answers_s: dict[str, float] = {}
@@ -52,7 +57,7 @@ class Weather:
 
     def strikes(self, point: str, detail: str = "") -> bool:
         """Whether this call is hit."""
-        if not self.stormy or self.random.random() >= CHANCES[point]:
+        if not self.stormy or self.random.random() >= self._chances[point]:
             return False
         self._record.fault(self._loop.now_s, point, detail)
         return True

@@ -31,6 +31,10 @@ _log = logging.getLogger("mainspring.worker")
 class InProcessEngine:
     """Runs the handlers of `registry`. `grace_s` is how long an interrupted handler may clean up."""
 
+    # What is not as usual where time is virtual: there, threads take turns.
+    threads_class: type[Threads] = Threads
+    execution_class: type[Execution] = Execution
+
     def __init__(self, registry: Registry, clock: Clock, grace_s: float = CANCEL_GRACE_S) -> None:
         self.finished: list[Run] = []
         self.load = 0
@@ -57,7 +61,7 @@ class InProcessEngine:
         self._slots_most = slots
         self._sweep: Sweep[Execution] = Sweep(self._overdue, self.now_s)
         self._slots = Slots(self._take, self._sweep.watch, self._end, self._dispatch_soon, self.now_s)
-        self._threads = Threads(self._collect, self.now_s)
+        self._threads = self.threads_class(self._collect, self.now_s)
 
     async def close(self) -> None:
         self._queue.clear()
@@ -114,7 +118,7 @@ class InProcessEngine:
                 self._finish(run, outcomes.no_handler(run.lease))
                 continue
             run.phase = Phase.STARTED
-            execution = self._running[run] = Execution(run, handler, self)
+            execution = self._running[run] = self.execution_class(run, handler, self)
             if handler.is_coroutine:
                 return execution
             now_s = self.now_s()

@@ -4,6 +4,7 @@ inline     tasks run where they are submitted, in the test's thread, before `sub
 cluster    tasks run on a cluster in virtual time, from a seed, with whatever goes wrong in one
 """
 
+from mainspring.testing.users.cluster import FAULTS, Cluster, Event, cluster
 from mainspring.testing.users.inline import Inline, inline
 
-__all__ = ["Inline", "inline"]
+__all__ = ["FAULTS", "Cluster", "Event", "Inline", "cluster", "inline"]
