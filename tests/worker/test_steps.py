@@ -98,6 +98,26 @@ async def test_a_step_is_recorded_before_it_returns():
     assert seen == [[{"one": b"1"}]]
 
 
+async def test_giving_up_one_question_leaves_the_others_theirs():
+    """Steps share one question to the source: a time limit around one of them must not end it for all."""
+
+    async def handler(ctx: Context):
+        other = asyncio.create_task(ctx.step("other", lambda: "other"))
+        for _ in range(2):
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(1.0):
+                    await ctx.step("hasty", lambda: "hasty")
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(1.0):
+                await ctx.parents
+        return [await other, await ctx.step("hasty", lambda: "at last"), len(await ctx.parents)]
+
+    source = ScriptedSource()
+    source.delays_s["recall"] = 5.0
+    assert result(await report(handler, source)) == ["other", "at last", 0]
+    assert len(source.recalls) == 2, "one for the steps, one for the parents"
+
+
 async def _raising(ctx, step):
     attempts = []
 

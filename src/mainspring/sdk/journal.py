@@ -39,6 +39,11 @@ class Source(Protocol):
     def recall(self, *, steps: bool, parents: bool) -> "Future[Recalled]": ...
 
 
+def _answer(asked: "Future[Recalled]") -> "asyncio.Future[Recalled]":
+    """To be awaited by one of many: whoever gives up does not take the question back."""
+    return asyncio.shield(asyncio.wrap_future(asked))
+
+
 class Steps:
     """The recorded steps of one run's task."""
 
@@ -71,7 +76,7 @@ class Steps:
 
     async def _run_on_loop(self, name: str, function: Callable[[], Any]) -> Any:
         try:
-            known = (await asyncio.wrap_future(self._ask())).steps
+            known = (await _answer(self._ask())).steps
             if name in known:
                 return _decode(known[name])
             value = function()
@@ -156,7 +161,7 @@ class Parents(Mapping[str, Parent]):
 
     def __await__(self) -> Generator[Any, None, "Parents"]:
         if self._parents is None:
-            self._learn((yield from asyncio.wrap_future(self._ask()).__await__()))
+            self._learn((yield from _answer(self._ask()).__await__()))
         return self
 
     def _ask(self) -> "Future[Recalled]":
