@@ -47,7 +47,8 @@ def test_bad_limits(cli, arguments, complaint):
 
 def test_workers(cli):
     (worker,) = cli.json("workers")["workers"]
-    assert {"echo", "sleep", "command", "double", "broken"} == set(worker["kinds"])
+    kinds = {"echo", "sleep", "command", "double", "broken", "talk", "advance"}
+    assert kinds == set(worker["kinds"])
     heading, row = cli.ok("workers").splitlines()
     assert heading.startswith("WORKER")
     assert row.startswith(worker["worker"])
