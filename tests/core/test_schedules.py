@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from mainspring.core import schedules
 from mainspring.core.model import SECOND_US
@@ -54,6 +55,25 @@ def test_a_fire_on_time():
     assert decision.skips == ()
     assert decision.standing.cursor_us == us("12:05")
     assert decision.next_us == us("12:10")
+
+
+@pytest.mark.parametrize(
+    ("before", "reason", "next_look"),
+    [
+        (standing(paused=True), "paused", None),
+        (replace(standing(), skip_through_us=us("12:05")), "by_hand", "12:10"),
+    ],
+)
+def test_a_single_fire_that_something_stands_against(before, reason, next_look):
+    decision = decide(before, "s", us("12:05"))
+    assert decision.fires == ()
+    assert skipped(decision) == [(reason, "12:05", "12:05", 1)]
+    assert decision.standing.cursor_us == us("12:05")
+    assert decision.next_us == (next_look and us(next_look))
+
+
+def test_a_skip_that_is_over_stands_against_nothing():
+    assert made(decide(replace(standing(), skip_through_us=us("12:05") - 1), "s", us("12:05"))) == ["12:05"]
 
 
 def test_nothing_due_changes_nothing():

@@ -152,6 +152,9 @@ def decide(standing: Standing, schedule_id: str, now_us: int) -> Decision:
 
     Raises `InvalidInput` if the rules in force cannot be read (a zone that the system has lost).
     """
+    usual = _one_on_time(standing, schedule_id, now_us)
+    if usual is not None:
+        return usual
     rules, after_us = standing.rules, standing.cursor_us
     last_due_us = last_us(rules.timing, after_us, now_us)
     if last_due_us is None:
@@ -220,9 +223,10 @@ def by_hand_us(rules: Schedule, last_fire_us: int | None, now_us: int) -> int:
 def jitter_us(rules: Schedule, schedule_id: str, fire_us: int) -> int:
     """How much later than its nominal time the task of a fire may run: the same for whoever asks, at most
     `jitter_us` of the rules, and always before the next fire."""
-    if not rules.jitter_us:
-        return 0
-    following_us = next_us(rules.timing, fire_us)
+    return _jitter_us(rules, schedule_id, fire_us, next_us(rules.timing, fire_us)) if rules.jitter_us else 0
+
+
+def _jitter_us(rules: Schedule, schedule_id: str, fire_us: int, following_us: int | None) -> int:
     most_us = rules.jitter_us
     if following_us is not None:
         most_us = min(most_us, following_us - fire_us - 1)
@@ -264,6 +268,21 @@ def _before_instant(schedule: Schedule, cursor_us: int) -> int:
 
 def _next_look(standing: Standing) -> int | None:
     return None if standing.rules.paused else next_us(standing.rules.timing, standing.cursor_us)
+
+
+def _one_on_time(standing: Standing, schedule_id: str, now_us: int) -> Decision | None:
+    """The decision of nearly every look, by two questions to the timing where the general rule asks six: one
+    fire is due, and nothing stands against it."""
+    rules = standing.rules
+    fire_us = next_us(rules.timing, standing.cursor_us)
+    if fire_us is None or not now_us - rules.misfire_grace_us <= fire_us <= now_us:
+        return None
+    following_us = next_us(rules.timing, fire_us)
+    if rules.paused or fire_us <= standing.skip_through_us or (following_us or now_us + 1) <= now_us:
+        return None
+    late_us = _jitter_us(rules, schedule_id, fire_us, following_us) if rules.jitter_us else 0
+    moved = msgspec.structs.replace(standing, cursor_us=fire_us)
+    return Decision((Fire(fire_us, fire_us + late_us),), (), moved, following_us)
 
 
 def _survivors(skips: list[Skip], rules: Schedule, after_us: int, now_us: int) -> list[int]:
