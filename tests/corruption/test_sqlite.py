@@ -8,12 +8,14 @@ import apsw
 import pytest
 
 from mainspring.core.laws import LAWS, LOST_LANE
+from mainspring.core.lifecycle import Outcome
 from mainspring.core.model import OnParentFailure, Policy, State
-from mainspring.errors import StoreUnavailable
+from mainspring.errors import StoreCorrupt, StoreUnavailable
+from mainspring.scheduler import Scheduler, SchedulerSettings
 from mainspring.services.doctor import examine, treat
 from mainspring.stores.sqlite.auditing import repairing
 from mainspring.stores.sqlite.auditing.mending import mend
-from mainspring.verbs import Action, Answer, Force, Mending
+from mainspring.verbs import Action, Answer, Force, Mending, Query, Retention, WorkerInfo
 from tests.conformance.bench import SqliteBench
 from tests.corruption.course import run, table
 from tests.corruption.living import Living
@@ -187,6 +189,61 @@ async def test_a_child_whose_edges_were_lost_waits_on_for_those_that_are_left(tm
         assert (await bench.get(child.id)).state is State.READY
 
 
+# --- while it is not mended yet ---------------------------------------------------------------------
+
+
+async def test_a_damaged_row_stops_nobody_else(tmp_path):
+    """Services go on with all other tasks: leases lapse, parents are applied, old tasks are forgotten."""
+    async with SqliteBench(tmp_path) as bench:
+        bench.breaks = frozenset(LAWS)
+        scheduler = Scheduler(bench.store, bench.clock, SchedulerSettings())
+        tasks = await bench.submit_many(4)
+        leases = await bench.claim(4)
+        parents = await bench.submit_many(2)
+        children = await bench.submit(*[bench.task(depends_on=(parent,)) for parent in parents])
+        for lease in await bench.claim(2):
+            await bench.settle(lease, Outcome.FAILED, retryable=False)
+        by_hand(
+            tmp_path,
+            "UPDATE tasks SET policy = x'7b', attempts = x'5b' WHERE id = ?",
+            await bench.get(tasks[0]),
+        )
+        by_hand(tmp_path, "UPDATE tasks SET policy = x'ff' WHERE id = ?", await bench.get(children[0]))
+        by_hand(tmp_path, "UPDATE tasks SET state = 42 WHERE id = ?", await bench.get(parents[1]))
+        await bench.resolve_all()
+        assert await bench.states(*children) == [State.CANCELLED, State.BLOCKED]
+        await bench.advance(20)
+        await scheduler.start()
+        await scheduler.lost(await bench.store.expired(10))
+        await scheduler.close()
+        assert await bench.states(*tasks) == [State.READY] * 4
+        assert len(leases) == 4
+        await bench.advance(20)
+        pruned = await bench.store.prune(100, Retention(1, 1, 1), None)
+        assert pruned.count == 2
+
+
+@pytest.mark.parametrize(
+    ("spoil", "verb"),
+    [
+        ("UPDATE tasks SET state = 42", lambda store, task: store.get([task])),
+        ("UPDATE tasks SET lane = 42", lambda store, task: store.find(Query())),
+        ("UPDATE tasks SET labels = x'7b'", lambda store, task: store.find(Query(label=("a", "b")))),
+        ("UPDATE counts SET state = 42", lambda store, task: store.stats()),
+        ("UPDATE workers SET info = x'7b'", lambda store, task: store.workers()),
+    ],
+)
+async def test_who_asks_for_what_is_damaged_is_sent_to_the_doctor(tmp_path, spoil, verb):
+    async with SqliteBench(tmp_path) as bench:
+        (task,) = await bench.submit_many(1, labels=b'{"a":"b"}')
+        await bench.store.beat(WorkerInfo("w", "i", "n", ("echo",), (), 1))
+        by_hand(tmp_path, spoil)
+        with pytest.raises(StoreCorrupt, match="run mainspring doctor"):
+            await verb(bench.store, task)
+        await treat(bench.store, (await examine(bench.store)).findings)
+        await verb(bench.store, task)
+
+
 # --- at the same time, twice, and half --------------------------------------------------------------
 
 
@@ -264,6 +321,6 @@ async def test_mending_while_others_work(tmp_path):
 def by_hand(tmp_path, sql, *tasks):
     db = apsw.Connection(str(tmp_path / "store.db"))
     db.set_busy_timeout(5_000)
-    for task in tasks:
-        db.execute(sql, (task.id,))
+    for bindings in [(task.id,) for task in tasks] or [()]:
+        db.execute(sql, bindings)
     db.close()

@@ -233,8 +233,12 @@ def _change(
 
 
 def _kept(report: Report, lease: Lease) -> bytes:
-    """The record's `attempts`, with this run added: the first and the last 20 are kept."""
-    kept = msgspec.json.decode(lease.attempts, type=list[Attempt]) if lease.attempts else []
+    """The record's `attempts`, with this run added: the first and the last 20 are kept. A list that is
+    damaged begins anew, so that its task can still end."""
+    try:
+        kept = msgspec.json.decode(lease.attempts, type=list[Attempt]) if lease.attempts else []
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        kept = []
     kept.append(
         Attempt(
             attempt=lease.attempt,

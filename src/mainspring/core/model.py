@@ -103,15 +103,25 @@ def encode_policy(policy: Policy) -> bytes | None:
 
 
 def decode_policy(stored: bytes | None) -> Policy:
-    """The inverse of `encode_policy`; the few distinct policies of a workload are decoded once."""
+    """The inverse of `encode_policy`; the few distinct policies of a workload are decoded once. One that is
+    damaged counts as the default: else a single row would stop whoever looks after all of them."""
     if stored is None:
         return DEFAULT_POLICY
     policy = _policies.get(stored)
     if policy is None:
         if len(_policies) >= _POLICIES_KEPT:
             _policies.clear()
-        policy = _policies[stored] = _policy_decoder.decode(stored)
+        try:
+            policy = read_policy(stored)
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            policy = DEFAULT_POLICY
+        _policies[stored] = policy
     return policy
+
+
+def read_policy(stored: bytes) -> Policy:
+    """Raises `msgspec.MsgspecError` or `UnicodeDecodeError` for what is no policy."""
+    return _policy_decoder.decode(stored)
 
 
 class UniqueRule(msgspec.Struct, frozen=True):

@@ -18,7 +18,7 @@ from mainspring.core.model import (
     PRIORITY_LOWEST,
     SECOND_US,
     Lane,
-    decode_policy,
+    read_policy,
 )
 from mainspring.core.schedules import Schedule, parse_misfire
 from mainspring.core.templates import Template
@@ -200,7 +200,7 @@ def _priority(value: int, field: str) -> int:
 
 def _policy(text: str, field: str) -> bytes:
     try:
-        decode_policy(text.encode())
+        read_policy(text.encode())
     except msgspec.MsgspecError as error:
         raise InvalidInput(field, str(error), 'JSON such as {"max_retries": 1}') from None
     return text.encode()

@@ -18,7 +18,7 @@ from mainspring.core.laws import (
     edge_breach,
 )
 from mainspring.core.limits import LimitState, names, rule_for
-from mainspring.core.model import SECOND_US, Attempt, OnParentFailure, State, decode_policy
+from mainspring.core.model import SECOND_US, Attempt, OnParentFailure, State, decode_policy, read_policy
 from mainspring.core.schedule_laws import ScheduleFacts, Span, schedule_breaches
 from mainspring.core.schedules import Standing
 from mainspring.errors import InvalidInput
@@ -30,7 +30,7 @@ from mainspring.verbs.audit import Audit, Finding
 COUNTED_AT_ONCE = 20_000
 
 _DECODERS = (
-    ("policy", decode_policy),
+    ("policy", read_policy),
     ("labels", msgspec.json.Decoder(dict[str, Any]).decode),
     ("attempts", msgspec.json.Decoder(list[Attempt]).decode),
 )
@@ -133,15 +133,9 @@ def edge_of(tables: Tables, parent: str, child: str, is_open: int) -> EdgeFacts:
         int(is_open),
         None if above is None else int(above.state),
         None if below is None else int(below.state),
-        OnParentFailure.CANCEL if below is None else rule_of(below),
+        OnParentFailure.CANCEL if below is None else decode_policy(below.policy).on_parent_failure,
         parent in tables.unresolved,
     )
-
-
-def rule_of(row: Row) -> OnParentFailure:
-    """A policy that cannot be read is a breach of its own; until it is mended, it counts as the default."""
-    damaged = "policy" in _damaged(row)
-    return decode_policy(None if damaged else row.policy).on_parent_failure
 
 
 # --- books ------------------------------------------------------------------------------------------

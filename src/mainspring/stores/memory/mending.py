@@ -17,7 +17,7 @@ from mainspring.core.laws import (
     rebuilt_edge,
 )
 from mainspring.core.limits import LimitState, names
-from mainspring.core.model import WAITING, State
+from mainspring.core.model import WAITING, State, decode_policy
 from mainspring.core.schedule_laws import gaps, recorded
 from mainspring.core.schedules import LOST
 from mainspring.ports import FireRecord
@@ -25,7 +25,6 @@ from mainspring.stores.memory.auditing import (
     books,
     edge_findings,
     facts_of,
-    rule_of,
     schedule_facts,
     task_findings,
     waits_for,
@@ -135,12 +134,19 @@ def _rebuild_edges(call: Call, row: Row, *, none_is_open: bool) -> None:
         if parent in tables.rows and (row.id not in tables.dependents.get(parent, {}) or none_is_open):
             _put(tables, row, parent)
     is_lost = any(parent not in tables.rows for parent in row.depends_on)
-    _go_on(call, row, rebuilt_edge(None, rule_of(row)) if is_lost else Rebuilt.OPEN)
+    _go_on(
+        call,
+        row,
+        rebuilt_edge(None, decode_policy(row.policy).on_parent_failure) if is_lost else Rebuilt.OPEN,
+    )
 
 
 def _put(tables: Tables, row: Row, parent: str) -> None:
     tables.dependents.setdefault(parent, {})[row.id] = True
-    if rebuilt_edge(int(tables.rows[parent].state), rule_of(row)) is Rebuilt.NOTED:
+    if (
+        rebuilt_edge(int(tables.rows[parent].state), decode_policy(row.policy).on_parent_failure)
+        is Rebuilt.NOTED
+    ):
         tables.unresolved[parent] = None
 
 
@@ -163,7 +169,7 @@ def _mend_edge(call: Call, highest: int, key: tuple[int | str, ...]) -> None:
     if parent in tables.rows:
         _put(tables, below, parent)
     elif was_open:
-        _go_on(call, below, rebuilt_edge(None, rule_of(below)))
+        _go_on(call, below, rebuilt_edge(None, decode_policy(below.policy).on_parent_failure))
 
 
 # --- books ------------------------------------------------------------------------------------------

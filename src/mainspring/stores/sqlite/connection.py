@@ -3,10 +3,12 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from traceback import clear_frames
 from types import TracebackType
 from typing import Any, Protocol, cast
 
 import apsw
+import msgspec
 
 from mainspring.errors import StoreCorrupt, StoreError, StoreFull, StoreUnavailable
 
@@ -122,6 +124,14 @@ def named_errors(path: str) -> Iterator[None]:
         yield
     except apsw.Error as error:
         raise store_error(error, path) from error
+    except msgspec.MsgspecError as error:
+        raise StoreCorrupt(f"{path}: a stored value is damaged ({error}): run mainspring doctor") from error
+
+
+def let_go(error: BaseException) -> None:
+    """Close the statements that an error has broken off. Its frames hold them, and they hold the snapshot they
+    read: while anybody kept the error, no later call would see what has been written since."""
+    clear_frames(error.__traceback__)
 
 
 def store_error(error: apsw.Error, path: str) -> StoreError:

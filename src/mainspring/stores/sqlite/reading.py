@@ -12,7 +12,7 @@ from mainspring.core.model import Lane, State, Task
 from mainspring.core.order import LaneHead, Share
 from mainspring.errors import InvalidInput
 from mainspring.ports import BoardView, Clock, Page, Query, Stats, Transition, WorkerInfo
-from mainspring.stores.sqlite.connection import connect, named_errors
+from mainspring.stores.sqlite.connection import connect, let_go, named_errors
 from mainspring.stores.sqlite.lanes import Lanes
 from mainspring.stores.sqlite.limits import Usage, stored_rules
 from mainspring.stores.sqlite.rows import TASK, TASK_JOINS, numbers, state_of, task_of
@@ -58,6 +58,9 @@ class Reader:
                 self.host_us = self._clock.now_us()
                 self.now_us = max(int(self.db.execute(READ_CLOCK).get), self.host_us)
                 return work(self)
+            except BaseException as error:
+                let_go(error)
+                raise
             finally:
                 self.db.execute("ROLLBACK")
 

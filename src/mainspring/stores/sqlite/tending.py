@@ -9,7 +9,7 @@ from mainspring.stores.sqlite.limits import DROP_ARRIVALS
 from mainspring.stores.sqlite.moves import apply_parent, move, release_children
 from mainspring.stores.sqlite.progress import cut_ended
 from mainspring.stores.sqlite.reading import parse_cursor
-from mainspring.stores.sqlite.rows import ROW, fetch_rows, state_of
+from mainspring.stores.sqlite.rows import ROW, STATES, fetch_rows
 from mainspring.stores.sqlite.transaction import Transaction
 from mainspring.stores.sqlite.workflows import is_past
 
@@ -59,11 +59,12 @@ def resolve(tx: Transaction, limit: int) -> Moved:
     for parent, state in tx.db.execute(UNRESOLVED).fetchall():
         if count == limit:
             break
-        if state is None or not state_of(state).is_final:
+        ended_as = STATES.get(state)
+        if state is None or (ended_as is not None and not ended_as.is_final):
             # Replayed meanwhile: its next end decides.
             tx.db.execute(DROP_UNRESOLVED, (parent,))
-        else:
-            count += apply_parent(tx, parent, state_of(state), limit - count, doom=True)
+        elif ended_as is not None:
+            count += apply_parent(tx, parent, ended_as, limit - count, doom=True)
     release_children(tx)
     return Moved(count, tx.heads(), tx.finished)
 
@@ -78,8 +79,9 @@ def prune(tx: Transaction, limit: int, retention: Retention, cursor: str | None)
     rows = tx.db.execute(FROM_CURSOR, (first, limit + 1)).fetchall()
     count = 0
     for n, task, state, lane_id, end_us, workflow in rows[:limit]:
-        kept = kept_us.get(state_of(state))
-        if kept is not None and end_us + kept <= tx.now_us and not has_unfinished_children(tx, n):
+        # A damaged row stays for the doctor to see.
+        kept = kept_us.get(STATES[state]) if state in STATES else None
+        if kept is not None and 0 < end_us <= tx.now_us - kept and not has_unfinished_children(tx, n):
             if workflow is not None and workflow not in past:
                 past[workflow] = is_past(tx, workflow, retention)
             if workflow is None or past[workflow]:

@@ -11,7 +11,7 @@ from mainspring.core.limits import LimitRule
 from mainspring.core.model import State
 from mainspring.core.order import LaneHead
 from mainspring.ports import Clock
-from mainspring.stores.sqlite.connection import connect, named_errors
+from mainspring.stores.sqlite.connection import connect, let_go, named_errors
 from mainspring.stores.sqlite.lanes import Lanes
 from mainspring.stores.sqlite.limits import stored_rules
 from mainspring.stores.sqlite.schema import prepare
@@ -145,7 +145,8 @@ class Writer:
                     self._last_written = transaction.minted
                 else:
                     db.execute("ROLLBACK")
-            except BaseException:
+            except BaseException as error:
+                let_go(error)
                 self._roll_back()
                 raise
         return result

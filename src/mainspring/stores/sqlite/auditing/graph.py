@@ -3,10 +3,8 @@
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
-import msgspec
-
 from mainspring.core.laws import EdgeFacts, edge_breach
-from mainspring.core.model import OnParentFailure, decode_policy
+from mainspring.core.model import decode_policy
 from mainspring.stores.sqlite.connection import Database
 from mainspring.verbs.audit import Finding
 
@@ -52,15 +50,11 @@ def edges(db: Database, sql: str, bindings: Sequence[object]) -> list[Edge]:
 
 def _edge(values: Sequence[Any]) -> Edge:
     parent, child, is_open, parent_state, child_state, policy, noted = values
-    return Edge(parent, child, EdgeFacts(is_open, parent_state, child_state, rule_of(policy), bool(noted)))
-
-
-def rule_of(policy: bytes | None) -> OnParentFailure:
-    """A policy that cannot be read is a breach of its own; until it is mended, it counts as the default."""
-    try:
-        return decode_policy(policy).on_parent_failure
-    except msgspec.MsgspecError:
-        return decode_policy(None).on_parent_failure
+    return Edge(
+        parent,
+        child,
+        EdgeFacts(is_open, parent_state, child_state, decode_policy(policy).on_parent_failure, bool(noted)),
+    )
 
 
 def strays(db: Database, table: str, column: str, after: int, limit: int) -> tuple[list[Finding], list[int]]:

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 from mainspring.core.laws import PARENT_GONE_ERROR, Rebuilt, rebuilt_edge
 from mainspring.core.lifecycle import Cause
-from mainspring.core.model import State
-from mainspring.stores.sqlite.auditing.graph import EDGES_OF, ONE_EDGE, Edge, edges, rule_of
+from mainspring.core.model import OnParentFailure, State, decode_policy
+from mainspring.stores.sqlite.auditing.graph import EDGES_OF, ONE_EDGE, Edge, edges
 from mainspring.stores.sqlite.moves import PUT_UNRESOLVED, due_state, move
 from mainspring.stores.sqlite.rows import ROWS_BY_N, Row, fetch_rows, numbers, texts
 from mainspring.stores.sqlite.transaction import Transaction
@@ -27,13 +27,17 @@ def rebuild_edges(tx: Transaction, row: Row, parents: Sequence[str], *, none_is_
         edge = present.get(parent)
         if edge is None or edge.is_open not in (0, 1) or none_is_open:
             _put(tx, row, parent, state)
-    return _go_on(tx, row, rebuilt_edge(None, rule_of(row.policy)) if is_lost else Rebuilt.OPEN)
+    return _go_on(tx, row, rebuilt_edge(None, _rule(row)) if is_lost else Rebuilt.OPEN)
 
 
 def _put(tx: Transaction, row: Row, parent: int, state: int) -> None:
     tx.db.execute(PUT_EDGE, (parent, row.n))
-    if rebuilt_edge(state, rule_of(row.policy)) is Rebuilt.NOTED:
+    if rebuilt_edge(state, _rule(row)) is Rebuilt.NOTED:
         tx.db.execute(PUT_UNRESOLVED, (parent,))
+
+
+def _rule(row: Row) -> OnParentFailure:
+    return decode_policy(row.policy).on_parent_failure
 
 
 def _go_on(tx: Transaction, row: Row, verdict: Rebuilt) -> str:
@@ -75,4 +79,4 @@ def _replace(tx: Transaction, edge: Edge) -> str:
     if facts.parent is not None:
         _put(tx, row, parent, facts.parent)
         return "built anew"
-    return f"removed; task {row.id}: {_go_on(tx, row, rebuilt_edge(None, rule_of(row.policy)))}"
+    return f"removed; task {row.id}: {_go_on(tx, row, rebuilt_edge(None, _rule(row)))}"

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from mainspring.core.laws import TaskFacts, breaches
-from mainspring.core.model import Attempt, State, decode_policy
+from mainspring.core.model import Attempt, State, read_policy
 from mainspring.core.workflows import Callback
 from mainspring.stores.sqlite.connection import Database
 from mainspring.stores.sqlite.rows import RESERVED, numbers, texts
@@ -42,7 +42,7 @@ HOW_MANY = "SELECT count(*) FROM tasks INDEXED BY tasks_id WHERE id IN carray(?)
 
 _decode_parents = msgspec.json.Decoder(tuple[str, ...]).decode
 FIELDS: tuple[tuple[str, Callable[[bytes], object]], ...] = (
-    ("policy", decode_policy),
+    ("policy", read_policy),
     ("labels", msgspec.json.Decoder(dict[str, Any]).decode),
     ("attempts", msgspec.json.Decoder(list[Attempt]).decode),
     ("depends_on", _decode_parents),
