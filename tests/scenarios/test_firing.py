@@ -475,6 +475,29 @@ async def test_many_due_at_once(url):
             assert await d.times(f"s{n}") == [33]
 
 
+async def test_what_is_made_up_for_is_decided_as_it_is_written(url):
+    """After an outage many schedules owe many fires: other work gets its turn between their calls."""
+    async with opened(url) as (store, clock):
+        minted = []
+        mint, clock.new_id = clock.new_id, lambda: minted.append(mint()) or minted[-1]
+        d = Desk(store, clock)
+        for number in range(4):
+            await d.schedules.create(every(misfire="fire_all", misfire_limit=600), f"s{number}")
+        clock.elapsed += 36_000.5
+        before, at_first_write = len(minted), []
+
+        async def note():
+            at_first_write.append(len(minted) - before)
+
+        d.line.first = note
+        await d.settle()
+        made = [len(await d.times(f"s{number}")) for number in range(4)]
+        assert made == [600] * 4
+        assert at_first_write[0] <= 2 * 601, (
+            "two schedules' tasks and marks: one call, and what showed its end"
+        )
+
+
 async def test_it_sleeps_until_the_next_fire_but_at_most_a_second(url):
     async with desk(url) as d:
         assert await d.firer.tick() == 1.0

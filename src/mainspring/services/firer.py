@@ -5,7 +5,7 @@ by the store. Correctness needs no leader: each decision is guarded by the versi
 was made of, and each (schedule, fire time) has one task at most.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from mainspring.core.model import SECOND_US
 from mainspring.ports import Clock, Elector, FireLine, Moved, Refused, SeenSchedule, Store
@@ -43,9 +43,10 @@ class Firer:
                 return LONGEST_S
             term = self._elector.term.number
         due = await self._store.due_schedules(BATCH)
-        decided = [(seen, due_line(seen, due.now_us, self._new_id)) for seen in due.schedules]
         settled = True
-        for some in _calls(decided):
+        # Decided no sooner than it can be written: hundreds that each make up for a thousand fires would
+        # hold up the event loop, and be in memory all at once.
+        for some in _calls((seen, due_line(seen, due.now_us, self._new_id)) for seen in due.schedules):
             settled = await self._fire(some, due.now_us, term) and settled
         if len(due.schedules) >= BATCH or not settled:
             return 0.0
@@ -73,7 +74,7 @@ class Firer:
 
 
 def _calls(
-    decided: Sequence[tuple[SeenSchedule, FireLine]],
+    decided: Iterable[tuple[SeenSchedule, FireLine]],
 ) -> Iterator[list[tuple[SeenSchedule, FireLine]]]:
     """Decisions whose tasks fit into one call. One that has made up for many fires goes alone."""
     some: list[tuple[SeenSchedule, FireLine]] = []
