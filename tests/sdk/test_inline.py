@@ -18,7 +18,7 @@ def jobs():
     threads = threading.active_count()
     with testing.inline(jobs.app):
         yield jobs
-    assert threading.active_count() == threads
+    assert threading.active_count() <= threads
 
 
 def test_a_task_has_run_when_submit_returns(jobs):

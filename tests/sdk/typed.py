@@ -1,6 +1,7 @@
 """Read by mypy, never run: what a type checker must know of an application, and what it must find."""
 
 from datetime import timedelta
+from typing import reveal_type
 
 from mainspring import Context, Mainspring, TaskHandle
 
@@ -63,5 +64,5 @@ async def wrong() -> None:
     add.with_options(delay=[])  # E: incompatible type
     app.submit("echo", colour="blue")  # E: Unexpected keyword argument "colour"
     add.submit_many([greet.bind("Ada")])  # E: incompatible type
-    handle: TaskHandle[str] = add.submit(1)  # E: Incompatible types in assignment
+    _handle: TaskHandle[str] = add.submit(1)  # E: Incompatible types in assignment
     add.submit(1).result(soon=True)  # E: Unexpected keyword argument "soon"
