@@ -96,6 +96,25 @@ async def test_what_a_handler_raises_decides_the_outcome():
     assert (exited.outcome, exited.error_type) == (Outcome.FAILED, "SystemExit")
 
 
+class Panic(BaseException):
+    """As extensions written in other languages raise it: no `Exception`."""
+
+
+async def test_what_is_no_exception_fails_the_run_like_any_error():
+    """Else its lease would be renewed for ever, for a run that has no end."""
+
+    async def on_loop():
+        raise Panic("index out of bounds")
+
+    def on_thread():
+        raise Panic("index out of bounds")
+
+    for handler in (on_loop, on_thread):
+        report = await outcome(handler)
+        assert (report.outcome, report.error_type, report.retryable) == (Outcome.FAILED, "Panic", True)
+        assert error(report)["message"] == "index out of bounds"
+
+
 @pytest.mark.parametrize("chosen", [float("nan"), float("inf"), None])
 async def test_a_nonsense_retry_time_leaves_it_to_the_policy(chosen):
     def handler():

@@ -98,7 +98,9 @@ class Slots:
             if self._closed:
                 raise
             report = execution.raised(error, self._monotonic())
-        except (Exception, SystemExit) as error:
+        except (KeyboardInterrupt, GeneratorExit):
+            raise  # meant for this process, not raised by the handler
+        except BaseException as error:
             report = execution.raised(error, self._monotonic())
         else:
             report = execution.returned(value, self._monotonic())
