@@ -129,8 +129,8 @@ def named_errors(path: str) -> Iterator[None]:
 
 
 def let_go(error: BaseException) -> None:
-    """Close the statements that an error has broken off. Its frames hold them, and they hold the snapshot they
-    read: while anybody kept the error, no later call would see what has been written since."""
+    """Close the statements that an error has broken off. Its frames hold them, and they hold the snapshot
+    they read: while anybody kept the error, no later call would see what has been written since."""
     clear_frames(error.__traceback__)
 
 
