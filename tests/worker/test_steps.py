@@ -98,8 +98,10 @@ async def test_a_step_is_recorded_before_it_returns():
     assert seen == [[{"one": b"1"}]]
 
 
-async def test_giving_up_one_question_leaves_the_others_theirs():
+@virtual
+async def test_giving_up_one_question_leaves_the_others_theirs(clock):
     """Steps share one question to the source: a time limit around one of them must not end it for all."""
+    told = []
 
     async def handler(ctx: Context):
         other = asyncio.create_task(ctx.step("other", lambda: "other"))
@@ -110,12 +112,35 @@ async def test_giving_up_one_question_leaves_the_others_theirs():
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(1.0):
                 await ctx.parents
-        return [await other, await ctx.step("hasty", lambda: "at last"), len(await ctx.parents)]
+        told.extend([await other, await ctx.step("hasty", lambda: "at last"), len(await ctx.parents)])
 
     source = ScriptedSource()
     source.delays_s["recall"] = 5.0
-    assert result(await report(handler, source)) == ["other", "at last", 0]
+    async with working(source, embedded(clock, kind=handler), clock):
+        await source.put("kind")
+        await source.settled()
+    assert told == ["other", "at last", 0]
     assert len(source.recalls) == 2, "one for the steps, one for the parents"
+
+
+@virtual
+async def test_a_step_that_nobody_saw_recorded_is_not_run_again(clock):
+    """A time limit struck while its result was on its way: what is recorded is what the handler gets."""
+    ran, told = [], []
+
+    async def handler(ctx: Context):
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(1.0):
+                await ctx.step("one", lambda: ran.append(1) or len(ran))
+        told.append(await ctx.step("one", lambda: ran.append(1) or len(ran)))
+
+    source = ScriptedSource()
+    source.delays_s["append"] = 5.0
+    async with working(source, embedded(clock, kind=handler), clock):
+        await source.put("kind")
+        await source.settled()
+    assert (told, ran) == ([1], [1])
+    assert {line.steps["one"] for line in source.lines} == {b"1"}
 
 
 async def _raising(ctx, step):

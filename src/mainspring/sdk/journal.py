@@ -52,6 +52,7 @@ class Steps:
         self._lock = threading.Lock()
         self._recalled: Future[Recalled] | None = None
         self._used: set[str] = set()
+        self._unsure: dict[str, bytes] = {}  # run, and perhaps recorded: whoever waited for that gave up
 
     def run(self, name: str, function: Callable[[], Any]) -> Any:
         """See `Context.step`."""
@@ -60,35 +61,35 @@ class Steps:
             return self._run_on_loop(name, function)
         try:
             known = self._ask().result().steps
-            if name in known:
-                return _decode(known[name])
-            value = function()
-            if inspect.iscoroutine(value):
-                value.close()
-                raise InvalidInput("function", "is a coroutine, and the handler is none", "a plain function")
-            result = self._encoded(name, value, known)
-            self._source.keep_step(name, result).result()
+            if name not in known:
+                if name not in self._unsure:
+                    value = function()
+                    if inspect.iscoroutine(value):
+                        value.close()
+                        raise InvalidInput("function", "is a coroutine, on a thread", "a plain function")
+                    self._unsure[name] = self._encoded(name, value, known)
+                self._source.keep_step(name, self._unsure[name]).result()
+                known[name] = self._unsure.pop(name)
         except BaseException:
             self._used.discard(name)
             raise
-        known[name] = result
-        return _decode(result)
+        return _decode(known[name])
 
     async def _run_on_loop(self, name: str, function: Callable[[], Any]) -> Any:
         try:
             known = (await _answer(self._ask())).steps
-            if name in known:
-                return _decode(known[name])
-            value = function()
-            if inspect.isawaitable(value):
-                value = await value
-            result = self._encoded(name, value, known)
-            await asyncio.wrap_future(self._source.keep_step(name, result))
+            if name not in known:
+                if name not in self._unsure:
+                    value = function()
+                    if inspect.isawaitable(value):
+                        value = await value
+                    self._unsure[name] = self._encoded(name, value, known)
+                await asyncio.wrap_future(self._source.keep_step(name, self._unsure[name]))
+                known[name] = self._unsure.pop(name)
         except BaseException:
             self._used.discard(name)
             raise
-        known[name] = result
-        return _decode(result)
+        return _decode(known[name])
 
     def _take(self, name: str) -> None:
         """A name stands for one step: a second one under it would be given the first one's result."""
