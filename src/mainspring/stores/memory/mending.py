@@ -239,6 +239,7 @@ def rebuild(call: Call) -> None:
     tables = call.tables
     rows = [tables.rows[tables.by_ordinal[ordinal]] for ordinal in tables.ordinals]
     tables.counts.clear()
+    tables.fired_open.clear()
     for row in rows:
         tables.count(row, 1)
     tables.ready.clear()

@@ -62,9 +62,8 @@ def _seen(tables: Tables, row: ScheduleRow) -> SeenSchedule:
     standing = row.record.standing
     if standing is None or standing.rules.overlap == "allow":
         return SeenSchedule(msgspec.structs.replace(row.record))
-    tasks = sorted(tables.fired.get(row.record.id, {}).items())
-    unfinished = [task for _, task in tasks if not tables.rows[task].state.is_final]
-    return SeenSchedule(msgspec.structs.replace(row.record), unfinished[:UNFINISHED_NAMED])
+    tasks = sorted(tables.fired_open.get(row.record.id, {}).items())
+    return SeenSchedule(msgspec.structs.replace(row.record), [task for _, task in tasks[:UNFINISHED_NAMED]])
 
 
 def find(call: Call, limit: int, cursor: str | None) -> SchedulePage:
@@ -125,9 +124,7 @@ def _fire(call: Call, line: FireLine) -> int | Refused:
     if isinstance(answer, Refused):
         return answer
     for made in new:
-        stored = call.tables.rows[made.task.id]
-        stored.schedule_id, stored.fire_at_us = line.schedule, made.fire_us
-        call.tables.fired.setdefault(line.schedule, {})[made.fire_us] = made.task.id
+        call.tables.name_fire(call.tables.rows[made.task.id], line.schedule, made.fire_us)
         for task in made.cancels:
             editing.force(call, Force(task, Action.CANCEL))
     return _write(call, row, line, tasks)

@@ -134,6 +134,7 @@ class Tables:
         self.looks: list[Due] = []
         self.fires: dict[str, list[tuple[int, FireRecord]]] = {}
         self.fired: dict[str, dict[int, str]] = {}
+        self.fired_open: dict[str, dict[int, str]] = {}
         self.workflows: dict[str, WorkflowRow] = {}
         self.tasks_of: dict[str, dict[str, None]] = {}
         self.history: dict[str, list[Transition]] = {}
@@ -169,7 +170,10 @@ class Tables:
         self.log_heads.pop(row.id, None)
         self.log_blocks.pop(row.id, None)
         if row.schedule_id is not None and row.fire_at_us is not None:
-            del self.fired[row.schedule_id][row.fire_at_us]
+            tasks = self.fired[row.schedule_id]
+            del tasks[row.fire_at_us]
+            if not tasks:
+                del self.fired[row.schedule_id]
         if row.workflow is not None:
             self._leave_workflow(row, row.workflow)
         if row.unique is not None:
@@ -188,10 +192,31 @@ class Tables:
             kept.forgotten = tally([(row.state, 1)], kept.forgotten)
 
     def count(self, row: Row, step: int) -> None:
+        """Book the row as being in its state (1), or as leaving it (-1)."""
         place = (row.lane.queue, row.state)
         self.counts[place] += step
         if not self.counts[place]:
             del self.counts[place]
+        if row.schedule_id is not None and not row.state.is_final:
+            self._count_fire(row.schedule_id, row, step)
+
+    def name_fire(self, row: Row, schedule: str, fire_at_us: int) -> None:
+        """A row that was stored just now is the task of a fire."""
+        row.schedule_id, row.fire_at_us = schedule, fire_at_us
+        self.fired.setdefault(schedule, {})[fire_at_us] = row.id
+        if not row.state.is_final:
+            self._count_fire(schedule, row, 1)
+
+    def _count_fire(self, schedule: str, row: Row, step: int) -> None:
+        """Of a schedule's tasks the unfinished ones are asked for at each of its fires."""
+        assert row.fire_at_us is not None
+        tasks = self.fired_open.setdefault(schedule, {})
+        if step > 0:
+            tasks[row.fire_at_us] = row.id
+        else:
+            tasks.pop(row.fire_at_us, None)
+            if not tasks:
+                del self.fired_open[schedule]
 
     # --- lanes ----------------------------------------------------------------------------------
 
