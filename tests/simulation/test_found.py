@@ -10,6 +10,7 @@ from mainspring.core.order import Quota
 from mainspring.election.store import TTL_S, StoreElector
 from mainspring.errors import StoreUnavailable
 from mainspring.ports import Answer, Ask, Group, Settlement
+from mainspring.sdk import Context
 from mainspring.services import Campaigner
 from mainspring.stores.memory import MemoryStore
 from mainspring.testing.loop import OUTSIDE, Host, VirtualLoop
@@ -118,3 +119,39 @@ async def test_a_follower_comes_when_the_term_may_have_run_out():
     clock.elapsed = TTL_S + 0.1
     await follower.tick()
     assert (await store.take_term("c", 1)).holder == "b"
+
+
+async def save_and_fail(ctx: Context) -> None:
+    ctx.checkpoint("kept")
+    raise RuntimeError("tired")
+
+
+@virtual
+async def test_a_checkpoint_goes_ahead_of_its_outcome_however_late_both_are(clock):
+    """Held up past its lease, a worker gave the checkpoint up and reported the failure: it was accepted, and
+    the next run began from an older checkpoint."""
+    source = ScriptedSource(lease_s=2.0)
+    async with working(source, embedded(clock, save=save_and_fail), clock):
+        source.delays_s["append"] = 3.0
+        await source.put("save")
+        await asyncio.sleep(0.5)
+        source.failing["renew"] = StoreUnavailable("down")
+        late = await source.put("save")
+        await asyncio.sleep(4.0)
+        del source.delays_s["append"]
+        await source.settled(2)
+    assert [line.checkpoint for line in source.lines if line.task == late.task] == [b'"kept"']
+
+
+@virtual
+async def test_a_failure_is_not_told_without_the_checkpoint_that_could_not_be_stored(clock):
+    """The source came back between the two: the outcome was accepted, the checkpoint had been given up."""
+    source = ScriptedSource(lease_s=2.0)
+    async with working(source, embedded(clock, save=save_and_fail), clock):
+        source.failing["append"] = source.failing["renew"] = StoreUnavailable("down")
+        await source.put("save")
+        await asyncio.sleep(6.0)
+        del source.failing["append"], source.failing["renew"]
+        await asyncio.sleep(6.0)
+    assert source.lines == []
+    assert source.offered == []

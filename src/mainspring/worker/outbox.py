@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Sequence
 
-from mainspring.core.lifecycle import Report
+from mainspring.core.lifecycle import Outcome, Report
 from mainspring.errors import InvalidInput, MainspringError
 from mainspring.ports import Answer, Append, Clock, TaskSource
 from mainspring.worker import outcomes
@@ -48,9 +48,22 @@ class Outbox:
         next run. Returns when the source has it, or nobody holds it any more."""
         runs = self._burst()
         if self._recordings:
-            await self._recordings.hand_over()
+            given_up = await self._recordings.hand_over()
+            if given_up:
+                runs = [run for run in runs if self._is_whole(run, given_up)]
         if runs:
             await self._settle(runs)
+
+    def _is_whole(self, run: Run, given_up: set[tuple[str, int]]) -> bool:
+        """A run that is to go on later must not end without its checkpoint. Its lease has lapsed, and the
+        source could not be reached: it counts as lost."""
+        report = run.report
+        if report is None or report.outcome is Outcome.SUCCEEDED:
+            return True
+        if (run.lease.task, run.lease.token) not in given_up:
+            return True
+        self._held.drop(run)
+        return False
 
     def _burst(self) -> list[Run]:
         """The reports to send together; one is always among them."""

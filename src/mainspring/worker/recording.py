@@ -1,7 +1,8 @@
 """What running tasks record, and what they ask for, between the engine and the source.
 
-Nothing here is given up while the lease stands. Whoever wants to know is told once: that it is stored, or why
-it never will be.
+Nothing here is given up while the lease stands, or before it was offered once: a worker that was held up past
+its lease reports how its run ended all the same, and what that run recorded comes first. Whoever wants to
+know is told once: that it is stored, or why it never will be.
 """
 
 import logging
@@ -25,10 +26,11 @@ def lease_lost(task: str) -> LeaseLost:
 class Waiting:
     """What a run has recorded and not handed over yet, and who wants to know when it is."""
 
-    __slots__ = ("line", "noted")
+    __slots__ = ("line", "noted", "offered")
 
     def __init__(self, line: Append, noted: Noted | None) -> None:
         self.line = line
+        self.offered = False
         self.noted = [noted] if noted is not None else []
 
     def add(self, line: Append, noted: Noted | None) -> None:
@@ -65,6 +67,7 @@ class Recordings:
         self._held = held
         self._backoff = Backoff(clock)
         self._waiting: dict[tuple[str, int], Waiting] = {}
+        self._given_up: set[tuple[str, int]] = set()
 
     def __bool__(self) -> bool:
         return bool(self._waiting)
@@ -77,8 +80,10 @@ class Recordings:
         else:
             waiting.add(line, noted)
 
-    async def hand_over(self) -> None:
-        """Send what waits now. Returns when the source has it, or nobody holds it any more."""
+    async def hand_over(self) -> set[tuple[str, int]]:
+        """Send what waits now. Returns when the source has it, or nobody holds it any more: those runs of
+        which a checkpoint was given up."""
+        self._given_up.clear()
         taken, self._waiting = list(self._waiting.values()), {}
         burst: list[Waiting] = []
         size = 0
@@ -90,9 +95,12 @@ class Recordings:
             burst.append(waiting)
         if burst:
             await self._record(burst)
+        return self._given_up
 
     async def _record(self, burst: list[Waiting]) -> None:
         while burst := self._standing(burst):
+            for waiting in burst:
+                waiting.offered = True
             try:
                 answers = await self._source.append([waiting.line for waiting in burst])
             except InvalidInput as error:
@@ -128,10 +136,15 @@ class Recordings:
     def _standing(self, burst: list[Waiting]) -> list[Waiting]:
         standing = []
         for waiting in burst:
-            if self._held.stands(waiting.line.task, waiting.line.token):
+            line = waiting.line
+            run = self._held.find(line.task)
+            is_held = run is not None and run.lease.token == line.token
+            if is_held and (not waiting.offered or self._held.stands(line.task, line.token)):
                 standing.append(waiting)
-            else:
-                waiting.tell(lease_lost(waiting.line.task))
+                continue
+            if line.checkpoint is not None:
+                self._given_up.add((line.task, line.token))
+            waiting.tell(lease_lost(line.task))
         return standing
 
 
