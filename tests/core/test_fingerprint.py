@@ -67,6 +67,13 @@ def test_a_place_is_read_from_a_traceback_if_none_is_given():
     assert failing(error(place="", traceback="at Object.<anonymous> (/srv/app.js:1:7)")).place == ""
 
 
+@pytest.mark.parametrize("part", ["/", "a", ' File "', 'File "a", line 1, in '])
+def test_a_text_made_to_be_slow_is_read_in_no_time(part):
+    """It is read where claims are answered: with every slash a new beginning this would take hours."""
+    text = 'File "' + part * (1_000_000 // len(part))
+    assert fingerprint("charge", error(place="", traceback=text)) > 0
+
+
 @pytest.mark.parametrize("strange", [b"null", b"7", b'"text"', b"[]", b'{"type":7}', b"{", b"\xff", b""])
 def test_errors_of_another_shape_are_a_group_of_their_own(strange):
     assert failing(strange) == Failing()

@@ -9,8 +9,9 @@ from hashlib import blake2b
 
 import msgspec
 
-# The last one is where the error was raised, in Python's own spelling of a traceback.
-_FRAME = re.compile(r'File "(?:[^"\n]*[/\\])?([^"\n]*)", line (\d+), in ([^\n]+)')
+# The last one is where the error was raised, in Python's own spelling of a traceback. It comes from outside,
+# so every character is looked at once: with a second way to split a path, one of slashes would take hours.
+_FRAME = re.compile(r'File "([^"\n]*)", line (\d+), in ([^\n]+)')
 _LINE = re.compile(r":\d+$")
 _POSITIVE = (1 << 63) - 1
 
@@ -36,7 +37,8 @@ def failing(error: bytes | None) -> Failing:
     if not found.place and found.traceback:
         frames = _FRAME.findall(found.traceback)
         if frames:
-            file, line, function = frames[-1]
+            path, line, function = frames[-1]
+            file = path[max(path.rfind("/"), path.rfind("\\")) + 1 :]
             found.place = f"{file}:{function}:{line}"
     return found
 
