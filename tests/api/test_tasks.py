@@ -320,6 +320,21 @@ async def test_delete(node):
     assert (asked.status_code, asked.json()["state"]) == (202, "running")
 
 
+async def test_what_others_wait_for_is_not_deleted(node):
+    """Peer behaviour 150: a parent with children is not deleted. Refused, nothing has changed: neither is it
+    cancelled, nor what waits for it."""
+    async with node() as n:
+        parent = await n.submit(delay=60)
+        child = await n.submit(depends_on=[parent["id"]])
+        refused = await n.http.delete(f"{TASKS}/{parent['id']}")
+        after = [(await n.http.get(f"{TASKS}/{task['id']}")).json() for task in (parent, child)]
+        gone = [await n.http.delete(f"{TASKS}/{task['id']}") for task in (child, parent)]
+    assert (refused.status_code, refused.json()["code"]) == (409, "wrong_state")
+    assert refused.json()["detail"] == f"unfinished tasks depend on task {parent['id']}"
+    assert after == [parent, child]
+    assert [answer.status_code for answer in gone] == [204, 204]
+
+
 async def test_cancel_by_filter(node):
     """Peer behaviour 103: only matching ones, and how many; an empty filter is refused."""
     async with node() as n:

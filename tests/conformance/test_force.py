@@ -147,7 +147,7 @@ async def in_state(bench, state):
     if state is State.BLOCKED:
         return (await waiting_tasks(bench))[2]
     if state is State.SCHEDULED:
-        return (await waiting_tasks(bench))[1]
+        return (await bench.submit(bench.task(delay=60)))[0]
     (task,) = await bench.submit(bench.task(policy=Policy(max_retries=0)))
     if state is State.READY:
         return task
@@ -167,6 +167,7 @@ ALLOWED = {
     Action.KILL: {State.BLOCKED, State.SCHEDULED, State.READY, State.RUNNING},
     Action.REPLAY: {State.FAILED, State.CANCELLED},
     Action.RUN_NOW: {State.SCHEDULED},
+    Action.DISCARD: {State.BLOCKED, State.SCHEDULED, State.READY, State.RUNNING},
 }
 
 
@@ -200,6 +201,21 @@ async def test_an_old_version_changes_nothing(bench, action):
     assert answer.code == "version_mismatch"
     assert await bench.get(task) == before
     assert not isinstance(await forced(bench, task, action, before.version), Refused)
+
+
+async def test_what_others_wait_for_is_not_discarded(bench):
+    """Peer behaviour 150. Refused, it and what depends on it are as they were; so is one that runs."""
+    parent, middle = bench.task(), bench.task(delay=60)
+    child = bench.task(depends_on=(parent.id, middle.id))
+    await bench.submit(parent, middle, child)
+    await bench.claim_one()
+    before = [await bench.get(task.id) for task in (parent, middle, child)]
+    for task in (parent, middle):
+        answer = await forced(bench, task.id, Action.DISCARD)
+        assert (answer.code, "depend on" in answer.detail) == ("wrong_state", True)
+    assert [await bench.get(task.id) for task in (parent, middle, child)] == before
+    assert (await forced(bench, child.id, Action.DISCARD)).state is State.CANCELLED
+    assert (await forced(bench, middle.id, Action.DISCARD)).state is State.CANCELLED
 
 
 async def test_lines_of_a_batch_are_independent(bench):

@@ -266,12 +266,12 @@ class Scheduler:
     async def delete(self, task: str, version: int | None = None) -> Task:
         """Waiting: cancelled and removed. Final: removed. Running: the worker is asked to stop, and the
         record stays. Returns the record as it was last.
-        Raises `WrongState` while unfinished tasks depend on it."""
+        Raises `WrongState`, having changed nothing, while unfinished tasks depend on it."""
         record = await self.get(task)
         if version is not None and record.version != version:
             raise VersionMismatch(f"task {task} is at version {record.version}, not {version}")
         if not record.state.is_final:
-            record = await self._force(Force(task, Action.CANCEL, version))
+            record = await self._force(Force(task, Action.DISCARD, version))
         if record.state.is_final:
             (refused,) = await self.store.delete([task])
             if refused is not None:

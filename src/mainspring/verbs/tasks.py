@@ -46,6 +46,10 @@ def wrong_state(task: str, state: State, wish: str) -> Refused:
     return Refused("wrong_state", f"task {task} is {state.label}: {wish} is not possible")
 
 
+def depended_on(task: str) -> Refused:
+    return Refused("wrong_state", f"unfinished tasks depend on task {task}")
+
+
 def version_mismatch(task: str, found: int, wanted: int) -> Refused:
     return Refused("version_mismatch", f"task {task} is at version {found}, not {wanted}")
 
@@ -203,6 +207,7 @@ class Action(IntEnum):
     REPLAY = 3  # failed or cancelled: waiting again, with fresh counters and without a deadline that has
     # passed; attempts, checkpoint, steps and log stay on record
     RUN_NOW = 4  # scheduled: ready
+    DISCARD = 5  # as CANCEL, but refused while unfinished tasks depend on it
 
 
 class Force(NamedTuple):

@@ -6,13 +6,15 @@ from mainspring.ports import Action, Edit, Force, Refused
 from mainspring.stores.memory.moves import Call
 from mainspring.stores.memory.reading import view
 from mainspring.stores.memory.tables import Row
-from mainspring.verbs import not_found, version_mismatch, wrong_state
+from mainspring.verbs import depended_on, not_found, version_mismatch, wrong_state
 
 
 def force(call: Call, line: Force) -> Task | Refused:
     row = _guarded(call, line.task, line.version)
     if isinstance(row, Refused):
         return row
+    if line.action is Action.DISCARD and row.id in call.tables.dependents:
+        return depended_on(row.id)
     done = _act(call, row, line)
     return view(row) if done else wrong_state(row.id, row.state, line.action.name.lower())
 
@@ -79,6 +81,7 @@ _ACTIONS = {
     Action.CANCEL: cancel,
     Action.KILL: _kill,
     Action.RUN_NOW: _run_now,
+    Action.DISCARD: cancel,
 }
 
 
@@ -129,7 +132,7 @@ def delete(call: Call, task: str) -> Refused | None:
     if not row.state.is_final:
         return wrong_state(row.id, row.state, "delete")
     if task in call.tables.dependents:
-        return Refused("wrong_state", f"unfinished tasks depend on task {task}")
+        return depended_on(task)
     call.tables.forget(row)
     return None
 

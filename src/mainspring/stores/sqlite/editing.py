@@ -11,7 +11,7 @@ from mainspring.stores.sqlite.moves import due_state, move, wait_again, write
 from mainspring.stores.sqlite.rows import RESERVED, Row, rows_by_id, tasks_by_id
 from mainspring.stores.sqlite.transaction import Transaction
 from mainspring.stores.sqlite.workflows import ended_as, left
-from mainspring.verbs import not_found, version_mismatch, wrong_state
+from mainspring.verbs import depended_on, not_found, version_mismatch, wrong_state
 
 HAS_UNFINISHED_CHILDREN = (
     "SELECT EXISTS (SELECT 1 FROM edges e JOIN tasks t ON t.n = e.child WHERE e.parent = ? AND t.state <= 4)"
@@ -35,6 +35,8 @@ def force(tx: Transaction, line: Force) -> Task | Refused:
     row = _guarded(tx, line.task, line.version)
     if isinstance(row, Refused):
         return row
+    if line.action is Action.DISCARD and has_unfinished_children(tx, row.n):
+        return depended_on(row.id)
     if not _act(tx, row, line):
         return wrong_state(row.id, row.state, line.action.name.lower())
     return tasks_by_id(tx.db, tx.lanes, (row.id,))[row.id]
@@ -95,6 +97,7 @@ _ACTIONS: dict[Action, Callable[[Transaction, Row], bool]] = {
     Action.CANCEL: cancel,
     Action.KILL: _kill,
     Action.RUN_NOW: _run_now,
+    Action.DISCARD: cancel,
 }
 
 
@@ -143,7 +146,7 @@ def delete(tx: Transaction, task: str) -> Refused | None:
     if not row.state.is_final:
         return wrong_state(row.id, row.state, "delete")
     if has_unfinished_children(tx, row.n):
-        return Refused("wrong_state", f"unfinished tasks depend on task {task}")
+        return depended_on(task)
     forget(tx, row.n, row.id, row.state, row.lane_id, tx.db.execute(WORKFLOW_OF, (row.n,)).get)
     return None
 

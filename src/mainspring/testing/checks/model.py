@@ -16,6 +16,7 @@ from mainspring.ports import Action, Answer, Fired, FireLine, Moved
 from mainspring.testing.record import Answered, Called, Event, Phase, Ran, Restored, Step
 
 _HELD = (Answer.OK, Answer.CANCEL)
+_CANCELS = (Action.CANCEL, Action.KILL, Action.DISCARD)
 
 
 class MadeFor(NamedTuple):
@@ -235,7 +236,7 @@ class Model:
             self._renewed(args[0], event)
         elif event.verb == "force":
             for line, answer in zip(args[0], event.answer, strict=True):
-                if isinstance(answer, Task) and line.action in (Action.CANCEL, Action.KILL):
+                if isinstance(answer, Task) and line.action in _CANCELS:
                     life = self.lives[answer.id]
                     life.cancel_wanted = life.cancel_told = True
         elif event.verb == "cancel_workflow" and isinstance(event.answer, Moved):

@@ -1,4 +1,5 @@
--- By hand. ARGV[1]: lines {task, action, version or false}; actions: 1 cancel, 2 kill, 3 replay, 4 run now.
+-- By hand. ARGV[1]: lines {task, action, version or false}; actions: 1 cancel, 2 kill, 3 replay, 4 run now,
+-- 5 discard.
 -- Answers for each line a view, or {code, detail}.
 local function fence(head)
     head[TOKEN] = math.max(head[TOKEN] + 1, mint())
@@ -51,8 +52,25 @@ local function run_now(head)
     return true
 end
 
-local ACTIONS, WISHES = {cancel, kill, replay, run_now}, {'cancel', 'kill', 'replay', 'run_now'}
+local ACTIONS = {cancel, kill, replay, run_now, cancel}
+local WISHES = {'cancel', 'kill', 'replay', 'run_now', 'discard'}
+local DISCARD = 5
 local LABELS = {'blocked', 'scheduled', 'ready', 'running', 'succeeded', 'failed', 'cancelled'}
+
+-- Whether an unfinished task waits for this one; the edges of ended ones are still there.
+local function is_needed(task)
+    local prefix, children = prefixed(task), {}
+    for n, edge in ipairs(redis.call('ZRANGEBYLEX', key.edges, '[' .. prefix, '(' .. prefix .. '\255')) do
+        children[n] = string.sub(edge, #prefix + 1)
+    end
+    load(children)
+    for _, child in ipairs(children) do
+        if heads[child] and heads[child][STATE] <= RUNNING then
+            return true
+        end
+    end
+    return false
+end
 
 local function force(line)
     local task, action, version = unpack(line)
@@ -62,6 +80,9 @@ local function force(line)
     end
     if version and head[VERSION] ~= version then
         return {'version_mismatch', 'task ' .. task .. ' is at another version'}
+    end
+    if action == DISCARD and is_needed(task) then
+        return {'wrong_state', 'unfinished tasks depend on task ' .. task}
     end
     if not ACTIONS[action](head) then
         local detail = 'task ' .. task .. ' is ' .. LABELS[head[STATE]] .. ': ' .. WISHES[action] .. ' is not possible'
