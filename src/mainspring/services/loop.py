@@ -64,4 +64,8 @@ class ServiceLoop:
             )
         except MainspringError:
             _log.exception("%s failed", self._service.name)
+        except Exception as error:
+            # A bug. If it ended the service, nobody would know until nothing is reaped or fired any more.
+            failure = {"message": f"{self.name} failed", "exception": error, "task": self._task}
+            asyncio.get_running_loop().call_exception_handler(failure)
         return AFTER_ERROR_S
