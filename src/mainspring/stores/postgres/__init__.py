@@ -1,19 +1,23 @@
-"""A prototype, not a driver: no URL opens it. It has the hot verbs of the port as SQL for PostgreSQL, proves
-by the conformance suite that the port fits this engine, and is the seed of the driver to come.
+"""PostgreSQL as the system of record, shared by any number of nodes. Not selectable by a URL yet.
 
-    PostgresPrototype (prototype.py) ─┬─ submitting    groups: planned in memory, stored by one insert
-                                      ├─ claiming      heads of lanes, under limits and pauses
-                                      ├─ settling      reports and heartbeats; children of a task that ended
-                                      ├─ resolving     what settling left of ended parents
-                                      └─ forcing       cancel, kill, replay, run now
-                                             │
-                                      transaction.py   one transaction: its moment, lanes, limits, locks
-                                             │
-                                      sql/, migrations/  every statement by its name; rows.py reads records
+    PostgresStore (store.py) ── one transaction per verb, on a pool of connections (connecting.py)
+        │
+        ├─ exchanging ─┬─ settling       reports, by one statement for all lines
+        │              ├─ submitting ── planning    groups: planned in memory, stored by one insert
+        │              └─ claiming ── limits        heads of lanes, under limits and pauses
+        ├─ holding        renewals, lapsed leases            ├─ reading, pages   board, get, find, stats
+        ├─ editing        cancel, replay, edit, delete       ├─ progress         checkpoints, steps, logs
+        ├─ tending        promote, deadlines, resolve, prune ├─ workflows, retrying
+        ├─ controls       pauses, limits, workers, terms     └─ schema           migrations/*.sql
+        └─ moves          the one door for a single task's change of state; dependents
+                │
+        transaction.py    one transaction: its moment, lanes, limits, what it has still to write
+        sql/              every statement by its name (statements.py); rows.py reads records
 
-Locks are taken in one order: lanes, submit stripes, limits, tasks by id, children by id, claimants, shares.
+Locks are taken in one order: lanes, submit stripes, limits, tasks by id, children by id, claimants, shares,
+counts. Durability class A with `synchronous_commit=on`: an answer comes after its commit is on the disk.
 """
 
-from mainspring.stores.postgres.prototype import PostgresPrototype
+from mainspring.stores.postgres.store import PostgresStore
 
-__all__ = ["PostgresPrototype"]
+__all__ = ["PostgresStore"]

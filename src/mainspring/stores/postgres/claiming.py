@@ -5,63 +5,65 @@ from collections.abc import Sequence
 
 from asyncpg import Record
 
-from mainspring.core.limits import UNLIMITED, LimitState, allowance, names, rule_for, start
-from mainspring.core.model import Lane, Lease
+from mainspring.core.lifecycle import Cause
+from mainspring.core.limits import room_for
+from mainspring.core.model import Lane, Lease, State
 from mainspring.core.order import Quota
 from mainspring.ports import Ask, Claimed
-from mainspring.stores.postgres.rows import lease_of
+from mainspring.stores.postgres.limits import Usage
+from mainspring.stores.postgres.rows import can_be_stored, lease_of
 from mainspring.stores.postgres.transaction import Transaction
 
 
-async def claim(tx: Transaction, asks: Sequence[Ask]) -> list[Claimed]:
-    if not asks:
-        return []
-    usage = await tx.usage()
-    answers = [await _claim(tx, ask, usage) for ask in asks]
-    await _keep_arrivals(tx, usage)
-    return answers
+async def claim(tx: Transaction, asks: Sequence[Ask], usage: Usage | None) -> list[Claimed]:
+    """`usage` is what limits have in use, `None` if there are none."""
+    return [
+        await _claim(tx, ask, usage) if not tx.is_careful or _may_ask(ask) else Claimed([]) for ask in asks
+    ]
 
 
-async def _claim(tx: Transaction, ask: Ask, usage: dict[str, LimitState]) -> Claimed:
+def _may_ask(ask: Ask) -> bool:
+    """A worker with a name that cannot be stored gets nothing, and the others are not its victims."""
+    return can_be_stored(ask.worker) and can_be_stored(ask.incarnation)
+
+
+async def _claim(tx: Transaction, ask: Ask, usage: Usage | None) -> Claimed:
     last = await tx.value("claimant", ask.incarnation)
     if last is None:
         await tx.do("new_claimant", ask.incarnation)
         last = await tx.value("claimant", ask.incarnation)
     if ask.claim_seq <= last:
-        return Claimed(await _leases(tx, "held", ask.incarnation, ask.claim_seq))
+        # The answer to a repeated claim: its first answer may have been lost on the way.
+        return Claimed(await leases(tx, "still_held", ask.incarnation, ask.claim_seq))
     if ask.term is not None and not await tx.value("leads", ask.term):
         return Claimed([])
-    empty = [quota.lane_id for quota in ask.lanes if tx.lane(quota.lane_id) is None]
-    open_lanes = [
-        (quota, lane)
-        for quota in ask.lanes
-        if (lane := tx.lane(quota.lane_id)) is not None and not tx.is_paused(lane)
-    ]
-    if tx.rules:
-        claimed = await _take_guarded(tx, ask, open_lanes, usage)
+    unknown = [quota.lane_id for quota in ask.lanes if tx.lane(quota.lane_id) is None]
+    lanes = [(quota, lane) for quota in ask.lanes if (lane := tx.lane(quota.lane_id)) is not None]
+    if usage is not None:
+        claimed = await _take_guarded(tx, ask, lanes, usage)
     else:
-        claimed = await _take(tx, ask, [quota for quota, _ in open_lanes], ask.limit)
+        open_lanes = [quota for quota, lane in lanes if lane.queue not in tx.paused]
+        claimed = await _take(tx, ask, open_lanes, ask.limit)
     if claimed.leases:
         await tx.do("claimed", ask.incarnation, ask.claim_seq)
-    return Claimed(claimed.leases, empty + claimed.empty)
+        _book(tx, claimed.leases)
+    return Claimed(claimed.leases, unknown + claimed.empty)
 
 
 async def _take_guarded(
-    tx: Transaction, ask: Ask, lanes: Sequence[tuple[Quota, Lane]], usage: dict[str, LimitState]
+    tx: Transaction, ask: Ask, lanes: Sequence[tuple[Quota, Lane]], usage: Usage
 ) -> Claimed:
     """Lane by lane, since lanes share the slots of a name."""
     claimed = Claimed([], [])
     for quota, lane in lanes:
-        rules = [(name, rule) for name in names(lane) if (rule := rule_for(name, tx.rules)) is not None]
-        states = [(rule, usage.setdefault(name, LimitState())) for name, rule in rules]
-        room = min((allowance(rule, state, tx.now_us) for rule, state in states), default=UNLIMITED)
+        room = room_for(lane, tx.paused, tx.rules, usage.states, tx.now_us)
         count = min(quota.limit, ask.limit - len(claimed.leases), room)
         if count > 0:
             taken = await _take(tx, ask, [Quota(quota.lane_id, count)], count)
             claimed.leases += taken.leases
             claimed.empty += taken.empty
-            for rule, state in states:
-                start(rule, state, len(taken.leases), tx.now_us)
+            if taken.leases:
+                usage.start(lane, len(taken.leases))
     return claimed
 
 
@@ -80,25 +82,27 @@ async def _take(tx: Transaction, ask: Ask, quotas: Sequence[Quota], limit: int) 
         ask.worker, ask.incarnation, ask.claim_seq, ask.lease_us,
     )  # fmt: skip
     rows.sort(key=lambda row: row["place"])
-    gave = Counter(row["n"] for row in rows)
+    gave = Counter(row["ask"] for row in rows)
     reached = max(gave, default=0) if len(rows) == limit else len(quotas) + 1
     empty = [quota.lane_id for n, quota in enumerate(quotas, 1) if n < reached and gave[n] < quota.limit]
-    return Claimed([_lease(tx, row) for row in rows], empty)
+    return Claimed(_leases(tx, rows), empty)
 
 
-async def _leases(tx: Transaction, statement: str, *values: object) -> list[Lease]:
+def _book(tx: Transaction, granted: Sequence[Lease]) -> None:
+    for lane_id, count in Counter(lease.lane_id for lease in granted).items():
+        tx.count_move(lane_id, State.READY, State.RUNNING, count)
+    if tx.steps is not None:
+        for lease in granted:
+            tx.record(lease.task, State.READY, Cause.CLAIM, State.RUNNING, lease.attempt, lease.token)
+
+
+async def leases(tx: Transaction, statement: str, *values: object) -> list[Lease]:
+    """The leases of a statement that selects `lease`."""
     rows = await tx.rows(statement, *values)
     await tx.find_lanes({row["lane_id"] for row in rows})
-    return [_lease(tx, row) for row in rows]
+    return _leases(tx, rows)
 
 
-def _lease(tx: Transaction, row: Record) -> Lease:
-    lane = tx.lane(row["lane_id"])
-    assert lane is not None
-    return lease_of(row, lane)
-
-
-async def _keep_arrivals(tx: Transaction, usage: dict[str, LimitState]) -> None:
-    rated = {name: state.arrival_us for name, state in usage.items() if state.arrival_us > tx.now_us}
-    if rated:
-        await tx.do("put_arrivals", list(rated), list(rated.values()))
+def _leases(tx: Transaction, rows: Sequence[Record]) -> list[Lease]:
+    """Tasks of no lane are left out: the auditor tells of them."""
+    return [lease_of(row, lane) for row in rows if (lane := tx.lane(row["lane_id"])) is not None]

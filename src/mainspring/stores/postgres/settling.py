@@ -1,21 +1,21 @@
-"""Settling and renewing: the store writes what the core decided, where the token still stands."""
+"""Settling: the store writes what the core decided, where the token still stands."""
 
 from collections.abc import Sequence
 
-from asyncpg import Record
-
 from mainspring.core.lifecycle import KEEPS_PLACE, Change
 from mainspring.core.model import State
-from mainspring.ports import Answer, Renewal, Settlement
-from mainspring.stores.postgres.transaction import Step, Transaction
+from mainspring.ports import Answer, Settlement
+from mainspring.stores.postgres.rows import STATES, can_be_stored
+from mainspring.stores.postgres.transaction import Transaction, columns
 
-_NO_CHANGE = (None,) * 10
+_NO_CHANGE = (None,) * 11
+_TOKENS = range(1 << 63)
 
 
 async def settle(tx: Transaction, lines: Sequence[Settlement]) -> list[Answer]:
     """One line per row goes in a statement; a second one for the same row waits for the next."""
     answers = [Answer.LOST] * len(lines)
-    left = list(range(len(lines)))
+    left = [place for place, line in enumerate(lines) if not tx.is_careful or _is_ours(line)]
     while left:
         firsts: dict[str, int] = {}
         later = []
@@ -30,28 +30,42 @@ async def settle(tx: Transaction, lines: Sequence[Settlement]) -> list[Answer]:
     return answers
 
 
+def _is_ours(line: Settlement) -> bool:
+    """Whether the line may be that of a lease of this store."""
+    return can_be_stored(line.task) and line.token in _TOKENS
+
+
 async def _settle_once(tx: Transaction, lines: Sequence[Settlement]) -> list[Answer]:
-    rows = await tx.rows("settle", *[list(column) for column in zip(*map(_row, lines), strict=True)])
-    written = {row["place"] - 1: row for row in rows}
-    await tx.moved([_step(lines[place].task, row) for place, row in written.items()])
-    missed = [place for place in range(len(lines)) if place not in written]
-    repeated = await _repeated(tx, [lines[place] for place in missed]) if missed else set()
+    answers: list[Answer | None] = [None] * len(lines)
+    held = [place for place, line in enumerate(lines) if line.lane_id]
+    if held:
+        for row in await tx.rows("settle", *columns([_row(lines[place]) for place in held])):
+            line, state = lines[held[row["place"] - 1]], STATES[row["state"]]
+            answers[held[row["place"] - 1]] = _book(
+                tx, line, state, row["cancelled"], row["lane_id"], row["is_parent"]
+            )
+    missed = [line for line, answer in zip(lines, answers, strict=True) if answer is None]
+    repeated = await _repeated(tx, missed) if missed else set()
     return [
-        _answer(written[place]["cancelled"], written[place]["state"])
-        if place in written
-        else Answer.ALREADY
-        if line.task in repeated
-        else Answer.LOST
-        for place, line in enumerate(lines)
+        answer or (Answer.ALREADY if line.task in repeated else Answer.LOST)
+        for line, answer in zip(lines, answers, strict=True)
     ]
 
 
-def _step(task: str, row: Record) -> Step:
-    return Step(task, State(row["state"]), row["lane_id"], row["is_parent"])
-
-
-def _answer(cancelled: bool, state: int) -> Answer:
-    return Answer.CANCEL if cancelled and state == State.CANCELLED else Answer.OK
+def _book(
+    tx: Transaction, line: Settlement, state: State, cancelled: bool, lane_id: int, is_parent: bool
+) -> Answer:
+    """What follows from a line that was written."""
+    tx.count_move(lane_id, State.RUNNING, state)
+    tx.freed.add(lane_id)
+    if state is State.READY:
+        tx.gained.add(lane_id)
+    elif state.is_final:
+        tx.ended(line.task, state, is_parent)
+    if tx.steps is not None:
+        change = line.if_cancelled if cancelled else line.change
+        tx.record(line.task, State.RUNNING, change.cause, state, change.attempt, line.token)
+    return Answer.CANCEL if cancelled and state is State.CANCELLED else Answer.OK
 
 
 def _row(line: Settlement) -> tuple[object, ...]:
@@ -63,7 +77,7 @@ def _row(line: Settlement) -> tuple[object, ...]:
 def _columns(change: Change) -> tuple[object, ...]:
     return (
         change.state, change.cause in KEEPS_PLACE, change.attempt, change.retries, change.losses,
-        change.snoozes, change.delay_us, change.result, change.error, change.attempts,
+        change.snoozes, change.delay_us, change.result, change.error, change.attempts, change.fingerprint,
     )  # fmt: skip
 
 
@@ -74,26 +88,6 @@ async def _repeated(tx: Transaction, lines: Sequence[Settlement]) -> set[str]:
         line.task
         for line in lines
         if (row := rows.get(line.task)) is not None
-        and (row["state"] != State.RUNNING or row["token"] != line.token)
+        and (row["state"] != State.RUNNING or row["token"] != line.token or not line.lane_id)
         and (row["settled_token"], row["settled_digest"]) == (line.token, line.digest)
     }
-
-
-async def renew(tx: Transaction, renewals: Sequence[Renewal]) -> list[list[Answer]]:
-    lines = [(held, renewal.lease_us) for renewal in renewals for held in renewal.held]
-    rows = await tx.rows(
-        "renew",
-        [held.task for held, _ in lines],
-        [held.token for held, _ in lines],
-        [held.started for held, _ in lines],
-        [lease_us for _, lease_us in lines],
-    )
-    renewed = {row["place"] - 1: Answer.CANCEL if row["cancelled"] else Answer.OK for row in rows}
-    named = {lines[place][0].task for place in renewed}
-    granted = await tx.rows("granted", [r.incarnation for r in renewals], [r.claim_seq for r in renewals])
-    lost = [row for row in granted if row["id"] not in named]
-    if lost:
-        back = await tx.rows("hand_back", [row["id"] for row in lost], [row["token"] for row in lost])
-        await tx.moved([_step(row["id"], row) for row in back])
-    answers = iter([renewed.get(place, Answer.LOST) for place in range(len(lines))])
-    return [[next(answers) for _ in renewal.held] for renewal in renewals]

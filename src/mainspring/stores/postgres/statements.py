@@ -1,18 +1,25 @@
-"""The statements of `sql/*.sql`, each under its `-- name:` line."""
+"""The statements of `sql/*.sql`, each under its `-- name:` line. What follows a `-- part:` line is no
+statement but a piece of several: they hold its name in braces."""
 
 import re
 from importlib.resources import files
 
-_NAME = re.compile(r"^-- name: (\w+)\n", re.MULTILINE)
+_HEADED = re.compile(r"^-- (name|part): (\w+)\n", re.MULTILINE)
 
 
 def _read() -> dict[str, str]:
-    found: dict[str, str] = {}
+    found: dict[str, dict[str, str]] = {"name": {}, "part": {}}
     for file in files(__package__).joinpath("sql").iterdir():
-        _, *parts = _NAME.split(file.read_text())
-        found.update(zip(parts[::2], parts[1::2], strict=True))
-    return found
+        _, *pieces = _HEADED.split(file.read_text("utf-8"))
+        for kind, name, text in zip(pieces[::3], pieces[1::3], pieces[2::3], strict=True):
+            assert name not in found[kind], f"two statements are named {name}"
+            found[kind][name] = text.strip()
+    statements = found["name"]
+    for name, text in statements.items():
+        for part, piece in found["part"].items():
+            text = text.replace(f"{{{part}}}", piece)
+        statements[name] = text
+    return statements
 
 
 STATEMENTS = _read()
-MIGRATION = files(__package__).joinpath("migrations", "0001_tasks.sql").read_text()

@@ -1,88 +1,183 @@
-"""One transaction: its moment, the lanes and limits that it goes by, and what it changed."""
+"""One transaction: its moment, the lanes and limits that it goes by, what it changed and has still to
+write."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import msgspec
 from asyncpg import Record
-from asyncpg.pool import PoolConnectionProxy
 
-from mainspring.core.lifecycle import DOOMED_ERROR
-from mainspring.core.limits import LimitRule, LimitState, names, rule_for
+from mainspring.core.lifecycle import Cause
+from mainspring.core.limits import LimitRule, LimitState, names
 from mainspring.core.model import Lane, State
 from mainspring.core.order import LaneHead
-from mainspring.stores.postgres.rows import lane_of
+from mainspring.errors import StoreCorrupt
+from mainspring.stores.postgres.limits import Usage, rules_of
+from mainspring.stores.postgres.rows import LANE_LOST, Row, lane_of
 from mainspring.stores.postgres.statements import STATEMENTS
 
+if TYPE_CHECKING:
+    from asyncpg.pool import PoolConnectionProxy
+
 CHILDREN_RELEASED_AT_ONCE = 500
-_rule = msgspec.json.Decoder(LimitRule)
+LANES_KNOWN_AT_ONCE = 100_000
 
 
 class Replay(Exception):
     """Somebody else was first: the same lines in a new transaction will see it."""
 
 
+class BadValue(Exception):
+    """A value that the database does not take: the lines are looked at one by one in a new transaction."""
+
+
 class Step(NamedTuple):
-    """A row that left its lease or its line, and where it came to."""
+    """One step of a task's life, as the history keeps it."""
 
     task: str
-    state: State
-    lane_id: int
-    is_parent: bool
+    at_us: int
+    old: State | None
+    cause: Cause
+    new: State
+    attempt: int
+    token: int
 
 
 class Known:
     """What a node remembers between transactions: lanes never change, controls have a generation."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, keeps_history: bool = False) -> None:
+        self.keeps_history = keeps_history
         self.lanes: dict[int, Lane] = {}
         self.lane_ids: dict[Lane, int] = {}
         self.generation = 0
         self.rules: dict[str, LimitRule] = {}
-        self.paused: frozenset[str] = frozenset()
+        self.paused: dict[str, str] = {}
+        self.caps_backlogs = False
 
     def learn(self, lanes: Mapping[int, Lane]) -> None:
+        if len(self.lanes) >= LANES_KNOWN_AT_ONCE:
+            self.lanes.clear()
+            self.lane_ids.clear()
         self.lanes.update(lanes)
         self.lane_ids.update({lane: number for number, lane in lanes.items()})
 
 
 class Transaction:
-    """The driver's words to the database. Lanes it adds are known to others only after its commit."""
+    """The driver's words to the database. Lanes it adds are known to others only after its commit.
 
-    def __init__(self, connection: "PoolConnectionProxy[Record]", known: Known, attempt: int) -> None:
+    `is_replay`: an earlier try has lost a race. `is_careful`: an earlier try brought a value that the
+    database does not take, so each line is looked at before it is sent.
+    """
+
+    def __init__(
+        self,
+        connection: "PoolConnectionProxy[Record]",
+        known: Known,
+        *,
+        is_replay: bool = False,
+        is_careful: bool = False,
+    ) -> None:
         self._connection = connection
         self._known = known
-        self.is_replay = attempt > 0
-        self.lanes: dict[int, Lane] = {}
-        self.lane_ids: dict[Lane, int] = {}
+        self._lanes: dict[int, Lane] = {}
+        self._lane_ids: dict[Lane, int] = {}
+        self._counts: dict[tuple[int, State], int] = {}
+        self.is_replay = is_replay
+        self.is_careful = is_careful
         self.now_us = 0
         self.gained: set[int] = set()
         self.freed: set[int] = set()
-        self._children_left = CHILDREN_RELEASED_AT_ONCE
+        self.finished: list[str] = []
+        self.ended_parents: dict[str, State] = {}
+        self.children_left = CHILDREN_RELEASED_AT_ONCE
+        self.steps: list[Step] | None = [] if known.keeps_history else None
+        self.moved: dict[str, Row] = {}
+        self.unblocked: list[str] = []
+        self._minted = 0
 
     async def rows(self, name: str, *values: object) -> list[Record]:
         return await self._connection.fetch(STATEMENTS[name], *values)
 
+    async def row(self, name: str, *values: object) -> Record | None:
+        return await self._connection.fetchrow(STATEMENTS[name], *values)
+
     async def value(self, name: str, *values: object) -> Any:
         return await self._connection.fetchval(STATEMENTS[name], *values)
 
-    async def do(self, name: str, *values: object) -> str:
-        """Returns the command's tag, such as `INSERT 0 7`."""
-        return await self._connection.execute(STATEMENTS[name], *values)
+    async def do(self, name: str, *values: object) -> int:
+        """Returns how many rows were written."""
+        tag = await self._connection.execute(STATEMENTS[name], *values)
+        count = tag.rpartition(" ")[2]
+        return int(count) if count.isdigit() else 0
 
     async def do_many(self, name: str, lines: Iterable[Sequence[object]]) -> None:
         await self._connection.executemany(STATEMENTS[name], lines)
 
     async def begin(self) -> None:
         (opening,) = await self.rows("opening")
-        self.now_us = opening["now_us"]
+        self.now_us = self._minted = opening["now_us"]
         if opening["generation"] != self._known.generation:
-            self._known.rules = {row["name"]: _rule.decode(row["rule"]) for row in await self.rows("rules")}
-            self._known.paused = frozenset(row["queue"] for row in await self.rows("paused"))
+            rules = rules_of(await self.rows("rules"))
+            self._known.paused = {row["queue"]: row["by"] for row in await self.rows("paused")}
+            self._known.rules = rules
+            self._known.caps_backlogs = any(rule.max_waiting is not None for rule in rules.values())
             self._known.generation = opening["generation"]
 
-    def commit(self) -> None:
-        self._known.learn(self.lanes)
+    async def finish(self) -> None:
+        """Write what was counted and recorded. Last, although it is locked before tasks elsewhere: rows that
+        a server process's transactions share are locked for the commit alone."""
+        if self._counts:
+            await self.find_lanes({lane_id for lane_id, _ in self._counts})
+            counts: dict[tuple[str, State], int] = {}
+            for (lane_id, state), n in self._counts.items():
+                lane = self.lane(lane_id)
+                if lane is not None and n:
+                    counts[lane.queue, state] = counts.get((lane.queue, state), 0) + n
+            changes = [(queue, state, n) for (queue, state), n in sorted(counts.items()) if n]
+            if changes:
+                await self.do("add_counts", *columns(changes))
+        if self.steps:
+            await self.do("add_steps", *columns(self.steps))
+
+    def committed(self) -> None:
+        self._known.learn(self._lanes)
+
+    # --- what follows from changes --------------------------------------------------------------
+
+    def mint(self) -> int:
+        """A number that rises over every other of this transaction, and over those of earlier ones: a row
+        costs more time to write than the microsecond by which it rises."""
+        self._minted += 1
+        return self._minted
+
+    def count(self, lane_id: int, state: State, change: int) -> None:
+        place = (lane_id, state)
+        self._counts[place] = self._counts.get(place, 0) + change
+
+    def count_move(self, lane_id: int, old: State, new: State, number: int = 1) -> None:
+        self.count(lane_id, old, -number)
+        self.count(lane_id, new, number)
+
+    def pending(self, queue: str, states: Iterable[State]) -> int:
+        """By how much the stored numbers of the queue will change with what this transaction did so far."""
+        wanted = frozenset(states)
+        return sum(
+            n
+            for (lane_id, state), n in self._counts.items()
+            if state in wanted and (lane := self.lane(lane_id)) is not None and lane.queue == queue
+        )
+
+    def record(
+        self, task: str, old: State | None, cause: Cause, new: State, attempt: int, token: int
+    ) -> None:
+        """Keep one step of a task's life, if the store keeps them."""
+        if self.steps is not None:
+            self.steps.append(Step(task, self.now_us, old, cause, new, attempt, token))
+
+    def ended(self, task: str, state: State, is_parent: bool) -> None:
+        self.finished.append(task)
+        if is_parent:
+            self.ended_parents[task] = state
 
     # --- lanes ----------------------------------------------------------------------------------
 
@@ -90,9 +185,9 @@ class Transaction:
         """Every lane gets its number; those that nobody used before are added."""
         missing = sorted({lane for lane in lanes if lane not in self._known.lane_ids})
         if missing:
-            columns = [list(column) for column in zip(*missing, strict=True)]
-            await self.do("add_lanes", *columns)
-            self._learn(await self.rows("lanes_by_name", *columns))
+            values = columns(missing)
+            await self.do("add_lanes", *values)
+            self._learn(await self.rows("lanes_by_name", *values))
 
     async def find_lanes(self, numbers: Iterable[int]) -> None:
         """Look up the numbers that are not known yet."""
@@ -102,15 +197,22 @@ class Transaction:
 
     def _learn(self, rows: Iterable[Record]) -> None:
         for row in rows:
-            self.lanes[row["id"]] = lane = lane_of(row)
-            self.lane_ids[lane] = row["id"]
+            self._lanes[row["id"]] = lane = lane_of(row)
+            self._lane_ids[lane] = row["id"]
 
     def lane(self, number: int) -> Lane | None:
-        return self._known.lanes.get(number) or self.lanes.get(number)
+        return self._known.lanes.get(number) or self._lanes.get(number)
+
+    def lane_of(self, row: Row) -> Lane:
+        """Raises `StoreCorrupt` if it is lost."""
+        lane = self.lane(row.lane_id)
+        if lane is None:
+            raise StoreCorrupt(LANE_LOST.format(row.id))
+        return lane
 
     def lane_id(self, lane: Lane) -> int:
         number = self._known.lane_ids.get(lane)
-        return self.lane_ids[lane] if number is None else number
+        return self._lane_ids[lane] if number is None else number
 
     async def ready(self) -> list[LaneHead]:
         """The heads of the lanes that this transaction gave ready tasks, where any are left."""
@@ -124,38 +226,19 @@ class Transaction:
                 found.append(LaneHead(row["id"], lane, row["seq"]))
         return found
 
-    # --- what an end of a run moves -------------------------------------------------------------
-
-    async def moved(self, steps: Sequence[Step]) -> None:
-        self.freed.update(step.lane_id for step in steps)
-        self.gained.update(step.lane_id for step in steps if step.state is State.READY)
-        ended = {step.task: step.state for step in steps if step.is_parent and step.state.is_final}
-        if ended:
-            # Up to 500 children in a transaction. The rest, and those that a failed parent dooms, are left to
-            # `resolve`: a wide or deep graph must not end in one transaction.
-            self._children_left -= len(await self.apply_ends(ended, self._children_left, doom=False))
-            await self.do("leave_unresolved", *_ends(ended))
-
-    async def apply_ends(self, ended: Mapping[str, State], limit: int, doom: bool) -> list[Step]:
-        """Apply final parents to up to `limit` of their children, which may be doomed only if `doom`."""
-        parents, succeeded = _ends(ended)
-        rows = await self.rows("lock_children", parents, succeeded, doom, limit)
-        if not rows:
-            return []
-        children = [row["id"] for row in rows]
-        rows = await self.rows("apply_ends", parents, succeeded, doom, children, DOOMED_ERROR)
-        steps = [Step(row["id"], State(row["state"]), row["lane_id"], row["is_parent"]) for row in rows]
-        await self.moved(steps)
-        return steps
-
     # --- limits ---------------------------------------------------------------------------------
 
     @property
     def rules(self) -> dict[str, LimitRule]:
         return self._known.rules
 
-    def is_paused(self, lane: Lane) -> bool:
-        return lane.queue in self._known.paused
+    @property
+    def paused(self) -> dict[str, str]:
+        return self._known.paused
+
+    @property
+    def caps_backlogs(self) -> bool:
+        return self._known.caps_backlogs
 
     async def lock_limits(self, lanes: Iterable[Lane]) -> None:
         """Nobody else starts tasks under these lanes' rules, or fills their queues, until the commit."""
@@ -167,27 +250,22 @@ class Transaction:
         family = name.split(":", 1)[0] + ":*"
         return [rule for rule in (name, family) if rule in self.rules]
 
-    async def usage(self) -> dict[str, LimitState]:
-        """What names under a rule have in use, those included that this transaction freed.
-
-        Running tasks are counted, not kept as a number: no number can drift, and no row is shared.
-        """
+    async def usage(self) -> Usage | None:
+        """What names under a rule have in use; `None` without rules."""
         if not self.rules:
-            return {}
-        running = {row["lane_id"]: row["running"] for row in await self.rows("running_by_lane")}
-        running.update({number: 0 for number in self.freed if number not in running})
-        await self.find_lanes(running)
-        usage: dict[str, LimitState] = {}
-        for number, count in running.items():
-            lane = self.lane(number)
-            for name in names(lane) if lane is not None else ():
-                if rule_for(name, self.rules) is not None:
-                    usage.setdefault(name, LimitState()).running += count
+            return None
+        usage = Usage(self.rules, self.now_us)
         for row in await self.rows("arrivals"):
-            if rule_for(row["name"], self.rules) is not None:
-                usage.setdefault(row["name"], LimitState()).arrival_us = row["arrival_us"]
+            usage.states[row["name"]] = LimitState(0, row["arrival_us"])
+        running = await self.rows("running_by_lane")
+        await self.find_lanes(row["lane_id"] for row in running)
+        for row in running:
+            lane = self.lane(row["lane_id"])
+            if lane is not None:
+                usage.run(lane, row["running"])
         return usage
 
 
-def _ends(ended: Mapping[str, State]) -> tuple[list[str], list[bool]]:
-    return list(ended), [state is State.SUCCEEDED for state in ended.values()]
+def columns(rows: Sequence[Sequence[object]]) -> list[list[object]]:
+    """Rows as one array a column, as `unnest` takes them. Must not be empty."""
+    return [list(column) for column in zip(*rows, strict=True)]

@@ -1,62 +1,70 @@
--- Ended parents and the children that wait for them. What an end ($1 parent, $2 whether it succeeded) means for
--- a child: release it, if the parent succeeded or the child's rule is 2 (run); doom it, if the rule is 1
--- (cancel) and $3 says that this call may; hold it, if the rule is 3 (block).
+-- Ended parents and the children that wait for them. What an end means for a child is said by core.dag: each
+-- parent ($1) comes with a rule ($2) for children of which the end is to be applied.
+
+-- part: waiting_edges
+-- Found parent by parent, and their children one by one: `OFFSET 0` keeps the planner from any other order, which it
+-- would like better while it takes the tables for small.
+unnest($1::text[], $2::smallint[]) AS p (parent, rule)
+CROSS JOIN LATERAL (
+    SELECT e.child FROM mainspring.edges e WHERE e.parent = p.parent AND e.open OFFSET 0
+) AS e
+CROSS JOIN LATERAL (
+    SELECT FROM mainspring.tasks c WHERE c.id = e.child AND c.state + 0 = 1 AND c.rule = p.rule OFFSET 0
+) AS c
 
 -- name: lock_children
--- Up to $4 children to which an end applies, taken in the order of their ids.
-SELECT id FROM mainspring.tasks
-WHERE state + 0 = 1 AND id IN (
-    SELECT DISTINCT e.child
-    FROM unnest($1::text[], $2::boolean[]) AS p (parent, succeeded)
-    JOIN mainspring.edges e ON e.parent = p.parent AND e.open
-    JOIN mainspring.tasks c ON c.id = e.child AND c.state + 0 = 1
-        AND (p.succeeded OR c.on_parent_failure = 2 OR $3 AND c.on_parent_failure = 1)
-    LIMIT $4
-)
-ORDER BY id FOR UPDATE
+-- Children of up to $3 edges to which an end applies, taken in the order of their ids.
+SELECT {row}
+FROM unnest(ARRAY(
+    SELECT DISTINCT w.child FROM (SELECT e.child FROM {waiting_edges} LIMIT $3) AS w
+)) AS w (child)
+JOIN mainspring.tasks t ON t.id = w.child
+WHERE t.state + 0 = 1
+ORDER BY t.id FOR UPDATE OF t
 
--- name: apply_ends
--- Apply the ends to the locked children $4, all edges of a child at once. $5 is the error of a doomed one.
--- Edges are found by their parent: `|| ''` keeps the planner from reading the whole index for the children.
-WITH closed AS (
-    UPDATE mainspring.edges e SET open = false
-    FROM unnest($1::text[], $2::boolean[]) AS p (parent, succeeded), mainspring.tasks c
-    WHERE e.parent = p.parent AND e.open AND e.child || '' = ANY ($4::text[]) AND c.id = e.child
-        AND (p.succeeded OR c.on_parent_failure = 2 OR $3 AND c.on_parent_failure = 1)
-    RETURNING e.child, NOT p.succeeded AND c.on_parent_failure = 1 AS dooms
-), child AS (
-    SELECT child AS id, count(*)::integer AS ended, bool_or(dooms) AS doomed, row_number() OVER (ORDER BY child) AS place
-    FROM closed GROUP BY child
-), moment AS MATERIALIZED (
-    SELECT mainspring.now_us() AS now_us
-), verdict AS (
-    SELECT child.*, now_us, CASE
-        WHEN child.doomed THEN 7
-        WHEN t.open_parents > child.ended THEN 1
-        WHEN t.run_at_us > now_us THEN 2
-        ELSE 3
-    END AS state
-    FROM child JOIN mainspring.tasks t ON t.id = child.id, moment
+-- name: close_edges
+-- The edges between the parents and the locked children $3.
+WITH ended AS MATERIALIZED (
+    SELECT p.parent, e.child FROM {waiting_edges} WHERE e.child = ANY ($3::text[])
 )
-UPDATE mainspring.tasks t SET
-    state = v.state,
-    open_parents = CASE v.state WHEN 1 THEN t.open_parents - v.ended ELSE 0 END,
-    seq = CASE v.state WHEN 3 THEN v.now_us + v.place ELSE t.seq END,
-    version = CASE v.state WHEN 1 THEN t.version ELSE greatest(t.version + 1, v.now_us) END,
-    finished_at_us = CASE v.state WHEN 7 THEN v.now_us END,
-    error = CASE v.state WHEN 7 THEN $5::bytea END
-FROM verdict v
-WHERE t.id = v.id
-RETURNING t.id, t.state, t.lane_id, t.is_parent
+UPDATE mainspring.edges e SET open = false
+FROM ended
+WHERE e.parent = ended.parent AND e.child = ended.child
+RETURNING e.parent, e.child
+
+-- name: free_among
+-- Those of the locked children $1 that wait for nobody. One probe a child: a child of thousands must not cost as
+-- many steps with each of them that ends.
+SELECT c.child FROM unnest($1::text[]) AS c (child)
+WHERE NOT EXISTS (SELECT FROM mainspring.edges e WHERE e.child = c.child AND e.open)
+
+-- name: states_of_parents
+SELECT DISTINCT e.child, t.state
+FROM mainspring.edges e JOIN mainspring.tasks t ON t.id = e.parent
+WHERE e.child = ANY ($1::text[])
+
+-- name: close_edges_of_children
+UPDATE mainspring.edges SET open = false WHERE child = ANY ($1::text[]) AND open
+
+-- name: wait_again
+-- Children of the parents $1 are locked, so that none is released meanwhile by another parent.
+WITH child AS MATERIALIZED (
+    SELECT c.id
+    FROM unnest(ARRAY(
+        SELECT DISTINCT e.child FROM mainspring.edges e WHERE e.parent = ANY ($1::text[]) AND NOT e.open
+    )) AS w (child)
+    JOIN mainspring.tasks c ON c.id = w.child
+    WHERE c.state + 0 = 1
+    ORDER BY c.id FOR UPDATE OF c
+)
+UPDATE mainspring.edges e SET open = true
+FROM child
+WHERE e.parent = ANY ($1::text[]) AND e.child = child.id AND NOT e.open
 
 -- name: leave_unresolved
--- What is left of the ends is work for `resolve`, but for children that hold.
+-- What is left of the ends is work for `resolve`.
 INSERT INTO mainspring.unresolved (parent)
-SELECT p.parent FROM unnest($1::text[], $2::boolean[]) AS p (parent, succeeded)
-WHERE EXISTS (
-    SELECT FROM mainspring.edges e JOIN mainspring.tasks c ON c.id = e.child
-    WHERE e.parent = p.parent AND e.open AND c.state + 0 = 1 AND (p.succeeded OR c.on_parent_failure <> 3)
-)
+SELECT DISTINCT p.parent FROM {waiting_edges}
 ORDER BY p.parent
 ON CONFLICT DO NOTHING
 
@@ -67,12 +75,9 @@ SELECT p.id, p.state FROM mainspring.unresolved u JOIN mainspring.tasks p ON p.i
 ORDER BY p.id LIMIT $1 FOR UPDATE OF p SKIP LOCKED
 
 -- name: resolved
--- Forget those of $1 (succeeded: $2) that have no children left, and all of $3.
+-- Forget those of the parents $3 that have no children left under their rules ($1, $2).
 DELETE FROM mainspring.unresolved u
-WHERE u.parent = ANY ($3::text[]) OR u.parent IN (
-    SELECT p.parent FROM unnest($1::text[], $2::boolean[]) AS p (parent, succeeded)
-    WHERE NOT EXISTS (
-        SELECT FROM mainspring.edges e JOIN mainspring.tasks c ON c.id = e.child
-        WHERE e.parent = p.parent AND e.open AND c.state + 0 = 1 AND (p.succeeded OR c.on_parent_failure <> 3)
-    )
-)
+WHERE u.parent = ANY ($3::text[]) AND u.parent <> ALL (ARRAY(SELECT DISTINCT p.parent FROM {waiting_edges}))
+
+-- name: put_unresolved
+INSERT INTO mainspring.unresolved (parent) SELECT * FROM unnest($1::text[]) ON CONFLICT DO NOTHING

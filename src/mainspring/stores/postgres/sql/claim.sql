@@ -9,10 +9,11 @@ SELECT claim_seq FROM mainspring.claimants WHERE incarnation = $1 FOR UPDATE
 INSERT INTO mainspring.claimants (incarnation, claim_seq) VALUES ($1, -1) ON CONFLICT DO NOTHING
 
 -- name: claimed
-UPDATE mainspring.claimants SET claim_seq = $2 WHERE incarnation = $1
+UPDATE mainspring.claimants SET claim_seq = $2, seen_us = mainspring.now_us() WHERE incarnation = $1
 
--- name: held
-SELECT * FROM mainspring.tasks WHERE state = 4 AND incarnation = $1 AND claim_seq = $2 ORDER BY token
+-- name: still_held
+SELECT {lease} FROM mainspring.tasks t
+WHERE t.state = 4 AND t.incarnation = $1 AND t.claim_seq = $2 ORDER BY t.token
 
 -- name: leads
 SELECT 1 FROM mainspring.term WHERE number = $1 AND expires_us > mainspring.now_us()
@@ -52,7 +53,7 @@ UPDATE mainspring.tasks t SET
     timeout_at_us = least(moment.now_us + t.timeout_us, t.deadline_us)
 FROM gathered CROSS JOIN LATERAL unnest(gathered.ids, gathered.ns) WITH ORDINALITY AS picked (id, n, place), moment
 WHERE t.id = picked.id
-RETURNING picked.place, picked.n, t.*
+RETURNING picked.place, picked.n AS ask, {lease}
 
 -- name: lock_limits
 -- In the order of their names, before any task is touched: nobody else starts tasks under these rules now.
@@ -62,7 +63,7 @@ SELECT name, rule FROM mainspring.limits WHERE name = ANY ($1::text[]) ORDER BY 
 SELECT lane_id, count(*) AS running FROM mainspring.tasks WHERE state = 4 GROUP BY lane_id
 
 -- name: arrivals
-SELECT name, arrival_us FROM mainspring.arrivals
+SELECT name, arrival_us FROM mainspring.arrivals WHERE arrival_us > mainspring.now_us()
 
 -- name: put_arrivals
 INSERT INTO mainspring.arrivals (name, arrival_us)

@@ -12,7 +12,8 @@ SELECT
     set_config('plan_cache_mode', 'force_generic_plan', true),
     set_config('enable_seqscan', 'off', true),
     set_config('enable_hashjoin', 'off', true),
-    set_config('enable_mergejoin', 'off', true)
+    set_config('enable_mergejoin', 'off', true),
+    set_config('jit', 'off', true)
 FROM mainspring.controls
 
 -- name: add_lanes
@@ -48,3 +49,18 @@ ON CONFLICT (tenant) DO UPDATE SET virtual_us = greatest(s.virtual_us, $3) + $2 
 -- name: weigh
 INSERT INTO mainspring.shares (tenant, weight) VALUES ($1, $2)
 ON CONFLICT (tenant) DO UPDATE SET weight = EXCLUDED.weight
+
+
+-- name: add_counts
+INSERT INTO mainspring.counts AS c (slot, queue, state, n)
+SELECT pg_backend_pid() % 64, d.* FROM unnest($1::text[], $2::smallint[], $3::bigint[]) AS d (queue, state, n)
+ON CONFLICT (slot, queue, state) DO UPDATE SET n = c.n + EXCLUDED.n
+
+-- name: counted
+SELECT coalesce(sum(n), 0)::bigint FROM mainspring.counts WHERE queue = $1 AND state = ANY ($2::smallint[])
+
+-- name: add_steps
+INSERT INTO mainspring.history (task, at_us, old, cause, new, attempt, token)
+SELECT * FROM unnest(
+    $1::text[], $2::bigint[], $3::smallint[], $4::smallint[], $5::smallint[], $6::integer[], $7::bigint[]
+)

@@ -43,9 +43,25 @@ UPDATE mainspring.tasks t SET
     version = greatest(t.version + 1, moment.now_us),
     attempt = t.attempt - 1,
     worker = CASE WHEN t.cancel_requested_at_us IS NOT NULL THEN t.worker END,
+    incarnation = CASE WHEN t.cancel_requested_at_us IS NOT NULL THEN t.incarnation END,
     finished_at_us = CASE WHEN t.cancel_requested_at_us IS NOT NULL THEN moment.now_us END,
     lease_until_us = NULL,
     timeout_at_us = NULL
 FROM locked l, moment
 WHERE t.id = l.task AND t.state + 0 = 4 AND t.token = l.token
-RETURNING t.id, t.state, t.lane_id, t.is_parent
+RETURNING t.id, t.state, t.lane_id, t.is_parent, t.attempt, t.token
+
+-- name: expired
+-- Leases that have lapsed, oldest first. Running rows are few: they are read whole.
+SELECT {lease} FROM mainspring.tasks t
+WHERE t.state = 4 AND t.lease_until_us <= mainspring.now_us() AND t.worker IS NOT NULL
+ORDER BY t.lease_until_us, t.id LIMIT $1
+
+-- name: overrun
+-- Runs past their timeout or deadline by $2, the longest overdue first.
+SELECT {lease} FROM mainspring.tasks t
+WHERE t.state = 4 AND t.timeout_at_us <= mainspring.now_us() - $2 AND t.worker IS NOT NULL
+ORDER BY t.timeout_at_us, t.id LIMIT $1
+
+-- name: leases
+SELECT {lease} FROM mainspring.tasks t WHERE t.id = ANY ($1::text[]) AND t.state + 0 = 4 AND t.worker IS NOT NULL

@@ -1,20 +1,21 @@
 -- Reports on runs, fenced by their tokens.
 
 -- name: settle
--- One line per task: $1 task, $2 token, $3 digest, $4 only_if_lapsed, and two changes: $6-$15 is written, or
--- $16-$25 if $5 says that they differ and cancellation was requested meanwhile. A change: state, keeps_place,
--- attempt, retries, losses, snoozes, delay_us, result, error, attempts.
+-- One line per task: $1 task, $2 token, $3 digest, $4 only_if_lapsed, and two changes: $6-$16 is written, or
+-- $17-$27 if $5 says that they differ and cancellation was requested meanwhile. A change: state, keeps_place,
+-- attempt, retries, losses, snoozes, delay_us, result, error, attempts, fingerprint.
 WITH line AS (
     SELECT * FROM unnest(
         $1::text[], $2::bigint[], $3::bigint[], $4::boolean[], $5::boolean[],
         $6::smallint[], $7::boolean[], $8::integer[], $9::integer[], $10::integer[],
-        $11::integer[], $12::bigint[], $13::bytea[], $14::bytea[], $15::bytea[],
-        $16::smallint[], $17::boolean[], $18::integer[], $19::integer[], $20::integer[],
-        $21::integer[], $22::bigint[], $23::bytea[], $24::bytea[], $25::bytea[]
+        $11::integer[], $12::bigint[], $13::bytea[], $14::bytea[], $15::bytea[], $16::bigint[],
+        $17::smallint[], $18::boolean[], $19::integer[], $20::integer[], $21::integer[],
+        $22::integer[], $23::bigint[], $24::bytea[], $25::bytea[], $26::bytea[], $27::bigint[]
     ) WITH ORDINALITY AS l (
         task, token, digest, only_if_lapsed, differs,
-        state, keeps_place, attempt, retries, losses, snoozes, delay_us, result, error, attempts,
-        state_2, keeps_place_2, attempt_2, retries_2, losses_2, snoozes_2, delay_us_2, result_2, error_2, attempts_2,
+        state, keeps_place, attempt, retries, losses, snoozes, delay_us, result, error, attempts, fingerprint,
+        state_2, keeps_place_2, attempt_2, retries_2, losses_2, snoozes_2, delay_us_2, result_2, error_2,
+        attempts_2, fingerprint_2,
         place
     )
 ), locked AS MATERIALIZED (
@@ -22,12 +23,12 @@ WITH line AS (
     FROM line l JOIN mainspring.tasks t ON t.id = l.task
     ORDER BY t.id FOR UPDATE OF t
 ), chosen AS (
-    SELECT task, token, digest, only_if_lapsed, place, cancelled,
-        state, keeps_place, attempt, retries, losses, snoozes, delay_us, result, error, attempts
+    SELECT task, token, digest, only_if_lapsed, place, cancelled, state, keeps_place, attempt, retries, losses,
+        snoozes, delay_us, result, error, attempts, fingerprint
     FROM locked WHERE NOT (differs AND cancelled)
     UNION ALL
-    SELECT task, token, digest, only_if_lapsed, place, cancelled,
-        state_2, keeps_place_2, attempt_2, retries_2, losses_2, snoozes_2, delay_us_2, result_2, error_2, attempts_2
+    SELECT task, token, digest, only_if_lapsed, place, cancelled, state_2, keeps_place_2, attempt_2, retries_2,
+        losses_2, snoozes_2, delay_us_2, result_2, error_2, attempts_2, fingerprint_2
     FROM locked WHERE differs AND cancelled
 ), moment AS MATERIALIZED (
     SELECT mainspring.now_us() AS now_us
@@ -44,9 +45,11 @@ UPDATE mainspring.tasks t SET
     result = c.result,
     error = c.error,
     attempts = c.attempts,
+    fingerprint = c.fingerprint,
     run_at_us = CASE c.state WHEN 2 THEN moment.now_us + c.delay_us ELSE t.run_at_us END,
     seq = CASE WHEN c.state <> 3 OR c.keeps_place THEN t.seq ELSE moment.now_us + c.place END,
     worker = CASE WHEN c.state > 4 THEN t.worker END,
+    incarnation = CASE WHEN c.state > 4 THEN t.incarnation END,
     finished_at_us = CASE WHEN c.state > 4 THEN moment.now_us END,
     lease_until_us = NULL,
     timeout_at_us = NULL

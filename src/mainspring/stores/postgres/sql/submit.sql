@@ -24,13 +24,6 @@ CROSS JOIN LATERAL (
 -- name: stored
 SELECT id FROM mainspring.tasks WHERE id = ANY ($1::text[])
 
--- name: waiting
--- How many wait in the queue, counted no further than the cap $2.
-SELECT count(*) FROM (
-    SELECT FROM mainspring.lanes l JOIN mainspring.tasks t ON t.lane_id = l.id AND t.state <= 3
-    WHERE l.queue = $1 LIMIT $2
-) AS w
-
 -- name: become_parents
 -- Locks the parents in the order of their ids. Their end then waits for these children to be stored, or was
 -- before, and is seen here: no child is ever left out.
@@ -43,20 +36,17 @@ RETURNING t.id, t.state
 -- name: insert_tasks
 INSERT INTO mainspring.tasks (
     id, lane_id, state, payload, created_at_us, version, seq, run_at_us, policy, timeout_us, deadline_us,
-    labels, name, unique_digest, open_parents, on_parent_failure, is_parent, depends_on
+    labels, name, unique_digest, rule, is_parent, depends_on, workflow, callback, ordinal
 )
 SELECT * FROM unnest(
     $1::text[], $2::bigint[], $3::smallint[], $4::bytea[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[],
-    $9::bytea[], $10::bigint[], $11::bigint[], $12::bytea[], $13::text[], $14::bytea[], $15::integer[],
-    $16::smallint[], $17::boolean[], $18::bytea[]
+    $9::bytea[], $10::bigint[], $11::bigint[], $12::bytea[], $13::text[], $14::bytea[], $15::smallint[],
+    $16::boolean[], $17::bytea[], $18::text[], $19::smallint[], $20::integer[]
 )
 ON CONFLICT DO NOTHING
 
 -- name: insert_edges
 INSERT INTO mainspring.edges (parent, child, open) SELECT * FROM unnest($1::text[], $2::text[], $3::boolean[])
-
--- name: put_unresolved
-INSERT INTO mainspring.unresolved (parent) SELECT * FROM unnest($1::text[]) ON CONFLICT DO NOTHING
 
 -- name: put_keys
 -- A key that is here already has expired, or it would have been found.

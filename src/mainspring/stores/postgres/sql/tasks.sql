@@ -1,60 +1,82 @@
--- Reading tasks, moving due ones on, and moving single ones by hand.
+-- Single tasks: reading them, locking them, writing them back.
+
+-- part: row
+t.id, t.lane_id, t.state, t.seq, t.token, t.version, t.attempt, t.retries, t.losses, t.snoozes, t.run_at_us,
+t.timeout_us, t.deadline_us, t.started_at_us, t.finished_at_us, t.lease_until_us, t.timeout_at_us,
+t.cancel_requested_at_us, t.worker, t.incarnation, t.error, t.fingerprint, t.rule, t.is_parent, t.workflow,
+t.callback
+
+-- part: task
+t.id, t.state, t.payload, t.created_at_us, t.version, t.run_at_us, t.policy, t.timeout_us, t.deadline_us,
+t.labels, t.name, t.token, t.attempt, t.retries, t.losses, t.snoozes, t.worker, t.lease_until_us,
+t.timeout_at_us, t.started_at_us, t.finished_at_us, t.cancel_requested_at_us, t.result, t.error, t.attempts,
+t.checkpoint, t.progress, t.seq, t.depends_on, t.schedule_id, t.fire_at_us, t.workflow,
+l.queue, l.kind, l.tenant, l.priority, l.key,
+CASE t.state WHEN 1 THEN (
+    SELECT count(*) FROM mainspring.edges e WHERE e.child = t.id AND e.open
+) ELSE 0 END AS open_parents
+
+-- part: lease
+t.id, t.token, t.lane_id, t.payload, t.attempt, t.retries, t.losses, t.snoozes, t.policy, t.timeout_us,
+t.deadline_us, t.checkpoint, t.attempts, t.labels, t.started_at_us, t.lease_until_us, t.worker, t.fire_at_us
 
 -- name: get
-SELECT t.*, l.queue, l.kind, l.tenant, l.priority, l.key
-FROM mainspring.tasks t JOIN mainspring.lanes l ON l.id = t.lane_id
+SELECT {task}
+FROM mainspring.tasks t LEFT JOIN mainspring.lanes l ON l.id = t.lane_id
 WHERE t.id = ANY ($1::text[])
+ORDER BY t.id DESC
 
--- name: promote
--- Scheduled tasks that are due, up to $1; rows that another node promotes are passed over.
-WITH due AS MATERIALIZED (
-    SELECT row_number() OVER () AS place, d.id FROM (
-        SELECT id FROM mainspring.tasks WHERE state = 2 AND run_at_us <= mainspring.now_us()
-        ORDER BY run_at_us, id LIMIT $1 FOR UPDATE SKIP LOCKED
-    ) AS d
-), moment AS MATERIALIZED (
-    SELECT mainspring.now_us() AS now_us
-)
-UPDATE mainspring.tasks t SET
-    state = 3, seq = moment.now_us + due.place, version = greatest(t.version + 1, moment.now_us)
-FROM due, moment
-WHERE t.id = due.id
-RETURNING t.lane_id
-
--- name: next_due
-SELECT greatest(0, run_at_us - mainspring.now_us()) FROM mainspring.tasks
-WHERE state = 2 ORDER BY run_at_us LIMIT 1
-
--- name: lock_tasks
--- Whole records, taken in the order of their ids.
-SELECT t.*, l.queue, l.kind, l.tenant, l.priority, l.key
-FROM mainspring.tasks t JOIN mainspring.lanes l ON l.id = t.lane_id
-WHERE t.id = ANY ($1::text[]) ORDER BY t.id FOR UPDATE OF t
+-- name: lock_rows
+SELECT {row} FROM mainspring.tasks t WHERE t.id = ANY ($1::text[]) ORDER BY t.id FOR UPDATE
 
 -- name: rewrite
--- What a person's word changes in a locked row.
+-- All that moving a locked row may change.
 UPDATE mainspring.tasks SET
     state = $2, token = $3, version = $4, seq = $5, attempt = $6, retries = $7, losses = $8, snoozes = $9,
-    open_parents = $10, run_at_us = $11, deadline_us = $12, started_at_us = $13, finished_at_us = $14,
-    cancel_requested_at_us = $15, worker = $16, lease_until_us = $17, timeout_at_us = $18, result = $19, error = $20
+    run_at_us = $10, deadline_us = $11, started_at_us = $12, finished_at_us = $13, cancel_requested_at_us = $14,
+    worker = $15, incarnation = $16, lease_until_us = $17, timeout_at_us = $18, error = $19, fingerprint = $20,
+    result = CASE WHEN $21::boolean THEN NULL ELSE result END,
+    lane_id = $22, workflow = $23, callback = $24
 WHERE id = $1
 
--- name: stats
--- Exact because counted: the driver to come needs counters that do not make all nodes wait for one row.
-SELECT l.queue, t.state, count(*) AS n
-FROM mainspring.tasks t JOIN mainspring.lanes l ON l.id = t.lane_id
-GROUP BY l.queue, t.state
+-- name: edit
+UPDATE mainspring.tasks SET
+    payload = $2, labels = $3, timeout_us = $4, deadline_us = $5, policy = $6, rule = $7, run_at_us = $8
+WHERE id = $1
 
--- name: all_heads
--- Looks at every lane ever used: the driver to come keeps the active ones apart.
-SELECT l.*, head.seq
-FROM mainspring.lanes l
-CROSS JOIN LATERAL (
-    SELECT seq FROM mainspring.tasks WHERE lane_id = l.id AND state = 3 ORDER BY seq LIMIT 1
-) AS head
+-- name: note_ended_parents
+-- The rule of the child $1 for failed parents may have changed: those that ended are applied anew.
+INSERT INTO mainspring.unresolved (parent)
+SELECT p.id FROM mainspring.edges e JOIN mainspring.tasks p ON p.id = e.parent
+WHERE e.child = $1 AND e.open AND p.state + 0 >= 5
+ON CONFLICT DO NOTHING
 
--- name: all_paused
-SELECT queue, by FROM mainspring.paused
+-- name: needed
+-- Those of the tasks $1 on which unfinished tasks depend.
+SELECT DISTINCT e.parent
+FROM mainspring.edges e JOIN mainspring.tasks c ON c.id = e.child
+WHERE e.parent = ANY ($1::text[]) AND c.state + 0 <= 4
 
--- name: all_shares
-SELECT tenant, weight, virtual_us FROM mainspring.shares
+-- name: forget_tasks
+DELETE FROM mainspring.tasks WHERE id = ANY ($1::text[])
+
+-- name: forget_parents
+DELETE FROM mainspring.edges WHERE parent = ANY ($1::text[])
+
+-- name: forget_children
+DELETE FROM mainspring.edges WHERE child = ANY ($1::text[])
+
+-- name: forget_unresolved
+DELETE FROM mainspring.unresolved WHERE parent = ANY ($1::text[])
+
+-- name: forget_steps
+DELETE FROM mainspring.steps WHERE task = ANY ($1::text[])
+
+-- name: forget_logged
+DELETE FROM mainspring.logged WHERE task = ANY ($1::text[])
+
+-- name: forget_logs
+DELETE FROM mainspring.logs WHERE task = ANY ($1::text[])
+
+-- name: forget_history
+DELETE FROM mainspring.history WHERE task = ANY ($1::text[])

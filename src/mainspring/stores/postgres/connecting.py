@@ -1,0 +1,150 @@
+"""The pool of connections, one transaction at a time on each, and what the library's errors mean to a
+caller."""
+
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Literal, TypeVar
+
+import asyncpg
+
+from mainspring.errors import StoreCorrupt, StoreError, StoreFull, StoreUnavailable
+from mainspring.stores.postgres.schema import migrate
+from mainspring.stores.postgres.transaction import BadValue, Known, Replay, Transaction
+
+if TYPE_CHECKING:
+    from asyncpg import Record
+    from asyncpg.pool import Pool
+
+T = TypeVar("T")
+Work = Callable[[Transaction], Awaitable[T]]
+
+REPLAYS = 10
+CALL_LIMIT_S = 30.0
+
+
+class Database:
+    """Deadlocks and lost races replay the whole batch. Any other failure raises `StoreError`; its outcome may
+    be unknown, and every verb is safe to repeat."""
+
+    def __init__(self, dsn: str, connections: int, *, keeps_history: bool = False) -> None:
+        self.dsn = dsn
+        self._connections = connections
+        self._keeps_history = keeps_history
+        self._pool: Pool[Record] | None = None
+        self._known = Known(keeps_history=keeps_history)
+
+    async def open(self) -> None:
+        """Connect, and bring the schema up to date. Raises `StoreUnavailable`, `StoreTooNew`."""
+        with translated():
+            pool = await asyncpg.create_pool(
+                self.dsn,
+                min_size=1,
+                max_size=self._connections,
+                reset=_nothing_to_reset,
+                command_timeout=CALL_LIMIT_S,
+            )
+            try:
+                async with pool.acquire() as connection:
+                    await migrate(connection)
+            except BaseException:
+                pool.terminate()
+                raise
+        self._pool, self._known = pool, Known(keeps_history=self._keeps_history)
+
+    async def close(self) -> None:
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            await pool.close()
+
+    async def write(self, work: Work[T]) -> T:
+        """Run `work` in one durable transaction; if it raises, nothing of it was stored."""
+        return await self._transact(work)
+
+    async def read(self, work: Work[T]) -> T:
+        """Run `work` on one snapshot of the database."""
+        return await self._transact(work, "repeatable_read", is_read=True)
+
+    async def _transact(
+        self,
+        work: Work[T],
+        isolation: Literal["read_committed", "repeatable_read"] = "read_committed",
+        *,
+        is_read: bool = False,
+    ) -> T:
+        is_careful = False
+        for attempt in range(REPLAYS):
+            try:
+                with translated():
+                    async with self._acquired() as connection:
+                        tx = Transaction(
+                            connection, self._known, is_replay=attempt > 0, is_careful=is_careful
+                        )
+                        async with connection.transaction(isolation=isolation, readonly=is_read):
+                            await tx.begin()
+                            result = await work(tx)
+                            await tx.finish()
+                        tx.committed()
+                        return result
+            except Replay:
+                continue
+            except BadValue as error:
+                if is_careful:
+                    raise StoreError(f"a value cannot be stored: {error}") from error
+                is_careful = True
+        raise StoreUnavailable(f"the transaction lost {REPLAYS} races in a row")
+
+    def _acquired(self) -> "asyncpg.pool.PoolAcquireContext[Record]":
+        if self._pool is None:
+            raise StoreUnavailable("the store is closed")
+        return self._pool.acquire(timeout=CALL_LIMIT_S)
+
+    async def say(self, statement: str, *values: object) -> None:
+        """One statement outside of every transaction."""
+        with translated():
+            async with self._acquired() as connection:
+                await connection.execute(statement, *values)
+
+    async def ask(self, statement: str, *values: object) -> object:
+        with translated():
+            async with self._acquired() as connection:
+                return await connection.fetchval(statement, *values)
+
+
+async def _nothing_to_reset(_: object) -> None:
+    """No session state is ever set, so giving a connection back costs no round trip."""
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """The library's errors as those of the port."""
+    try:
+        yield
+    except (
+        asyncpg.DeadlockDetectedError,
+        asyncpg.SerializationError,
+        asyncpg.InvalidCachedStatementError,
+        asyncpg.OutdatedSchemaCacheError,
+    ) as error:
+        raise Replay from error
+    except (asyncpg.DataError, UnicodeEncodeError, OverflowError) as error:
+        raise BadValue(str(error)) from error
+    except asyncpg.DiskFullError as error:
+        raise StoreFull(
+            f"no space left on the database's disk; nothing of this call was stored: {error}"
+        ) from error
+    except (asyncpg.DataCorruptedError, asyncpg.IndexCorruptedError) as error:
+        raise StoreCorrupt(f"the database is damaged: {error}") from error
+    except (
+        asyncpg.PostgresConnectionError,
+        asyncpg.OperatorInterventionError,
+        asyncpg.InsufficientResourcesError,
+        asyncpg.ReadOnlySQLTransactionError,
+        asyncpg.InvalidAuthorizationSpecificationError,
+        asyncpg.InvalidCatalogNameError,
+        asyncpg.InterfaceError,
+        OSError,
+        TimeoutError,
+    ) as error:
+        raise StoreUnavailable(f"{type(error).__name__}: {error}") from error
+    except asyncpg.PostgresError as error:
+        raise StoreError(f"{type(error).__name__}: {error}") from error

@@ -1,0 +1,65 @@
+"""Holding leases: renewals, and which leases have run out."""
+
+from collections.abc import Sequence
+
+from mainspring.core.lifecycle import Cause
+from mainspring.core.model import Lease, State
+from mainspring.ports import Answer, Held, Renewal
+from mainspring.stores.postgres.claiming import leases
+from mainspring.stores.postgres.moves import release_children
+from mainspring.stores.postgres.rows import STATES, can_be_stored, known_texts
+from mainspring.stores.postgres.transaction import Transaction
+
+
+async def renew(tx: Transaction, renewals: Sequence[Renewal]) -> list[list[Answer]]:
+    """One answer per line held."""
+    lines = [(held, renewal.lease_us) for renewal in renewals for held in renewal.held]
+    good = [place for place, (held, _) in enumerate(lines) if not tx.is_careful or can_be_stored(held.task)]
+    rows = await tx.rows(
+        "renew",
+        [lines[place][0].task for place in good],
+        [lines[place][0].token for place in good],
+        [lines[place][0].started for place in good],
+        [lines[place][1] for place in good],
+    )
+    renewed = {good[row["place"] - 1]: Answer.CANCEL if row["cancelled"] else Answer.OK for row in rows}
+    await _hand_back_unnamed(tx, renewals, {lines[place][0].task for place in renewed})
+    await release_children(tx)
+    answers = iter([renewed.get(place, Answer.LOST) for place in range(len(lines))])
+    return [[next(answers) for _ in renewal.held] for renewal in renewals]
+
+
+async def _hand_back_unnamed(tx: Transaction, renewals: Sequence[Renewal], named: set[str]) -> None:
+    """The workers never learned of these leases: the tasks did not run, so nothing is counted."""
+    known = [each for each in renewals if not tx.is_careful or can_be_stored(each.incarnation)]
+    granted = await tx.rows(
+        "granted", [each.incarnation for each in known], [each.claim_seq for each in known]
+    )
+    lost = [row for row in granted if row["id"] not in named]
+    if not lost:
+        return
+    for row in await tx.rows("hand_back", [row["id"] for row in lost], [row["token"] for row in lost]):
+        state = STATES[row["state"]]
+        tx.count_move(row["lane_id"], State.RUNNING, state)
+        tx.freed.add(row["lane_id"])
+        if state is State.READY:
+            tx.gained.add(row["lane_id"])
+        else:
+            tx.ended(row["id"], state, row["is_parent"])
+        cause = Cause.RELEASE if state is State.READY else Cause.CANCEL
+        tx.record(row["id"], State.RUNNING, cause, state, row["attempt"], row["token"])
+
+
+async def expired(tx: Transaction, limit: int) -> list[Lease]:
+    return await leases(tx, "expired", limit)
+
+
+async def overrun(tx: Transaction, limit: int, grace_us: int) -> list[Lease]:
+    return await leases(tx, "overrun", limit, grace_us)
+
+
+async def find_leases(tx: Transaction, lines: Sequence[Held]) -> list[Lease | None]:
+    wanted = known_texts({held.task for held in lines})
+    found = await leases(tx, "leases", wanted) if wanted else []
+    by_name = {(lease.task, lease.token): lease for lease in found}
+    return [by_name.get((held.task, held.token)) for held in lines]

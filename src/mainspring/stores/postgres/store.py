@@ -1,0 +1,176 @@
+"""The store's verbs: each is one transaction on one connection of a pool."""
+
+from collections.abc import Sequence
+
+from mainspring.core.limits import LimitRule
+from mainspring.core.model import Lease, Task
+from mainspring.ports import (
+    Answer,
+    Append,
+    BoardView,
+    Edit,
+    Exchange,
+    Exchanged,
+    Features,
+    Force,
+    Glance,
+    Held,
+    LogPage,
+    Moved,
+    Overdue,
+    Page,
+    Pruned,
+    Query,
+    Recall,
+    Recalled,
+    Refused,
+    Renewal,
+    Retention,
+    Stats,
+    Term,
+    Transition,
+    WorkerInfo,
+)
+from mainspring.stores.postgres import (
+    controls,
+    editing,
+    exchanging,
+    holding,
+    progress,
+    reading,
+    retrying,
+    tending,
+    workflows,
+)
+from mainspring.stores.postgres.connecting import Database
+from mainspring.verbs import Retried, WorkflowGraph, WorkflowPage, WorkflowQuery, WorkflowRecord
+
+
+class PostgresStore:
+    """One schema of one database, shared by any number of nodes. What was answered survives a crash of the
+    server.
+
+    Not selectable yet: it lacks verbs. Verbs raise `StoreUnavailable` when the server cannot be reached or
+    does not answer within half a minute, `StoreFull` when its disk is full.
+    """
+
+    def __init__(self, dsn: str, connections: int = 4, *, history: bool = False) -> None:
+        self.features = Features("postgres", durability="A", several_processes=True, full_history=history)
+        self._db = Database(dsn, connections, keeps_history=history)
+
+    async def open(self) -> None:
+        await self._db.open()
+
+    async def close(self) -> None:
+        await self._db.close()
+
+    # --- the hot verbs --------------------------------------------------------------------------
+
+    async def exchange(self, batch: Exchange) -> Exchanged:
+        return await self._db.write(lambda tx: exchanging.exchange(tx, batch))
+
+    async def renew(self, renewals: Sequence[Renewal]) -> Sequence[Sequence[Answer]]:
+        return await self._db.write(lambda tx: holding.renew(tx, renewals)) if renewals else []
+
+    async def append(self, lines: Sequence[Append]) -> Sequence[Answer]:
+        return await self._db.write(lambda tx: progress.append(tx, lines))
+
+    async def recall(self, lines: Sequence[Recall]) -> Sequence[Recalled | Refused]:
+        return await self._db.read(lambda tx: progress.recall(tx, lines))
+
+    async def logs(self, task: str, after: int, most: int) -> LogPage | None:
+        return await self._db.read(lambda tx: progress.logs(tx, task, after, most))
+
+    async def glance(self, tasks: Sequence[str]) -> Sequence[Glance | None]:
+        return await self._db.read(lambda tx: progress.glance(tx, tasks))
+
+    # --- by hand --------------------------------------------------------------------------------
+
+    async def amend(self, task: str, version: int, edit: Edit) -> Task | Refused:
+        return await self._db.write(lambda tx: editing.amend(tx, task, version, edit))
+
+    async def force(self, lines: Sequence[Force]) -> Sequence[Task | Refused]:
+        return await self._db.write(lambda tx: editing.force(tx, lines))
+
+    async def delete(self, tasks: Sequence[str]) -> Sequence[Refused | None]:
+        return await self._db.write(lambda tx: editing.delete(tx, tasks))
+
+    # --- services -------------------------------------------------------------------------------
+
+    async def promote(self, limit: int) -> Moved:
+        return await self._db.write(lambda tx: tending.promote(tx, limit))
+
+    async def expired(self, limit: int) -> Sequence[Lease]:
+        return await self._db.read(lambda tx: holding.expired(tx, limit))
+
+    async def overdue(self, limit: int, grace_us: int) -> Overdue:
+        return await self._db.write(lambda tx: tending.overdue(tx, limit, grace_us))
+
+    async def resolve(self, limit: int) -> Moved:
+        return await self._db.write(lambda tx: tending.resolve(tx, limit))
+
+    async def prune(self, limit: int, retention: Retention, cursor: str | None) -> Pruned:
+        return await self._db.write(lambda tx: tending.prune(tx, limit, retention, cursor))
+
+    # --- workflows ------------------------------------------------------------------------------
+
+    async def get_workflow(self, workflow: str) -> WorkflowRecord | None:
+        return await self._db.read(lambda tx: workflows.get(tx, workflow))
+
+    async def workflow_graph(self, workflow: str) -> WorkflowGraph | None:
+        return await self._db.read(lambda tx: workflows.graph(tx, workflow))
+
+    async def find_workflows(self, query: WorkflowQuery) -> WorkflowPage:
+        return await self._db.read(lambda tx: workflows.find(tx, query))
+
+    async def cancel_workflow(self, workflow: str, callbacks: bool) -> Moved | Refused:
+        return await self._db.write(lambda tx: retrying.cancel_workflow(tx, workflow, callbacks))
+
+    async def retry_workflow(self, workflow: str) -> Retried | Refused:
+        return await self._db.write(lambda tx: retrying.retry_workflow(tx, workflow))
+
+    # --- reading --------------------------------------------------------------------------------
+
+    async def board(self) -> BoardView:
+        return await self._db.read(reading.board)
+
+    async def get(self, tasks: Sequence[str]) -> Sequence[Task | None]:
+        return await self._db.read(lambda tx: reading.get(tx, tasks))
+
+    async def leases(self, held: Sequence[Held]) -> Sequence[Lease | None]:
+        return await self._db.read(lambda tx: holding.find_leases(tx, held))
+
+    async def find(self, query: Query) -> Page:
+        return await self._db.read(lambda tx: reading.find(tx, query))
+
+    async def stats(self) -> Stats:
+        return await self._db.read(reading.stats)
+
+    async def history(self, task: str) -> Sequence[Transition]:
+        return await self._db.read(lambda tx: reading.history(tx, task))
+
+    # --- controls, membership, leadership -------------------------------------------------------
+
+    async def set_queue(self, queue: str, paused_by: str | None) -> None:
+        await self._db.write(lambda tx: controls.set_queue(tx, queue, paused_by))
+
+    async def set_limit(self, name: str, rule: LimitRule | None) -> None:
+        await self._db.write(lambda tx: controls.set_limit(tx, name, rule))
+
+    async def set_weight(self, tenant: str, weight: float) -> None:
+        await self._db.write(lambda tx: controls.set_weight(tx, tenant, weight))
+
+    async def beat(self, worker: WorkerInfo) -> None:
+        await self._db.write(lambda tx: controls.beat(tx, worker))
+
+    async def leave(self, worker: str, incarnation: str) -> None:
+        await self._db.write(lambda tx: controls.leave(tx, worker, incarnation))
+
+    async def workers(self) -> Sequence[WorkerInfo]:
+        return await self._db.read(controls.workers)
+
+    async def take_term(self, candidate: str, ttl_us: int) -> Term:
+        return await self._db.write(lambda tx: controls.take_term(tx, candidate, ttl_us))
+
+    async def resign(self, candidate: str, number: int) -> None:
+        await self._db.write(lambda tx: controls.resign(tx, candidate, number))

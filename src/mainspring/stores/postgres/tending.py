@@ -1,0 +1,81 @@
+"""What services do on every node: due tasks, deadlines, open edges, retention. Rows are taken by guard."""
+
+from mainspring.core.fingerprint import fingerprint
+from mainspring.core.lifecycle import EXPIRED_ERROR, Cause
+from mainspring.core.model import FINAL, WAITING, State
+from mainspring.ports import Moved, Pruned, Retention
+from mainspring.stores.postgres.editing import forget
+from mainspring.stores.postgres.holding import overrun
+from mainspring.stores.postgres.moves import RESOLVED, apply_parents, lock, move, pairs, release_children
+from mainspring.stores.postgres.progress import cut_ended
+from mainspring.stores.postgres.rows import Row, row_of, state_of
+from mainspring.stores.postgres.transaction import Transaction
+from mainspring.stores.postgres.workflows import past_workflows
+from mainspring.verbs import Overdue
+
+
+async def promote(tx: Transaction, limit: int) -> Moved:
+    rows = await tx.rows("promote", limit)
+    for row in rows:
+        tx.gained.add(row["lane_id"])
+        tx.count_move(row["lane_id"], State.SCHEDULED, State.READY)
+        tx.record(row["id"], State.SCHEDULED, Cause.PROMOTE, State.READY, row["attempt"], row["token"])
+    return Moved(len(rows), await tx.ready(), next_due_us=await tx.value("next_due"))
+
+
+async def overdue(tx: Transaction, limit: int, grace_us: int) -> Overdue:
+    """Waiting tasks past their deadline fail; exactly at it a task may still start."""
+    leases = await overrun(tx, limit, grace_us)
+    rows = [row_of(record) for record in await tx.rows("past_deadline", limit)]
+    await tx.find_lanes({row.lane_id for row in rows})
+    for row in rows:
+        mark = fingerprint(tx.lane_of(row).kind, EXPIRED_ERROR)
+        move(tx, row, Cause.EXPIRE, State.FAILED, error=EXPIRED_ERROR, fingerprint=mark)
+    await release_children(tx)
+    return Overdue(leases, tx.finished)
+
+
+async def resolve(tx: Transaction, limit: int) -> Moved:
+    states = {row["id"]: state_of(row["state"]) for row in await tx.rows("unresolved", limit)}
+    # Replayed meanwhile: its next end decides.
+    ended = {parent: state for parent, state in states.items() if state.is_final}
+    count = await apply_parents(tx, ended, limit, RESOLVED)
+    await release_children(tx)
+    if states:
+        await tx.do("resolved", *pairs(ended, RESOLVED), list(states))
+    return Moved(count, await tx.ready(), tx.finished)
+
+
+async def prune(tx: Transaction, limit: int, retention: Retention, cursor: str | None) -> Pruned:
+    await tx.do("drop_keys")
+    await tx.do("drop_arrivals")
+    await tx.do("drop_claimants")
+    await cut_ended(tx)
+    found = await tx.rows("look_from", cursor or "", limit + 1)
+    kept_us = retention.by_state
+    past = []
+    for row in found[:limit]:
+        kept = kept_us[state_of(row["state"])] if row["state"] in FINAL else None
+        if kept is not None and (row["finished_at_us"] or 0) + kept <= tx.now_us:
+            past.append(row["id"])
+    count = await _forget_past(tx, past, retention) if past else 0
+    return Pruned(count, found[limit]["id"] if len(found) > limit else None)
+
+
+async def _forget_past(tx: Transaction, past: list[str], retention: Retention) -> int:
+    rows = await lock(tx, past)
+    needed = {row["parent"] for row in await tx.rows("needed", past)}
+    whole = await past_workflows(tx, {row.workflow for row in rows.values() if row.workflow}, retention)
+    gone = [
+        row
+        for row in rows.values()
+        if row.id not in needed and _is_past(tx, row, retention) and row.workflow in whole
+    ]
+    await forget(tx, gone)
+    return len(gone)
+
+
+def _is_past(tx: Transaction, row: Row, retention: Retention) -> bool:
+    """Looked at again, now that nobody else can replay the task."""
+    kept = None if row.state in WAITING else retention.by_state.get(row.state)
+    return kept is not None and (row.finished_at_us or 0) + kept <= tx.now_us
