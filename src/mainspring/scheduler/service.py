@@ -48,6 +48,7 @@ from mainspring.scheduler.workflows import Workflows
 from mainspring.telemetry import SILENT, Sink
 
 EDIT_TRIES = 10
+KEEP_ON_AFTER_S = 1.0
 _ERRORS: dict[str, type[MainspringError]] = {
     "not_found": NotFound,
     "version_mismatch": VersionMismatch,
@@ -341,9 +342,14 @@ def _refuse(refused: Refused) -> NoReturn:
 
 
 async def _keep(keeper: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    """A store that fails now may answer in a second: the keeper goes on."""
+    """A store that fails now may answer in a second: the keeper goes on. So it does after a bug, which is
+    told: a board that is never read again would stop all claims, and nobody would know why."""
     while True:
         try:
             await keeper()
         except MainspringError:
-            await asyncio.sleep(1.0)
+            await asyncio.sleep(KEEP_ON_AFTER_S)
+        except Exception as error:
+            failure = {"message": f"{keeper.__qualname__} failed", "exception": error}
+            asyncio.get_running_loop().call_exception_handler(failure)
+            await asyncio.sleep(KEEP_ON_AFTER_S)

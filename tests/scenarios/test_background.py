@@ -1,4 +1,4 @@
-"""The loop of a service goes on, whatever a tick runs into."""
+"""What works in the background goes on, whatever it runs into."""
 
 import asyncio
 
@@ -6,8 +6,11 @@ import pytest
 
 from mainspring.clock import VirtualClock
 from mainspring.errors import StoreUnavailable, WrongState
+from mainspring.scheduler import Scheduler, SchedulerSettings
+from mainspring.scheduler import service as scheduler_service
 from mainspring.services import ServiceLoop
 from mainspring.services import loop as service_loop
+from mainspring.stores.memory import MemoryStore
 
 
 class Stumbling:
@@ -52,3 +55,28 @@ async def test_a_bug_is_told_and_does_not_end_the_service(monkeypatch):
     """A reaper that ended silently would be missed when the first worker dies."""
     error = KeyError("no such lane")
     assert await stumble(error, monkeypatch) == [("stumbling failed", error)]
+
+
+async def test_a_bug_in_what_a_scheduler_keeps_is_told_and_does_not_end_it(monkeypatch):
+    monkeypatch.setattr(scheduler_service, "KEEP_ON_AFTER_S", 0.0)
+    uncaught, went_on, error = [], asyncio.Event(), KeyError("no such lane")
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: uncaught.append(context["exception"]))
+    clock = VirtualClock(1)
+    store = MemoryStore(clock)
+    await store.open()
+    scheduler = Scheduler(store, clock, SchedulerSettings())
+
+    async def stumbling():
+        if not uncaught:
+            raise error
+        went_on.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(scheduler.progress, "keep", stumbling)
+    await scheduler.start()
+    try:
+        async with asyncio.timeout(10):
+            await went_on.wait()
+    finally:
+        await scheduler.close()
+    assert uncaught == [error]
