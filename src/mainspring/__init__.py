@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from mainspring.sdk.context import Context, current
     from mainspring.sdk.functions import TaskFunction
     from mainspring.sdk.handles import TaskHandle, TaskRecord
+    from mainspring.sdk.schedules import ScheduleHandle, ScheduleInfo, When
     from mainspring.sdk.signals import Cancel, Fatal, Retry, Snooze, SoftTimeout
 
 __version__ = "0.1.0"
@@ -19,6 +20,8 @@ __all__ = [
     "Fatal",
     "Mainspring",
     "Retry",
+    "ScheduleHandle",
+    "ScheduleInfo",
     "Snooze",
     "SoftTimeout",
     "TaskCall",
@@ -27,18 +30,22 @@ __all__ = [
     "TaskFunction",
     "TaskHandle",
     "TaskRecord",
+    "When",
     "__version__",
     "current",
 ]
 
 _ROOMS = {
     "Mainspring": "app",
+    "ScheduleHandle": "sdk.schedules",
+    "ScheduleInfo": "sdk.schedules",
     "TaskCall": "sdk.calls",
     "TaskCancelled": "errors",
     "TaskFailed": "errors",
     "TaskFunction": "sdk.functions",
     "TaskHandle": "sdk.handles",
     "TaskRecord": "sdk.handles",
+    "When": "sdk.schedules",
 }
 
 

@@ -3,7 +3,7 @@
 from datetime import timedelta
 from typing import reveal_type
 
-from mainspring import Context, Mainspring, TaskHandle
+from mainspring import Context, Mainspring, TaskHandle, When
 
 app = Mainspring("memory:")
 
@@ -66,3 +66,13 @@ async def wrong() -> None:
     add.submit_many([greet.bind("Ada")])  # E: incompatible type
     _handle: TaskHandle[str] = add.submit(1)  # E: Incompatible types in assignment
     add.submit(1).result(soon=True)  # E: Unexpected keyword argument "soon"
+
+
+async def schedules() -> None:
+    nightly = When(cron="0 3 * * *", zone="Europe/Berlin")
+    reveal_type(add.schedule("nightly", nightly, 1, right=2).trigger().result())  # R: int
+    reveal_type(await greet.schedule.aio("n", nightly, "Ada"))  # R: ScheduleHandle[list[str]]
+    reveal_type(app.schedule("nightly", nightly, add.bind(1)))  # R: ScheduleHandle[int]
+    add.schedule("nightly", nightly, "1")  # E: incompatible type "str"; expected "int"
+    add.schedule("nightly", 1)  # E: Missing positional argument
+    When(crom="@daily")  # E: Unexpected keyword argument "crom"

@@ -10,9 +10,10 @@ from msgspec.structs import replace
 from mainspring.clock import SystemClock
 from mainspring.config import Settings
 from mainspring.core.model import Task
-from mainspring.ports import Group
+from mainspring.ports import Group, NewSchedule
 from mainspring.scheduler import Scheduler
 from mainspring.sdk.stored import stored_ids
+from mainspring.wire.schedules import checked_id
 
 
 class Embedded:
@@ -22,6 +23,8 @@ class Embedded:
         self.scheduler = scheduler
         self.get = scheduler.get
         self.wait = scheduler.wait
+        self.get_schedule = scheduler.schedules.get
+        self.trigger_schedule = scheduler.schedules.trigger
 
     async def submit(self, group: Group) -> Sequence[str]:
         (answer,) = await self.scheduler.submit((group,))
@@ -29,6 +32,15 @@ class Embedded:
 
     async def cancel(self, task: str, *, kill: bool = False) -> Task:
         return await self.scheduler.cancel(task, kill=kill)
+
+    async def put_schedule(self, id: str, new: NewSchedule) -> None:
+        await self.scheduler.schedules.put(checked_id(id), new)
+
+    async def pause_schedule(self, id: str, paused: bool) -> None:
+        await (self.scheduler.schedules.pause if paused else self.scheduler.schedules.resume)(id)
+
+    async def delete_schedule(self, id: str) -> None:
+        await self.scheduler.schedules.delete(id)
 
 
 @asynccontextmanager

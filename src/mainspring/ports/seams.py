@@ -11,10 +11,12 @@ from mainspring.verbs import (
     Append,
     ClaimRequest,
     Group,
+    NewSchedule,
     Recall,
     Recalled,
     Refused,
     Renewal,
+    ScheduleRecord,
     Term,
     WorkerInfo,
 )
@@ -80,6 +82,20 @@ class Backend(Protocol):
     async def cancel(self, task: str, *, kill: bool = False) -> Task:
         """Waiting: cancelled now. Running: the worker is asked to stop, or fenced at once with `kill`."""
         ...
+
+    async def put_schedule(self, id: str, new: NewSchedule) -> None:
+        """A new schedule, or the present one with these rules and this template."""
+        ...
+
+    async def get_schedule(self, id: str) -> ScheduleRecord: ...
+
+    async def pause_schedule(self, id: str, paused: bool) -> None: ...
+
+    async def trigger_schedule(self, id: str) -> Task:
+        """Make a task now. The one call that may not be repeated."""
+        ...
+
+    async def delete_schedule(self, id: str) -> None: ...
 
 
 class Elector(Protocol):

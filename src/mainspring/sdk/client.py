@@ -23,6 +23,7 @@ from mainspring.sdk.handles import TaskHandle
 from mainspring.sdk.home import LoopHome
 from mainspring.sdk.life import Connect, Life
 from mainspring.sdk.options import Plan, TaskOptions, checked_key
+from mainspring.sdk.schedules import ScheduleHandle, When, new_schedule
 from mainspring.wire.outgoing import digest
 from mainspring.wire.payloads import encode_payload
 
@@ -72,6 +73,22 @@ class Client:
     def handle(self, task: str) -> TaskHandle[Any]:
         """The handle of a task by its id. Whether there is one shows when it is asked."""
         return TaskHandle(self, task, _plain)
+
+    @blocking
+    async def schedule(self, id: str, when: When, call: TaskCall[R], /) -> ScheduleHandle[R]:
+        """Make this the schedule `id`: a new one, or the present one with other rules and another task. To
+        say the same again changes nothing. Raises `InvalidInput`, also if it would never fire."""
+        return await self.put_schedule(id, when, call)
+
+    def schedule_handle(self, id: str) -> ScheduleHandle[Any]:
+        """The handle of a schedule by its id. Whether there is one shows when it is asked."""
+        return ScheduleHandle(self, id, _plain)
+
+    async def put_schedule(self, id: str, when: When, call: TaskCall[R]) -> ScheduleHandle[R]:
+        """As `schedule`, in the client's home."""
+        backend = await self.backend()
+        await backend.put_schedule(id, new_schedule(when, call))
+        return ScheduleHandle(self, id, call.decode)
 
     async def submit_call(self, call: TaskCall[R]) -> TaskHandle[R]:
         """As `submit`, in the client's home."""

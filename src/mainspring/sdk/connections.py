@@ -51,13 +51,23 @@ class Connections:
         self._idle: list[_Connection] = []
 
     async def call(
-        self, method: str, path: str, body: bytes | None, timeout_s: float, fields: str = ""
+        self,
+        method: str,
+        path: str,
+        body: bytes | None,
+        timeout_s: float,
+        fields: str = "",
+        *,
+        once: bool = False,
     ) -> Reply:
         """One request and its answer; `fields` are header lines of its own, each with its line end. If the
-        caller is cancelled, the server sees the connection close."""
+        caller is cancelled, the server sees the connection close. With `once` it is sent at most once."""
+        request = self._request(method, path, body, fields)
         try:
             async with asyncio.timeout(timeout_s):
-                return await self._call(self._request(method, path, body, fields))
+                if once:
+                    return await self._exchange(await self._connect(), request)
+                return await self._call(request)
         except TimeoutError:
             raise StoreUnavailable(f"{self.url} did not answer within {timeout_s:g} s") from None
         except (OSError, EOFError, ValueError, asyncio.LimitOverrunError) as error:
@@ -71,7 +81,7 @@ class Connections:
                 return await self._exchange(connection, request)
             except (OSError, EOFError):
                 # The server may have closed a kept connection just before: that says nothing about it.
-                # Every call of the protocol may be repeated.
+                # The request may have been read, but it may be repeated.
                 continue
         return await self._exchange(await self._connect(), request)
 

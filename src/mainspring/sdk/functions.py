@@ -23,6 +23,7 @@ from mainspring.sdk.context import Context
 from mainspring.sdk.handlers import Handler, Isolation
 from mainspring.sdk.handles import TaskHandle
 from mainspring.sdk.options import Plan, TaskOptions
+from mainspring.sdk.schedules import ScheduleHandle, When
 from mainspring.wire.payloads import encode_payload
 
 if TYPE_CHECKING:
@@ -87,6 +88,22 @@ class TaskFunction(Generic[P, R, F]):
     ) -> list[TaskHandle[R]]:
         """Submit calls made by `bind`, all or nothing, as one. Raises as `submit` does, naming the task."""
         return await self._client.submit_calls(list(calls), idempotency_key)
+
+    @property
+    def schedule(self) -> Blocking[Concatenate[str, When, P], ScheduleHandle[R]]:
+        """Have the function called with these arguments again and again:
+        `report.schedule("nightly", When(cron="0 3 * * *"), "sales")`.
+
+        The id names the schedule: one that is there already gets these rules and arguments. Raises as `bind`
+        does; and `InvalidInput`, also for a schedule that would never fire, and for options that belong to
+        one task alone.
+        """
+        return Blocking(self._schedule, self)
+
+    def _schedule(
+        self, id: str, when: When, /, *args: P.args, **kwargs: P.kwargs
+    ) -> Coroutine[Any, Any, ScheduleHandle[R]]:
+        return self._client.put_schedule(id, when, self.bind(*args, **kwargs))
 
     def with_options(self, **options: Unpack[TaskOptions]) -> "TaskFunction[P, R, F]":
         """The same function, submitted in another way. Raises `InvalidInput`."""

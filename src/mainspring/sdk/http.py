@@ -9,11 +9,11 @@ import msgspec
 from mainspring import __version__
 from mainspring.core.model import Task
 from mainspring.errors import Gone, InvalidInput, NotFound, StoreUnavailable
-from mainspring.ports import Clock, Group
+from mainspring.ports import Clock, Group, NewSchedule, ScheduleRecord
 from mainspring.sdk.connections import Connections
 from mainspring.sdk.patience import insist
-from mainspring.wire.incoming import id_decoder, read_task, stored_decoder
-from mainspring.wire.outgoing import write_submit
+from mainspring.wire.incoming import id_decoder, read_schedule, read_task, stored_decoder
+from mainspring.wire.outgoing import write_schedule, write_submit
 from mainspring.wire.problems import IdTaken, error_of
 
 T = TypeVar("T")
@@ -76,6 +76,22 @@ class HttpBackend:
         body = b'{"kill":true}' if kill else None
         return self._read(read_task, await self._insist("POST", f"{_path(task)}/cancel", body))
 
+    async def put_schedule(self, id: str, new: NewSchedule) -> None:
+        await self._insist("PUT", _path(id, "schedules"), write_schedule(id, new))
+
+    async def get_schedule(self, id: str) -> ScheduleRecord:
+        return self._read(read_schedule, await self._insist("GET", _path(id, "schedules")))
+
+    async def pause_schedule(self, id: str, paused: bool) -> None:
+        await self._insist("POST", f"{_path(id, 'schedules')}/{'pause' if paused else 'resume'}")
+
+    async def trigger_schedule(self, id: str) -> Task:
+        path = f"{_path(id, 'schedules')}/trigger"
+        return self._read(read_task, await self._ask("POST", path, None, 0.0, "", once=True))
+
+    async def delete_schedule(self, id: str) -> None:
+        await self._insist("DELETE", _path(id, "schedules"))
+
     async def _check_ours(self, group: Group) -> None:
         """Ids are random, and yet: whoever has lost the dice game of all times shall hear of it."""
         task = group.tasks[0]
@@ -93,9 +109,18 @@ class HttpBackend:
             lambda: self._ask(method, path, body, wait_s, fields), self._clock, wait_s + self._patience_s
         )
 
-    async def _ask(self, method: str, path: str, body: bytes | None, wait_s: float, fields: str) -> bytes:
+    async def _ask(
+        self,
+        method: str,
+        path: str,
+        body: bytes | None,
+        wait_s: float,
+        fields: str,
+        *,
+        once: bool = False,
+    ) -> bytes:
         answer_s = wait_s + min(ANSWER_S, self._patience_s)
-        reply = await self._connections.call(method, API + path, body, answer_s, fields)
+        reply = await self._connections.call(method, API + path, body, answer_s, fields, once=once)
         if reply.status in _OK:
             return reply.body
         error = error_of(reply.body, reply.status)
@@ -114,8 +139,8 @@ class HttpBackend:
         return StoreUnavailable(f"{self._connections.url} answers, but not as a Mainspring server: {error}")
 
 
-def _path(task: str) -> str:
-    return f"/tasks/{quote(task, safe='')}"
+def _path(id: str, kind: str = "tasks") -> str:
+    return f"/{kind}/{quote(id, safe='')}"
 
 
 def _key_field(group: Group) -> str:

@@ -75,14 +75,14 @@ class Plan:
         given = {name: value for name, value in options.items() if value is not None}
         self.parents = _parents(given.pop("depends_on", ()))
         self.idempotency_key = checked_key(given.pop("idempotency_key", None))
-        self.template: TaskIn = TASK.read(_encoded(given))
+        self.template: TaskIn = TASK.read(encoded(given))
 
     def having(self, options: TaskOptions) -> "Plan":
         """The same, but for what `options` say."""
         return Plan({**self.options, **options})
 
 
-def _encoded(given: Mapping[str, Any]) -> bytes:
+def encoded(given: Mapping[str, Any]) -> bytes:
     try:
         return msgspec.json.encode({name: _plain(value) for name, value in given.items()})
     except (TypeError, ValueError) as error:

@@ -18,6 +18,9 @@ from mainspring.core.model import (
     Task,
     encode_policy,
 )
+from mainspring.ports import ScheduleRecord
+from mainspring.wire.schedule_views import WRITABLE, ScheduleView
+from mainspring.wire.schedules import SCHEDULE, new_schedule
 from mainspring.wire.views import AttemptView, RetryView, TaskView
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -38,6 +41,8 @@ class IdView(msgspec.Struct):
     id: str
 
 
+schedule_decoder = msgspec.json.Decoder(ScheduleView)
+_members = msgspec.json.Decoder(dict[str, msgspec.Raw])
 task_decoder = msgspec.json.Decoder(TaskView)
 stored_decoder = msgspec.json.Decoder(StoredView)
 id_decoder = msgspec.json.Decoder(IdView)
@@ -78,6 +83,26 @@ def read_task(body: bytes) -> Task:
         workflow=view.workflow,
         schedule_id=view.schedule_id,
         fire_at_us=_maybe_us(view.fire_at),
+    )
+
+
+def read_schedule(body: bytes) -> ScheduleRecord:
+    """Raises `msgspec.MsgspecError` or `InvalidInput` for what is not a schedule. Where it stands is the
+    server's alone, but for the next fire."""
+    view = schedule_decoder.decode(body)
+    written = {name: value for name, value in _members.decode(body).items() if name in WRITABLE}
+    new = new_schedule(SCHEDULE.read(_encode(written)))
+    return ScheduleRecord(
+        view.id,
+        new.rules,
+        new.template,
+        view.version,
+        next_us=_maybe_us(view.next_fire_at),
+        last_fire_us=_maybe_us(view.last_fire_at),
+        last_task=view.last_task,
+        quarantine=view.quarantine,
+        created_at_us=_maybe_us(view.created_at),
+        updated_at_us=_maybe_us(view.updated_at),
     )
 
 

@@ -19,9 +19,10 @@ from mainspring.core.model import (
     UniqueRule,
     decode_policy,
 )
-from mainspring.ports import Group
+from mainspring.ports import Group, NewSchedule, ScheduleRecord
 from mainspring.wire.bounds import DEFAULT_QUEUE, DEFAULT_TENANT
 from mainspring.wire.fields import moment, seconds
+from mainspring.wire.schedule_views import WRITABLE, schedule_view
 
 Number = int | float
 
@@ -86,6 +87,12 @@ def write_submit(group: Group) -> bytes:
         for document, task in zip(documents, group.tasks, strict=True):
             document.id = task.id
     return _encode(documents[0] if len(documents) == 1 else BatchOut(documents))
+
+
+def write_schedule(id: str, new: NewSchedule) -> bytes:
+    """The body for `PUT /schedules/{id}`: what is shown of a schedule may be sent back."""
+    shown = schedule_view(ScheduleRecord(id, new.rules, new.template, 0))
+    return _encode({name: getattr(shown, name) for name in WRITABLE})
 
 
 def digest(group: Group) -> bytes:

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple, Self, TypeVar
 from mainspring.core.durations import parse_duration_s
 from mainspring.core.model import SECOND_US, Task
 from mainspring.errors import InvalidInput, StoreUnavailable
-from mainspring.ports import Backend, Clock, Group, Retention
+from mainspring.ports import Backend, Clock, Group, NewSchedule, Retention, ScheduleRecord
 from mainspring.scheduler import Scheduler
 from mainspring.sdk.blocking import Home, blocking
 from mainspring.sdk.client import Client
@@ -34,6 +34,7 @@ from mainspring.testing.users.nodes import Diary, UserStore, UserWorker
 from mainspring.testing.users.travel import TravelHome, TravelLoop
 from mainspring.testing.weather import BLOWS, CHANCES
 from mainspring.wire.problems import IdTaken
+from mainspring.wire.schedules import checked_id
 from mainspring.worker.kinds import handlers_of
 
 T = TypeVar("T")
@@ -250,6 +251,25 @@ class Cluster:
 
     async def cancel(self, task: str, *, kill: bool = False) -> Task:
         return await self._insist(lambda scheduler: scheduler.cancel(task, kill=kill), "cancel")
+
+    async def put_schedule(self, id: str, new: NewSchedule) -> None:
+        checked_id(id)
+        await self._insist(lambda scheduler: scheduler.schedules.put(id, new), "put_schedule")
+
+    async def get_schedule(self, id: str) -> ScheduleRecord:
+        return await self._insist(lambda scheduler: scheduler.schedules.get(id), "get_schedule")
+
+    async def pause_schedule(self, id: str, paused: bool) -> None:
+        await self._insist(
+            lambda scheduler: (scheduler.schedules.pause if paused else scheduler.schedules.resume)(id),
+            "pause_schedule",
+        )
+
+    async def trigger_schedule(self, id: str) -> Task:
+        return await self._ask(lambda scheduler: scheduler.schedules.trigger(id), "trigger_schedule")
+
+    async def delete_schedule(self, id: str) -> None:
+        await self._insist(lambda scheduler: scheduler.schedules.delete(id), "delete_schedule")
 
     async def _insist(self, wish: Callable[[Scheduler], Coroutine[Any, Any, T]], what: str) -> T:
         return await insist(lambda: self._ask(wish, what), self.clock, PATIENCE_S)

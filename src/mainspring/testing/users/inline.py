@@ -30,12 +30,15 @@ from mainspring.ports import (
     Clock,
     Force,
     Group,
+    NewSchedule,
     Query,
     Recall,
     Recalled,
     Refused,
+    ScheduleRecord,
     Settlement,
 )
+from mainspring.scheduler.schedules import Schedules
 from mainspring.sdk.blocking import Home
 from mainspring.sdk.client import Client
 from mainspring.sdk.context import Cancellation, Context, running
@@ -44,6 +47,7 @@ from mainspring.sdk.stored import stored_ids
 from mainspring.stores.memory import MemoryStore
 from mainspring.testing.instant import finish, no_loop
 from mainspring.wire.problems import refusal
+from mainspring.wire.schedules import checked_id
 from mainspring.worker import outcomes
 from mainspring.worker.kinds import handlers_of
 
@@ -82,6 +86,7 @@ class Inline:
         self._turn = threading.Lock()
         self._handlers = handlers_of(app.registry)
         self._home = InlineHome()
+        self._schedules = Schedules(self.store, self._clock, lambda moved: None, self._clock.now_us)
         self._claims = 0
         self.verb(self.store.open())
 
@@ -143,6 +148,24 @@ class Inline:
             raise refusal(answer)
         forced: Task = answer
         return forced
+
+    async def put_schedule(self, id: str, new: NewSchedule) -> None:
+        """It can be looked at and triggered; by itself it does not fire."""
+        await self._schedules.put(checked_id(id), new)
+
+    async def get_schedule(self, id: str) -> ScheduleRecord:
+        return await self._schedules.get(id)
+
+    async def pause_schedule(self, id: str, paused: bool) -> None:
+        await (self._schedules.pause if paused else self._schedules.resume)(id)
+
+    async def trigger_schedule(self, id: str) -> Task:
+        task = await self._schedules.trigger(id)
+        await self._run_all()
+        return task
+
+    async def delete_schedule(self, id: str) -> None:
+        await self._schedules.delete(id)
 
     # --- running --------------------------------------------------------------------------------
 
