@@ -1,6 +1,7 @@
 """The command line as a whole: exit codes, start-up, refusals before anything runs."""
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -145,6 +146,9 @@ def test_a_taken_address_is_told(nowhere, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     address = nowhere.url.removeprefix("http://")
     assert "cannot listen on" in nowhere.fails(2, "server", "--store", "memory:", "--listen", address)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler, (
+        "the process can be interrupted still"
+    )
 
 
 def test_a_file_that_is_no_database_is_told(nowhere, tmp_path):

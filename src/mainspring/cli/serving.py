@@ -161,17 +161,28 @@ def _run(settings: Settings, work: Coroutine[Any, Any, int]) -> int:
         return runner.run(work)
 
 
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
 class Stop:
-    """The first signal asks to drain, the second to stop at once."""
+    """The first signal asks to drain, the second to stop at once. Listens inside its `with` block."""
 
     def __init__(self) -> None:
         self.asked = asyncio.Event()
         self.on_first: Callable[[], None] = self.asked.set
         self.on_second: Callable[[], None] = lambda: None
         self._told_before = False
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._told)
+        self._loop = asyncio.get_running_loop()
+
+    def __enter__(self) -> "Stop":
+        for number in STOP_SIGNALS:
+            self._loop.add_signal_handler(number, self._told)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """uvloop leaves its handlers in place when a loop is closed: the process could not be interrupted."""
+        for number in STOP_SIGNALS:
+            self._loop.remove_signal_handler(number)
 
     def _told(self) -> None:
         if self._told_before:
@@ -186,15 +197,15 @@ class Stop:
 async def _serve(settings: Settings, role: str, handlers: Registry | None) -> int:
     from mainspring.node import Node
 
-    stop = Stop()
     node = Node(settings, handlers=handlers)
-    if node.worker is not None:
-        stop.on_second = node.worker.halt
-    async with node:
-        host, port = node.address
-        shown = f"[{host}]" if ":" in host else host
-        click.echo(f"mainspring {role} listens on http://{shown}:{port}")
-        await stop.asked.wait()
+    with Stop() as stop:
+        if node.worker is not None:
+            stop.on_second = node.worker.halt
+        async with node:
+            host, port = node.address
+            shown = f"[{host}]" if ":" in host else host
+            click.echo(f"mainspring {role} listens on http://{shown}:{port}")
+            await stop.asked.wait()
     return Exit.OK
 
 
@@ -203,7 +214,7 @@ async def _work(settings: Settings) -> int:
     from mainspring.worker.sources import HttpSource
     from mainspring.worker.supervisor import ProcessEngine
 
-    stop, clock = Stop(), SystemClock()
+    clock = SystemClock()
     node = f"{socket.gethostname()}-{os.getpid()}"
     works = Worker(
         source := HttpSource(settings.api_url, settings.token),
@@ -218,10 +229,11 @@ async def _work(settings: Settings) -> int:
             version=__version__,
         ),
     )
-    stop.on_first, stop.on_second = works.drain, works.halt
-    click.echo(f"mainspring worker {works.info().worker} works for {settings.api_url}")
-    try:
-        await works.run()
-    finally:
-        await source.close()
+    with Stop() as stop:
+        stop.on_first, stop.on_second = works.drain, works.halt
+        click.echo(f"mainspring worker {works.info().worker} works for {settings.api_url}")
+        try:
+            await works.run()
+        finally:
+            await source.close()
     return Exit.OK
