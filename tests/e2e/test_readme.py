@@ -17,7 +17,7 @@ LEAVE = "set -euxo pipefail\ntrap 'kill %1 2>/dev/null && wait %1' EXIT\n"
 def test_the_tour_runs(tmp_path):
     """S1-07, S1-10, S1-32: the quick start, as a newcomer would type it."""
     blocks = re.findall(r"^```sh\n(.*?)^```", (ROOT / "README.md").read_text(), re.DOTALL | re.MULTILINE)
-    assert len(blocks) == 7
+    assert len(blocks) == 8
     shutil.copytree(ROOT / "examples", tmp_path / "examples")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -39,9 +39,23 @@ def test_the_tour_runs(tmp_path):
         '"stdout":"42\\n"',
         '"result":9592',
         "57 succeeded",
+        "nightly",
+        "02:30",
+        "max_running",
+        "due in ",
         "ValueError: no such customer",
         "as expected",
         "by reader",
         '"status":"pass"',
     ):
         assert shown in tour.stdout, shown
+
+
+def test_the_python_snippet_runs(tmp_path):
+    (snippet,) = re.findall(
+        r"^```python\n(.*?)^```", (ROOT / "README.md").read_text(), re.DOTALL | re.MULTILINE
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", snippet], cwd=tmp_path, capture_output=True, text=True, timeout=60
+    )
+    assert run.stdout == "cat.png at 64\n", run.stderr
