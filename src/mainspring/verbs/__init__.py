@@ -40,10 +40,11 @@ from mainspring.verbs.schedules import (
     SeenSchedule,
     SeenSchedules,
     deposed,
+    fire_guard,
     fire_records,
     no_schedule,
     schedule_moved,
-    schedule_taken,
+    with_parents_among,
 )
 from mainspring.verbs.tasks import (
     Accepted,
@@ -160,6 +161,7 @@ __all__ = [
     "WorkflowRecord",
     "depended_on",
     "deposed",
+    "fire_guard",
     "fire_records",
     "lease_lost",
     "no_schedule",
@@ -167,7 +169,7 @@ __all__ = [
     "not_found",
     "recall_too_large",
     "schedule_moved",
-    "schedule_taken",
     "version_mismatch",
+    "with_parents_among",
     "wrong_state",
 ]

@@ -1,6 +1,6 @@
 """Lines and answers about schedules: records, what a decision writes, and what became of the fires."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -165,12 +165,36 @@ def fire_records(line: FireLine, tasks: Mapping[int, str], now_us: int) -> list[
     return sorted(fires + skips, key=lambda record: record.last_us)
 
 
+def fire_guard(line: FireLine, stored: tuple[int, str] | None) -> int | Refused | None:
+    """Whether a decision may be written over a stored schedule, of which this takes the version and the mark
+    of the last decision (`None`: there is none). `None` if it may; the version if it was written before."""
+    if stored is None:
+        return no_schedule(line.schedule) if line.version or line.change is None else None
+    version, mark = stored
+    if mark == line.mark:
+        return version
+    if version == line.version:
+        return None
+    if not line.version:
+        return Refused("id_taken", f"there is a schedule {line.schedule} already")
+    return schedule_moved(line.schedule, version, line.version)
+
+
+def with_parents_among(stored: Container[str], tasks: Sequence[NewTask]) -> list[NewTask]:
+    """The tasks of fires, without those parents that have ended and been forgotten since the decision."""
+    together = {task.id for task in tasks}
+    return [
+        msgspec.structs.replace(
+            task, depends_on=tuple(p for p in task.depends_on if p in together or p in stored)
+        )
+        if task.depends_on
+        else task
+        for task in tasks
+    ]
+
+
 def no_schedule(schedule: str) -> Refused:
     return Refused("not_found", f"no schedule {schedule}")
-
-
-def schedule_taken(schedule: str) -> Refused:
-    return Refused("id_taken", f"there is a schedule {schedule} already")
 
 
 def schedule_moved(schedule: str, found: int, wanted: int) -> Refused:

@@ -6,7 +6,6 @@ from heapq import heappop, heappush
 
 import msgspec
 
-from mainspring.core.model import NewTask
 from mainspring.errors import InvalidInput
 from mainspring.ports import (
     Action,
@@ -30,10 +29,11 @@ from mainspring.verbs import (
     FIRES_KEPT,
     UNFINISHED_NAMED,
     deposed,
+    fire_guard,
     fire_records,
     no_schedule,
     schedule_moved,
-    schedule_taken,
+    with_parents_among,
 )
 
 # --- reading ----------------------------------------------------------------------------------------
@@ -110,17 +110,14 @@ def fire(call: Call, lines: Sequence[FireLine], term: int | None) -> Fired:
 
 def _fire(call: Call, line: FireLine) -> int | Refused:
     row = call.tables.schedules.get(line.schedule)
-    if row is not None and row.mark == line.mark:
-        return row.record.version
-    if row is None and (line.version or line.change is None):
-        return no_schedule(line.schedule)
-    if row is not None and line.version != row.record.version:
-        moved = schedule_moved(line.schedule, row.record.version, line.version)
-        return moved if line.version else schedule_taken(line.schedule)
+    guard = fire_guard(line, None if row is None else (row.record.version, row.mark))
+    if guard is not None:
+        return guard
     fired = call.tables.fired.get(line.schedule, {})
     tasks = {made.fire_us: fired.get(made.fire_us, made.task.id) for made in line.made}
     new = [made for made in line.made if made.fire_us not in fired]
-    answer = submitting.submit(call, Group(_with_known_parents(call, [made.task for made in new])))
+    tasks_to_make = with_parents_among(call.tables.rows, [made.task for made in new])
+    answer = submitting.submit(call, Group(tasks_to_make))
     if isinstance(answer, Refused):
         return answer
     for made in new:
@@ -128,17 +125,6 @@ def _fire(call: Call, line: FireLine) -> int | Refused:
         for task in made.cancels:
             editing.force(call, Force(task, Action.CANCEL))
     return _write(call, row, line, tasks)
-
-
-def _with_known_parents(call: Call, tasks: Sequence[NewTask]) -> list[NewTask]:
-    """A task that was to be waited for may have ended and been forgotten meanwhile."""
-    rows, together = call.tables.rows, {task.id for task in tasks}
-    return [
-        msgspec.structs.replace(
-            task, depends_on=tuple(p for p in task.depends_on if p in rows or p in together)
-        )
-        for task in tasks
-    ]
 
 
 def _write(call: Call, row: ScheduleRow | None, line: FireLine, tasks: dict[int, str]) -> int:

@@ -5,7 +5,6 @@ from typing import NamedTuple
 
 import msgspec
 
-from mainspring.core.model import NewTask
 from mainspring.core.schedule_rows import COLUMNS, write_row
 from mainspring.ports import Action, Fired, FireLine, FireTask, Force, Group, Refused
 from mainspring.stores.sqlite.claiming import LEADS
@@ -18,10 +17,11 @@ from mainspring.stores.sqlite.transaction import Transaction
 from mainspring.verbs import (
     FIRES_KEPT,
     deposed,
+    fire_guard,
     fire_records,
     no_schedule,
     schedule_moved,
-    schedule_taken,
+    with_parents_among,
 )
 
 KNOWN = "SELECT id, version, mark, records FROM schedules WHERE id IN carray(?)"
@@ -90,7 +90,7 @@ def fire(tx: Transaction, lines: Sequence[FireLine], term: int | None) -> Fired:
     plans: dict[int, Plan] = {}
     for place, line in enumerate(lines):
         stored = known.get(line.schedule)
-        answer = _guard(stored, line)
+        answer = fire_guard(line, None if stored is None else (stored.version, stored.mark))
         if answer is None and line.change is not None:
             answer = _change(tx, stored, line)
         elif answer is None and stored is not None:
@@ -103,17 +103,6 @@ def fire(tx: Transaction, lines: Sequence[FireLine], term: int | None) -> Fired:
         answers[place] = tasks if isinstance(tasks, Refused) else _write(tx, plan)
     release_children(tx)
     return Fired(answers, tx.heads(), tx.finished)
-
-
-def _guard(stored: Known | None, line: FireLine) -> int | Refused | None:
-    if stored is None:
-        return no_schedule(line.schedule) if line.version or line.change is None else None
-    if stored.mark == line.mark:
-        return stored.version
-    if stored.version != line.version:
-        moved = schedule_moved(line.schedule, stored.version, line.version)
-        return moved if line.version else schedule_taken(line.schedule)
-    return None
 
 
 def _change(tx: Transaction, stored: Known | None, line: FireLine) -> int | Refused:
@@ -139,20 +128,11 @@ def _plan(tx: Transaction, line: FireLine, records: int) -> Plan:
     tasks = {made.fire_us: made.task.id for made in line.made}
     before = dict(tx.db.execute(MADE_BEFORE, (line.schedule, numbers(tasks)))) if tasks else {}
     new = [made for made in line.made if made.fire_us not in before] if before else line.made
-    group = Group(_with_known_parents(tx, [made.task for made in new]))
-    return Plan(line, records, tasks | before, new, group)
-
-
-def _with_known_parents(tx: Transaction, tasks: list[NewTask]) -> list[NewTask]:
-    """A task that was to be waited for may have ended and been forgotten meanwhile."""
-    parents = {parent for task in tasks for parent in task.depends_on}
-    if not parents:
-        return tasks
-    known = rows_by_id(tx.db, parents).keys() | {task.id for task in tasks}
-    return [
-        msgspec.structs.replace(task, depends_on=tuple(p for p in task.depends_on if p in known))
-        for task in tasks
-    ]
+    new_tasks = [made.task for made in new]
+    parents = {parent for task in new_tasks for parent in task.depends_on}
+    if parents:
+        new_tasks = with_parents_among(rows_by_id(tx.db, parents), new_tasks)
+    return Plan(line, records, tasks | before, new, Group(new_tasks))
 
 
 def _write(tx: Transaction, plan: Plan) -> int:
