@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mainspring import __version__
+from mainspring.cli.addresses import at_its_server, at_its_store
 from mainspring.cli.exits import Exit
 from mainspring.cli.options import CONFIG, load_settings
 from mainspring.clock import SystemClock
@@ -78,7 +79,8 @@ _LOG_LEVEL = click.option("--log-level", type=click.Choice(["debug", "info", "wa
 def standalone(config: Path | None, **flags: Any) -> int:
     """Scheduler, API and worker in one process, on one SQLite file."""
     settings = _node_settings(flags, config)
-    return _run(settings, _serve(settings, "standalone", _handlers(settings)))
+    handlers = _handlers(settings)
+    return _run(settings, _serve(at_its_store(settings), "standalone", handlers))
 
 
 @click.command()
@@ -102,7 +104,7 @@ def worker(config: Path | None, **flags: Any) -> int:
 
     User code runs in child processes: whatever it does to them, the worker reports it.
     """
-    settings = load_settings(flags, config)
+    settings = at_its_server(load_settings(flags, config))
     return _run(settings, _work(settings))
 
 

@@ -15,6 +15,16 @@ def load_app(spec: str) -> Registry:
 
     Raises `InvalidInput` naming what is not there. What the module itself raises passes through.
     """
+    return _found(spec)[1]
+
+
+def address_of(spec: str) -> str | None:
+    """The URL that the application was given by its author. Raises as `load_app` does."""
+    url = getattr(_found(spec)[0], "url", None)
+    return url if isinstance(url, str) else None
+
+
+def _found(spec: str) -> tuple[object, Registry]:
     module_name, _, attribute = spec.partition(":")
     if not module_name:
         raise InvalidInput("app", f"not an application: {spec!r}", ACCEPTED)
@@ -35,4 +45,4 @@ def load_app(spec: str) -> Registry:
         raise InvalidInput(
             "app", f"module {module_name!r} has no application {attribute or 'app'!r}", ACCEPTED
         )
-    return registry
+    return app, registry
