@@ -13,7 +13,7 @@ from mainspring.core.model import Lane, NewTask, Policy, RetryPolicy, State, enc
 from mainspring.core.progress import LogPiece, end_of
 from mainspring.errors import NotFound, StoreUnavailable
 from mainspring.ports import Accepted, Answer, Append, ClaimRequest, Group
-from mainspring.scheduler import Scheduler, SchedulerSettings, progress
+from mainspring.scheduler import Scheduler, SchedulerSettings, finals
 from mainspring.stores import open_store
 from mainspring.stores.memory import MemoryStore
 
@@ -99,7 +99,7 @@ async def node(store=None, name="w"):
 @pytest.fixture
 def no_recheck(monkeypatch):
     """Nothing is found by looking again: whatever is seen, somebody was woken for."""
-    monkeypatch.setattr(progress, "RECHECK_S", 3600)
+    monkeypatch.setattr(finals, "RECHECK_S", 3600)
 
 
 async def seen(events, into):
@@ -268,7 +268,7 @@ async def test_a_node_that_closes_sends_its_watchers_home(no_recheck):
 
 
 async def test_the_store_is_asked_nothing_while_nobody_watches(monkeypatch):
-    monkeypatch.setattr(progress, "RECHECK_S", 0.001)
+    monkeypatch.setattr(finals, "RECHECK_S", 0.001)
     async with node() as (n, store):
         task = await n.submit()
         await asyncio.sleep(0.05)
@@ -310,7 +310,7 @@ async def test_changes_of_another_process_are_seen_at_once(no_recheck, tmp_path)
 
 async def test_a_lost_hint_is_made_up_for(monkeypatch):
     """A change that this node is never told of is found by looking again."""
-    monkeypatch.setattr(progress, "RECHECK_S", 0.01)
+    monkeypatch.setattr(finals, "RECHECK_S", 0.01)
     told = []
     async with node() as (n, store):
         task = await n.submit()

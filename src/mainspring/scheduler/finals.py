@@ -13,6 +13,14 @@ RECHECK_S = 1.0
 RECHECK_APART_S = 0.02
 
 
+async def hinted(stale: asyncio.Event) -> None:
+    """Wait for a hint that another process has written; a second at the most, for hints can be lost."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(RECHECK_S):
+            await stale.wait()
+    stale.clear()
+
+
 class Finals:
     """Wakes waiters when a task ends here; asks the store for those that may have ended elsewhere."""
 
@@ -65,10 +73,7 @@ class Finals:
     async def keep(self) -> None:
         """Look for ends that happened elsewhere; runs until cancelled."""
         while True:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(RECHECK_S):
-                    await self._stale.wait()
-            self._stale.clear()
+            await hinted(self._stale)
             if self._waiting:
                 records = await self._store.get(list(self._waiting))
                 self.finished(record.id for record in records if record is not None and record.state.is_final)

@@ -10,7 +10,6 @@ for hints can be lost.
 """
 
 import asyncio
-import contextlib
 from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -18,9 +17,8 @@ from mainspring.core.model import Task
 from mainspring.core.progress import end_of
 from mainspring.errors import NotFound, StoreUnavailable
 from mainspring.ports import Answer, Append, Glance, LogPage, Recall, Recalled, Refused, Store
+from mainspring.scheduler.finals import RECHECK_APART_S, hinted
 
-RECHECK_S = 1.0
-RECHECK_APART_S = 0.02
 PAGE_BYTES = 256 * 1024
 
 
@@ -133,10 +131,7 @@ class Progress:
     async def keep(self) -> None:
         """Look for changes that happened elsewhere; runs until cancelled."""
         while True:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(RECHECK_S):
-                    await self._stale.wait()
-            self._stale.clear()
+            await hinted(self._stale)
             if self._watchers:
                 tasks = list(self._watchers)
                 for task, glance in zip(tasks, await self._store.glance(tasks), strict=True):
