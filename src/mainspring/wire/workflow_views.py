@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import NamedTuple
 
 import msgspec
 
@@ -14,8 +13,8 @@ from mainspring.wire import pages
 from mainspring.wire.bounds import BOUNDS, Bounds
 from mainspring.wire.fields import moment, seconds
 from mainspring.wire.queries import read_label
+from mainspring.wire.views import Number
 
-Number = int | float
 _NO_LABELS = msgspec.Raw(b"{}")
 _STATES = {state.label: state for state in WorkflowState}
 
@@ -105,26 +104,8 @@ class CancelledView(msgspec.Struct):
 
 
 def workflow_view(record: WorkflowRecord) -> WorkflowView:
-    return WorkflowView(*_summary(record))
-
-
-class _Summary(NamedTuple):
-    """The fields of a `WorkflowView`, in their order."""
-
-    id: str
-    name: str | None
-    state: str
-    is_over: bool
-    progress: float
-    created_at: datetime
-    labels: msgspec.Raw
-    counts: dict[str, int]
-    callbacks: dict[str, CallbackView]
-
-
-def _summary(record: WorkflowRecord) -> _Summary:
     members = record.members
-    return _Summary(
+    return WorkflowView(
         record.id,
         record.name,
         record.state.label,
@@ -162,11 +143,11 @@ def graph_view(graph: WorkflowGraph) -> GraphView:
     starts = [task.started_at_us for task in members if task.started_at_us is not None]
     ends = [task.finished_at_us for task in members if task.finished_at_us is not None]
     return GraphView(
-        *_summary(graph.record),
-        moment(min(starts)) if starts else None,
-        moment(max(ends)) if ends and not graph.record.members.unfinished else None,
-        _members(members, names, times, found),
-        CriticalPathView(
+        **msgspec.structs.asdict(workflow_view(graph.record)),
+        started_at=moment(min(starts)) if starts else None,
+        finished_at=moment(max(ends)) if ends and not graph.record.members.unfinished else None,
+        tasks=_members(members, names, times, found),
+        critical_path=CriticalPathView(
             [names[members[place].id] for place in found.path],
             seconds(found.length_us),
             seconds(left.length_us),
