@@ -111,6 +111,33 @@ async def test_a_worker_that_hangs_up_leaves_no_lease(node):
         assert (await n.http.get(f"/api/v1/tasks/{task['id']}")).json()["state"] == "ready"
 
 
+async def test_a_node_that_stops_keeps_nobody_waiting(node):
+    """Peer behaviours 118 and 124: who waits for a task, a workflow or work is told at once, leases nothing,
+    and may come again; the stop does not wait for those who wait."""
+    async with node() as n:
+        task = await n.submit(kind="later")
+        document = {"tasks": [{"name": "a", "kind": "later"}]}
+        workflow = (await n.http.post("/api/v1/workflows", json=document)).json()
+        claim = {"worker": "w", "incarnation": "i", "claim_seq": 1, "kinds": ["none"], "wait": 60}
+        async with served(n) as port, httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as http:
+            asked = [
+                asyncio.ensure_future(http.get(f"/api/v1/tasks/{task['id']}?wait=60")),
+                asyncio.ensure_future(http.get(f"/api/v1/workflows/{workflow['id']}?wait=60")),
+                asyncio.ensure_future(http.post("/api/v1/leases/claim", json=claim)),
+            ]
+            while len(n.app._door.waits._open) < len(asked):
+                await asyncio.sleep(0.001)
+            n.app.close()
+            asked.append(asyncio.ensure_future(http.get(f"/api/v1/tasks/{task['id']}?wait=60")))
+            answers = await asyncio.gather(*asked)
+            read = await http.get(f"/api/v1/tasks/{task['id']}")
+    assert [(answer.status_code, answer.json()["code"]) for answer in answers] == [
+        (503, "store_unavailable")
+    ] * 4
+    assert all("retry-after" in answer.headers for answer in answers)
+    assert (read.status_code, read.json()["state"]) == (200, "ready")
+
+
 class Wire:
     """A transport that keeps each write apart."""
 

@@ -5,6 +5,7 @@
                                        ├─ schedules                   tasks made by the clock
                                        ├─ explaining                  why a task is not running
                                        ├─ watching ── streaming       states, progress and logs as they come
+                                       ├─ waiting                     calls that last, and their end
                                        ├─ cluster                     probes, metrics, workers
                                        └─ jobs ── dialects.s4         another system's way to say it
                           │

@@ -93,8 +93,10 @@ class Api:
         door.sink.observe("http_request_seconds", took_s, shown, label, str(answer.status))
 
     def close(self) -> None:
-        """Streams end now, and no new one begins. For a server that is about to shut down."""
+        """Streams end now, and calls that wait are answered; no new ones begin. For a server that is about to
+        shut down."""
         self._door.streams.close()
+        self._door.waits.close()
 
     def _problem(self, error: MainspringError) -> Answer:
         problem = problem_of(error)

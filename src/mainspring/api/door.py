@@ -10,6 +10,7 @@ import msgspec
 
 from mainspring.api.http import Answer, Call
 from mainspring.api.streaming import Streams
+from mainspring.api.waiting import Waits
 from mainspring.core.model import SECOND_US
 from mainspring.errors import InvalidInput, StoreUnavailable
 from mainspring.ports import Clock, Idempotency, Stats
@@ -55,6 +56,7 @@ class Door:
         self.pulse = Pulse(scheduler)
         self.replies = Replies()
         self.streams = Streams()
+        self.waits = Waits()
 
 
 class Replies:

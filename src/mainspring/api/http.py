@@ -1,15 +1,13 @@
 """One request and its answer, over plain ASGI: no middleware, no objects that the hot routes do not need."""
 
-import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, MutableMapping
-from typing import Any, TypeAlias, TypeVar
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from typing import Any, TypeAlias
 from urllib.parse import parse_qsl
 
 import msgspec
 
 from mainspring.errors import InvalidInput, MainspringError, TooLarge
 
-T = TypeVar("T")
 Scope: TypeAlias = MutableMapping[str, Any]
 Message: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Message]]
@@ -136,23 +134,6 @@ class Call:
 
     def _too_large(self) -> TooLarge:
         return TooLarge("body", "is too long", f"at most {self._body_bytes} bytes")
-
-    async def unless_gone(self, work: Coroutine[Any, Any, T]) -> T:
-        """Wait for `work`, but cancel it as soon as the caller hangs up (`ClientGone`).
-
-        For calls that may wait long. Only when the body has been read: what comes then is the end.
-        """
-        working = asyncio.ensure_future(work)
-        leaving = asyncio.ensure_future(self.left())
-        try:
-            await asyncio.wait((working, leaving), return_when=asyncio.FIRST_COMPLETED)
-            if working.done():
-                return working.result()
-            raise ClientGone
-        finally:
-            working.cancel()
-            leaving.cancel()
-            await asyncio.gather(working, leaving, return_exceptions=True)
 
     async def left(self) -> None:
         """Returns when the caller hangs up. Only when the body has been read."""

@@ -32,7 +32,7 @@ async def claimed(door: Door, call: Call, request: ClaimRequest) -> Sequence[Lea
         return granted
 
     try:
-        return await call.unless_gone(claiming())
+        return await door.waits.unless_gone(call, claiming())
     except ClientGone:
         if granted:
             # Claimed in the very turn in which the worker left: hand back, uncounted.

@@ -64,7 +64,7 @@ async def read_one(door: Door, call: Call) -> Answer:
     task = task_id(call)
     if wait_s > 0:
         await call.body(optional=True)
-        record = await call.unless_gone(door.scheduler.wait(task, wait_s))
+        record = await door.waits.unless_gone(call, door.scheduler.wait(task, wait_s))
     else:
         record = await door.scheduler.get(task)
     return read_answer(call, record)

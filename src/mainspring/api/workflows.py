@@ -87,7 +87,7 @@ async def read_one(door: Door, call: Call) -> Answer:
     wait_s, workflow = seconds_to_wait(door, call.query), _id(call)
     if wait_s > 0:
         await call.body(optional=True)
-        await call.unless_gone(door.scheduler.workflows.wait(workflow, wait_s))
+        await door.waits.unless_gone(call, door.scheduler.workflows.wait(workflow, wait_s))
     return json_answer(graph_view(await door.scheduler.workflows.graph(workflow)))
 
 
