@@ -2,10 +2,10 @@
 
 import asyncio
 import ipaddress
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 from urllib.parse import quote, urlsplit
 
 import httpx
@@ -14,10 +14,20 @@ import msgspec
 from mainspring import __version__
 from mainspring.cli.exits import Unreachable
 from mainspring.errors import InvalidInput
+from mainspring.wire.bounds import BOUNDS
 from mainspring.wire.problems import error_of
 from mainspring.wire.watching import CONTENT_TYPE
 
 T = TypeVar("T")
+
+
+class Paged(Protocol):
+    """One page of a list."""
+
+    next_page_token: str | None
+
+
+PagedT = TypeVar("PagedT", bound=Paged)
 
 CONNECT_S = 5.0
 ANSWER_S = 90.0  # longer than the longest wait that a server grants
@@ -112,6 +122,27 @@ class Server:
 
     async def get(self, path: str, kind: type[T], /, **query: Any) -> T:
         return decode(await self.send("GET", path, query=query), kind)
+
+    async def first(
+        self,
+        path: str,
+        kind: type[PagedT],
+        items: Callable[[PagedT], Sequence[T]],
+        limit: int,
+        /,
+        **query: Any,
+    ) -> tuple[list[T], str | None]:
+        """The first `limit` of a list, however many pages they are on, and the token of the page after them;
+        `None` if that was all."""
+        found: list[T] = []
+        token: str | None = None
+        while True:
+            size = min(limit - len(found), BOUNDS.page_size)
+            page = await self.get(path, kind, page_size=size, page_token=token, **query)
+            found += items(page)
+            token = page.next_page_token
+            if token is None or len(found) >= limit:
+                return found, token
 
 
 def decode(body: bytes, kind: type[T]) -> T:

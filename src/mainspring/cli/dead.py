@@ -20,7 +20,6 @@ from mainspring.cli.matching import (
     show_one,
 )
 from mainspring.cli.options import OUTPUT, asks_server
-from mainspring.wire.bounds import BOUNDS
 from mainspring.wire.dead import DeadGroupsView, DeadGroupView
 
 GROUP = click.option(
@@ -61,15 +60,7 @@ async def show_dead(server: Server, identity: str, output: str) -> None:
 @asks_server
 async def groups(server: Server, limit: int, output: str) -> None:
     """Dead letters by what killed them: kind, type of error and place, the largest group first."""
-    found: list[DeadGroupView] = []
-    token: str | None = None
-    while True:
-        size = min(limit - len(found), BOUNDS.page_size)
-        page = await server.get("/dead/groups", DeadGroupsView, page_size=size, page_token=token)
-        found += page.groups
-        token = page.next_page_token
-        if token is None or len(found) >= limit:
-            break
+    found, token = await server.first("/dead/groups", DeadGroupsView, lambda page: page.groups, limit)
     if output == "json":
         show.echo_json(msgspec.json.encode(DeadGroupsView(found, token)))
     elif output == "id":

@@ -11,7 +11,6 @@ from mainspring.cli.client import Server, decode
 from mainspring.cli.each import each
 from mainspring.cli.exits import Exit
 from mainspring.cli.options import encoded
-from mainspring.wire.bounds import BOUNDS
 from mainspring.wire.views import PageView, TaskView
 
 SOME_IDS = click.argument("ids", nargs=-1, metavar="[ID...]")
@@ -35,15 +34,7 @@ LIMIT = click.option(
 
 
 async def show_list(server: Server, path: str, limit: int, output: str, **filters: Any) -> None:
-    found: list[TaskView] = []
-    token: str | None = None
-    while True:
-        page_size = min(limit - len(found), BOUNDS.page_size)
-        page = await server.get(path, PageView, page_size=page_size, page_token=token, **filters)
-        found += page.tasks
-        token = page.next_page_token
-        if token is None or len(found) >= limit:
-            break
+    found, token = await server.first(path, PageView, lambda page: page.tasks, limit, **filters)
     show.tasks(found, msgspec.json.encode(PageView(found, token)), output)
     if token is not None and output == "table":
         click.echo(f"the newest {len(found)}; --limit shows more", err=True)

@@ -16,8 +16,7 @@ from mainspring.cli.rehearsing import simulate
 from mainspring.cli.schedulefile import ScheduleFile
 from mainspring.cli.submitting import task_document, template_fields
 from mainspring.errors import InvalidInput
-from mainspring.wire.bounds import BOUNDS
-from mainspring.wire.schedule_views import FiresView, FireView, NextView, SchedulesView, ScheduleView
+from mainspring.wire.schedule_views import FiresView, NextView, SchedulesView, ScheduleView
 from mainspring.wire.views import TaskView
 
 ID = click.argument("identity", metavar="ID")
@@ -78,15 +77,7 @@ schedules.add_command(simulate)
 @asks_server
 async def list_schedules(server: Server, limit: int, output: str) -> None:
     """Schedules by id, with their next fire and their last one."""
-    found: list[ScheduleView] = []
-    token: str | None = None
-    while True:
-        size = min(limit - len(found), BOUNDS.page_size)
-        page = await server.get("/schedules", SchedulesView, page_size=size, page_token=token)
-        found += page.schedules
-        token = page.next_page_token
-        if token is None or len(found) >= limit:
-            break
+    found, token = await server.first("/schedules", SchedulesView, lambda page: page.schedules, limit)
     schedule_tables.schedules(found, msgspec.json.encode(SchedulesView(found, token)), output)
     if token is not None and output == "table":
         click.echo(f"the first {len(found)}; --limit shows more", err=True)
@@ -130,15 +121,7 @@ async def coming(server: Server, identity: str, count: int, output: str) -> None
 async def fires(server: Server, identity: str, limit: int, output: str) -> None:
     """What became of the fires, newest first: tasks, and skips with their reason."""
     path = f"/schedules/{step(identity)}"
-    found: list[FireView] = []
-    token: str | None = None
-    while True:
-        size = min(limit - len(found), BOUNDS.page_size)
-        page = await server.get(f"{path}/fires", FiresView, page_size=size, page_token=token)
-        found += page.fires
-        token = page.next_page_token
-        if token is None or len(found) >= limit:
-            break
+    found, token = await server.first(f"{path}/fires", FiresView, lambda page: page.fires, limit)
     if output == "json":
         show.echo_json(msgspec.json.encode(FiresView(found, token)))
         return

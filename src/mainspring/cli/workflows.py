@@ -93,15 +93,9 @@ def _document(file: Path) -> bytes:
 @asks_server
 async def list_workflows(server: Server, limit: int, output: str, **filters: Any) -> None:
     """Workflows, newest first."""
-    found: list[WorkflowView] = []
-    token: str | None = None
-    while True:
-        page_size = min(limit - len(found), BOUNDS.page_size)
-        page = await server.get("/workflows", WorkflowsView, page_size=page_size, page_token=token, **filters)
-        found += page.workflows
-        token = page.next_page_token
-        if token is None or len(found) >= limit:
-            break
+    found, token = await server.first(
+        "/workflows", WorkflowsView, lambda page: page.workflows, limit, **filters
+    )
     _show(found, msgspec.json.encode(WorkflowsView(found, token)), output)
     if token is not None and output == "table":
         click.echo(f"the newest {len(found)}; --limit shows more", err=True)
