@@ -73,6 +73,7 @@ class Cluster:
         recounting.cancel()
         world.store.recount()
         world.store.show_schedules()
+        world.store.show_logs()
         await examine(world.store)
         self._enter("closing")
         await self._close()

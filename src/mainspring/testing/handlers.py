@@ -12,7 +12,7 @@ import msgspec
 
 from mainspring.sdk import Cancel, Context, Fatal, Handler, Registry, Retry, Snooze, SoftTimeout
 from mainspring.testing.loop import Host, VirtualLoop
-from mainspring.testing.record import Ran, Record, Stepped
+from mainspring.testing.record import Ran, Record, Saved, Stepped
 
 KINDS = ("plain", "act", "slow")
 STEP_S = 0.4
@@ -75,6 +75,11 @@ class Stage:
         told(msgspec.json.encode(value))
         return value
 
+    def checkpoint(self, context: Context, state: Any) -> None:
+        value = msgspec.json.encode(state)
+        self._record.add(Saved(self._loop.now_s, context.task, context.fence, value))
+        context.checkpoint(state)
+
     def left(self, incarnation: str) -> None:
         self.gone.add(incarnation)
 
@@ -84,12 +89,16 @@ class Stage:
         return self.turns[task] - 1
 
 
+def _json(value: Any) -> bytes | None:
+    return None if value is None else msgspec.json.encode(value)
+
+
 def registry(stage: Stage, actor: Actor, host: Host) -> Registry:
     """The handlers of one incarnation of a worker."""
 
     async def run(ctx: Context) -> Any:
         incarnation = actor.incarnation
-        stage.note(actor, incarnation, ctx, "start")
+        stage.note(actor, incarnation, ctx, "start", _json(ctx.saved))
         try:
             value = await _act(ctx, ctx.payload, stage, host)
         except asyncio.CancelledError:
@@ -110,7 +119,11 @@ _ENDINGS: dict[type[BaseException], str] = {Snooze: "snoozed", Cancel: "quit"}
 async def _act(ctx: Context, play: dict[str, Any], stage: Stage, host: Host) -> Any:
     do, n = play["do"], play.get("n", 1)
     if do == "long":
-        return await _long(ctx, play["s"])
+        return await _long(ctx, play["s"], stage)
+    if do == "saves":
+        return await _saves(ctx, play, stage)
+    if do == "gather":
+        return await _gather(ctx)
     if do == "steps":
         return await _steps(ctx, play, stage)
     if do == "soft":
@@ -137,15 +150,33 @@ _ERRORS: dict[str, Any] = {
 }
 
 
-async def _long(ctx: Context, duration_s: float) -> Any:
+async def _long(ctx: Context, duration_s: float, stage: Stage) -> Any:
     """In steps, from where an earlier run left off."""
     done_s = float(ctx.saved or 0.0)
     while done_s < duration_s:
         await asyncio.sleep(STEP_S)
         done_s += STEP_S
-        ctx.checkpoint(done_s)
+        stage.checkpoint(ctx, done_s)
         ctx.progress(min(1.0, done_s / duration_s))
     return {"did": "long", "attempt": ctx.attempt}
+
+
+async def _saves(ctx: Context, play: dict[str, Any], stage: Stage) -> Any:
+    """A checkpoint is the last that a run does before it fails; the next run goes on from there."""
+    done = int(ctx.saved or 0)
+    while done < play["n"]:
+        await asyncio.sleep(play["s"])
+        done += 1
+        stage.checkpoint(ctx, done)
+        if done % 2:
+            raise Wobble(f"after {done}")
+    return {"did": "saves", "n": done}
+
+
+async def _gather(ctx: Context) -> Any:
+    """What its parents gave."""
+    parents = await ctx.parents
+    return [[parent.id, parent.state] for parent in parents.values()]
 
 
 async def _steps(ctx: Context, play: dict[str, Any], stage: Stage) -> Any:

@@ -136,6 +136,23 @@ class Stepped(NamedTuple):
     value: bytes | None
 
 
+class Saved(NamedTuple):
+    """A handler gives `value`, as JSON, to be kept for a later run."""
+
+    at_s: float
+    task: str
+    token: int
+    value: bytes
+
+
+class Logged(NamedTuple):
+    """What the log of a task holds at the end of a seed."""
+
+    at_s: float
+    task: str
+    lines: tuple[str, ...]
+
+
 class Asked(NamedTuple):
     """A worker calls its source."""
 
@@ -186,7 +203,7 @@ class Phase(NamedTuple):
 
 Event = (
     Called | Step | Answered | Restored | Shown | Led | Recounted | Ran | Stepped
-    | Asked | Heard | Told | Fault | Phase
+    | Saved | Logged | Asked | Heard | Told | Fault | Phase
 )  # fmt: skip
 
 

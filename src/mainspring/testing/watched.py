@@ -34,7 +34,7 @@ from mainspring.stores.memory.moves import Call
 from mainspring.stores.memory.reading import view
 from mainspring.stores.memory.tables import Row, Tables
 from mainspring.testing.loop import VirtualLoop
-from mainspring.testing.record import Answered, Called, Record, Recounted, Restored, Step
+from mainspring.testing.record import Answered, Called, Logged, Record, Recounted, Restored, Step
 from mainspring.testing.timetables import WatchedSchedules, timetable
 from mainspring.verbs import Retried
 from mainspring.verbs.audit import Audit, Finding
@@ -122,6 +122,12 @@ class WatchedStore(WatchedSchedules):
         """Tasks that are not final, but for those that a failed parent holds for good."""
         rows = self._tables.rows
         return [row.id for row in rows.values() if not (row.state.is_final or self._is_held(row))]
+
+    def show_logs(self) -> None:
+        """Put on record what logs hold."""
+        for task, blocks in self._tables.log_blocks.items():
+            lines = tuple(piece.text for block in blocks for piece in block.pieces)
+            self._record.add(Logged(self._loop.now_s, task, lines))
 
     def worker_of(self, task: str) -> str | None:
         """Who runs the task now."""
@@ -243,7 +249,11 @@ class WatchedStore(WatchedSchedules):
 
     async def recall(self, lines: Sequence[Recall]) -> Sequence[Recalled | Refused]:
         answers: Sequence[Recalled | Refused] = await self._noted("recall", (lines,), super().recall(lines))
-        return answers
+        # As if from a socket: a run adds to what it was told.
+        return [
+            Recalled(dict(answer.steps), answer.parents) if isinstance(answer, Recalled) else answer
+            for answer in answers
+        ]
 
     async def resign(self, candidate: str, number: int) -> None:
         await self._noted("resign", (candidate, number), super().resign(candidate, number))

@@ -45,7 +45,7 @@ class Workload:
             self._plain, self._burst, self._delayed, self._failing, self._signals, self._long,
             self._overrunning, self._deadlines, self._poison, self._graph, self._doomed, self._unique,
             self._keyed, self._limited, self._rated, self._paused, self._bulk,
-            self._workflows, self._stepping,
+            self._workflows, self._stepping, self._saving, self._gathering, self._relimited,
         ):  # fmt: skip
             family()
         Planned(client, store_clock, write_row, self._at)
@@ -302,6 +302,33 @@ class Workload:
             seconds = 0.2 + 0.6 * self._dice.random()
             self._submit(self._task("steps", n=5, s=round(seconds, 3), kind="slow", policy=policy))
 
+    def _saving(self) -> None:
+        for _ in range(2):
+            policy = Policy(max_retries=4, retry=self._dice.choice((QUICK, AT_ONCE)))
+            seconds = round(0.1 + 0.4 * self._dice.random(), 3)
+            self._submit(self._task("saves", n=5, s=seconds, kind="slow", policy=policy))
+
+    def _gathering(self) -> None:
+        """Parents of every kind of end, and a child that asks for what they gave."""
+        parents = [self._task(do, n=99) for do in ("ok", "ok", "fatal", "quit")]
+        policy = Policy(on_parent_failure=OnParentFailure.RUN, retry=QUICK)
+        child = self._task("gather", policy=policy, depends_on=tuple(task.id for task in parents))
+        self._submit(*parents, child)
+
+    def _relimited(self) -> None:
+        """Limits that come, change and go while tasks run under them."""
+        client, dice = self._client, self._dice
+        name = dice.choice(("tenant:zeta", "kind:slow", "queue:burst"))
+
+        async def deed() -> None:
+            for most in dice.sample((1, 2, 3), 2):
+                await client.insist(_limit(name, LimitRule(max_running=most)), "limit")
+                await asyncio.sleep(0.5 + 3.0 * dice.random())
+            rated = LimitRule(max_running=4, rate=8, per_s=2.0)
+            await client.insist(_limit(name, dice.choice((rated, None))), "limit")
+
+        self._at(deed)
+
     def _workflows(self) -> None:
         Flows(self._client, self._task, self._at)
 
@@ -324,5 +351,5 @@ class Workload:
         self._at(deed)
 
 
-def _limit(name: str, rule: LimitRule) -> Callable[[Any], Coroutine[Any, Any, Any]]:
+def _limit(name: str, rule: LimitRule | None) -> Callable[[Any], Coroutine[Any, Any, Any]]:
     return lambda scheduler: scheduler.set_limit(name, rule)

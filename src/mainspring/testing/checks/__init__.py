@@ -6,7 +6,7 @@
           ├─► lines     times, order, limits, pauses, parents, unique rules, keys
           ├─► firing    schedules: each fire time once, as the rules in force say (judging, calendar)
           ├─► leading   terms: who believes to lead, and what is written under a term
-          ├─► progress  steps: recorded before they return, run once, replayed
+          ├─► progress  steps run once, checkpoints and parents' results handed on, logs in order
           ├─► workflows callbacks, retries of what failed, retention of the whole
           ├─► workers   what workers may start, must stop, and must not drop
           └─► ends      nothing lost, nothing stuck, books right, recovery in time
@@ -53,6 +53,9 @@ CHECKS: tuple[type[Check], ...] = (
     lines.Rules,
     workers.Holders,
     progress.Steps,
+    progress.Checkpoints,
+    progress.Parents,
+    progress.Logs,
     firing.Decisions,
     leading.Terms,
     workflows.Callbacks,

@@ -11,10 +11,12 @@ from mainspring.testing.record import (
     Fault,
     Heard,
     Led,
+    Logged,
     Phase,
     Ran,
     Recounted,
     Restored,
+    Saved,
     Shown,
     Step,
     Stepped,
@@ -63,6 +65,10 @@ class Check:
     def on_ran(self, event: Ran) -> None: ...
 
     def on_stepped(self, event: Stepped) -> None: ...
+
+    def on_saved(self, event: Saved) -> None: ...
+
+    def on_logged(self, event: Logged) -> None: ...
 
     def on_asked(self, event: Asked) -> None: ...
 

@@ -30,7 +30,7 @@ class Decisions(Check):
         super().__init__(*args)
         self._books: dict[str, Book] = {}
         self._seen: dict[tuple[str, int], list[Seen]] = {}
-        self._versions: set[tuple[str, int]] = set()
+        self._records: dict[tuple[str, int], tuple[FireRecord, ...]] = {}
         self._told: set[str] = set()
         self._jitter: dict[tuple[str, int], int] = {}
         self._alone: set[str] = set()
@@ -65,12 +65,15 @@ class Decisions(Check):
                     self.say("nothing-lost", book.id, "the schedule is gone", event.at_s)
                 self._told.discard(book.id)
         births = {book.id: book.born_s for book in self._books.values()}
-        self._books = {id_: Book.of(table, births.get(id_, event.at_s)) for id_, table in kept.items()}
+        self._books = {
+            id_: Book.of(table, births.get(id_, event.at_s), self._records[id_, table.record.version])
+            for id_, table in kept.items()
+        }
         self._lost_s = event.at_s
 
     def on_told(self, event: Told) -> None:
         if event.schedule:
-            if (event.schedule, event.version) not in self._versions:
+            if (event.schedule, event.version) not in self._records:
                 what = f"{event.wish} of {event.schedule} was acknowledged before it was"
                 self.say("told-when-stored", event.schedule, what, event.at_s)
             if event.schedule in self._books:
@@ -80,7 +83,7 @@ class Decisions(Check):
         """By plain SQL, past every check."""
         book = self._books.setdefault(id_, Book(id_, new, event.at_s))
         book.wanted, book.version, book.mark, book.quarantine = new, event.answer, "", None
-        self._versions.add((id_, event.answer))
+        self._records[id_, event.answer] = tuple(book.records)
         self.see("schedule.written_by_sql")
 
     def _look(self, id_: str, seen: SeenSchedule | None, event: Answered) -> None:
@@ -132,7 +135,6 @@ class Decisions(Check):
             self.see("schedule.mended")
         book.version, book.mark, book.standing = version, line.mark, line.standing
         book.wanted, book.quarantine = line.change or book.wanted, line.quarantine
-        self._versions.add((book.id, version))
         found = [
             FireRecord(event.now_us, made.fire_us, made.fire_us, task=self._task_of(book.id, made))
             for made in line.made
@@ -142,6 +144,7 @@ class Decisions(Check):
             for skip in line.skips
         ]
         book.records += sorted(found, key=lambda record: record.last_us)
+        self._records[book.id, version] = tuple(book.records)
 
     def _task_of(self, id_: str, made: FireTask) -> str:
         """The one that was made now, or the one that a schedule of this id had made before."""
@@ -161,8 +164,8 @@ class Decisions(Check):
                 self.say("fires-by-rule", book.id, what, event.at_s)
             return
         wanted = line.change or book.wanted
-        if is_broken(wanted):
-            self.say("fires-by-rule", book.id, f"{book.id} is broken, and fires", event.at_s)
+        if is_broken(wanted) or line.standing is None:
+            self.say("fires-by-rule", book.id, "it cannot be obeyed, and is not quarantined", event.at_s)
             return
         seen = self._seen.get((book.id, line.version), [])
         judge = Judge(book, line, wanted)

@@ -32,11 +32,12 @@ class Book:
         self.records: list[FireRecord] = []
 
     @classmethod
-    def of(cls, table: Timetable, born_s: float) -> "Book":
+    def of(cls, table: Timetable, born_s: float, records: Sequence[FireRecord]) -> "Book":
+        """A schedule as the store has it again, with the records that it had at that version."""
         record = table.record
         book = cls(record.id, NewSchedule(record.rules, record.template), born_s)
         book.version, book.mark, book.standing = record.version, table.mark, record.standing
-        book.quarantine, book.records = record.quarantine, list(table.fires)
+        book.quarantine, book.records = record.quarantine, list(records)
         return book
 
 

@@ -30,6 +30,10 @@ class Times(Check):
         due_us = life.deadline_us
         if event.cause is Cause.CLAIM and due_us is not None and due_us < now_us:
             self.say("not-after-deadline", event.task, "claimed after its deadline", event.at_s)
+        if event.cause is Cause.REPLAY and self.model.call.verb == "force":
+            delays = [line.delay_us for line in self.model.call.args[0] if line.task == event.task]
+            if (event.run_at_us or now_us) - now_us not in delays:
+                self.say("replays-apart", event.task, f"it comes back at {event.run_at_us}", event.at_s)
         if event.cause is Cause.EXPIRE and (due_us is None or due_us >= now_us):
             self.say("not-after-deadline", event.task, "expired before its deadline", event.at_s)
         self._promptness(event, life.run_at_us, life.entered_s)
@@ -74,6 +78,8 @@ class Limits(Check):
 
     def on_answered(self, event: Answered) -> None:
         if event.verb == "set_limit":
+            call = self.model.call
+            self.see("limit.changed", call is not None and call.args[0] in self.model.rules)
             self._buckets.clear()
 
     def on_step(self, event: Step) -> None:

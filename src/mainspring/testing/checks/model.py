@@ -46,6 +46,8 @@ class Life:
         self.deadline_us = step.deadline_us
         self.born_us = self.ended_us = step.now_us
         self.born_s = self.entered_s = step.at_s
+        self.result = step.result
+        self.checkpoint: bytes | None = None
         self.cancel_wanted = False
         self.cancel_told = False
         self.doomed = False
@@ -155,6 +157,7 @@ class Model:
         life.losses, life.snoozes = step.losses, step.snoozes
         life.lease_until_us, life.run_at_us = step.lease_until_us, step.run_at_us
         life.deadline_us, life.entered_s = step.deadline_us, step.at_s
+        life.result = step.result
         life.past.add(step.new)
         if step.cause is Cause.CLAIM:
             life.incarnation, life.claim_seq = step.incarnation, step.claim_seq
@@ -234,6 +237,10 @@ class Model:
         args = self.call.args
         if event.verb == "renew":
             self._renewed(args[0], event)
+        elif event.verb == "append":
+            for line, answer in zip(args[0], event.answer, strict=True):
+                if answer is Answer.OK and line.checkpoint is not None:
+                    self.lives[line.task].checkpoint = line.checkpoint
         elif event.verb == "force":
             for line, answer in zip(args[0], event.answer, strict=True):
                 if isinstance(answer, Task) and line.action in _CANCELS:
@@ -312,6 +319,7 @@ class Model:
             life.lease_until_us, life.run_at_us = task.lease_until_us, task.run_at_us
             life.deadline_us, life.cancel_wanted = task.deadline_us, task.cancel_requested_at_us is not None
             life.ended_us = task.finished_at_us or 0
+            life.result, life.checkpoint = task.result, task.checkpoint
             life.incarnation, life.claim_seq = event.holders[life.id]
             life.open_parents = set(event.open_parents.get(life.id, ()))
             life.doomed = any(

@@ -6,10 +6,11 @@ from typing import Any
 from mainspring.core.dag import Effect, effect
 from mainspring.core.lifecycle import Cause
 from mainspring.core.model import OnParentFailure, State
-from mainspring.ports import Refused
+from mainspring.ports import Moved, Refused
 from mainspring.testing.checks.check import Check
 from mainspring.testing.checks.model import Life
 from mainspring.testing.record import Answered, Restored, Step
+from mainspring.verbs import Retried
 
 
 class Callbacks(Check):
@@ -20,6 +21,9 @@ class Callbacks(Check):
         life = self.model.lives.get(event.task)
         if life is None:
             return
+        if life.id in self.model.callbacks:
+            self.see("callback.ran", event.cause is Cause.CLAIM)
+            self.see("callback.spared", event.cause is Cause.SPARE)
         if life.policy.on_parent_failure is OnParentFailure.ONLY:
             self._check_outcome(event, life)
         call = self.model.call
@@ -59,6 +63,8 @@ class Retries(Check):
 
     def on_answered(self, event: Answered) -> None:
         call = self.model.call
+        self.see("workflow.cancelled", event.verb == "cancel_workflow" and isinstance(event.answer, Moved))
+        self.see("workflow.retried", isinstance(event.answer, Retried) and event.answer.count)
         if event.verb != "retry_workflow" or call is None or isinstance(event.answer, Refused):
             return
         for task in self.model.workflows.get(call.args[0], ()):

@@ -11,8 +11,9 @@ import msgspec
 from mainspring.batching import Batcher
 from mainspring.core.lifecycle import Cause
 from mainspring.core.model import State
+from mainspring.election.store import TTL_S, StoreElector
 from mainspring.errors import MainspringError
-from mainspring.ports import Accepted, Group
+from mainspring.ports import Accepted, Group, Term
 from mainspring.services import Campaigner, reaper
 from mainspring.testing.planted.planting import Bug, Patch, bug, instead
 from mainspring.worker.execution import Execution
@@ -62,6 +63,13 @@ def _return_before_it_is_recorded(keep_step: Any) -> Any:
     return wrong
 
 
+async def _trust_from_the_answer(elector: StoreElector) -> Term:
+    term = await elector._store.take_term(elector._node, int(TTL_S * 1e6))
+    elector.term = term
+    elector._trusted_until_s = elector._clock.monotonic() + TTL_S if term.holder == elector._node else 0.0
+    return term
+
+
 async def _campaign_in_rhythm(campaigner: Campaigner) -> float:
     await campaigner._elector.campaign()
     return 3.0
@@ -80,6 +88,7 @@ NODE_BUGS: tuple[Bug, ...] = (
     bug("a lapsed lease goes unnoticed", HeldLeases, "_lose_lapsed", instead(lambda held: None)),
     bug("a step returns before it is recorded", Execution, "keep_step", _return_before_it_is_recorded),
     bug("the heartbeat is too slow", HeldLeases, "_learns_within", instead(_beat_slowly)),
+    bug("trust in a term counts from the answer", StoreElector, "campaign", instead(_trust_from_the_answer)),
     bug("followers campaign too rarely", Campaigner, "tick", instead(_campaign_in_rhythm)),
     Bug("the reaper looks too rarely", (Patch(reaper, "INTERVAL_S", instead(2.5)),)),
 )
