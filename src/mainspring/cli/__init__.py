@@ -4,6 +4,7 @@
     exits      what a failure becomes: one line on standard error, and an exit code
     options    options that many commands share
     serving    standalone, server, worker: the processes
+    addresses  where an application says that they shall go
     client     one HTTP client for the commands below, which reach a server and nothing else
     submitting submit             running     run
     batchfile  files of tasks     following   progress of many tasks, and the summary
