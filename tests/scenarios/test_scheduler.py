@@ -279,3 +279,19 @@ async def test_deleting_cancels_a_waiting_task_first():
         assert (await scheduler.delete(new.id)).state is State.CANCELLED
         with pytest.raises(NotFound):
             await scheduler.get(new.id)
+
+
+async def test_services_are_woken_for_what_is_due_later_and_for_children_of_failures():
+    """Else the promoter and the resolver would find out by chance, when they next look."""
+    async with running() as (scheduler, _):
+        woken = []
+        scheduler.on_hint = lambda: woken.append(True)
+        await submitted(scheduler, task(), task())
+        assert not woken
+        first, second = await scheduler.claim(request(1))
+        await scheduler.settle([success(first)])
+        assert not woken
+        await scheduler.settle([Report(second.task, second.token, Outcome.FAILED, error=b"{}")])
+        assert len(woken) == 1
+        await submitted(scheduler, task(delay_us=1_000))
+        assert len(woken) == 2

@@ -15,7 +15,7 @@ from mainspring.core.order import Board, LaneHead, Wanted, rank
 from mainspring.ports import Ask, BoardView, Charge, Claimed, ClaimRequest, Clock, Exchanged, Group, Store
 from mainspring.scheduler.fairness import Accounts
 
-REFRESH_S = 1.0
+REFRESH_S = 1.5
 REFRESH_APART_S = 0.02
 REOPEN_AT_LEAST_S = 0.002
 
@@ -207,7 +207,7 @@ class Claiming:
     async def keep_board(self) -> None:
         """Read the board when it may be stale and somebody waits; runs until cancelled.
 
-        Hints can be lost, so a waiting claim reads it once a second all the same.
+        Hints can be lost, so a waiting claim reads it now and then all the same.
         """
         while True:
             # Not `wait_for`: before Python 3.12 it can swallow a cancellation, and closing would hang.

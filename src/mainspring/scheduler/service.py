@@ -11,9 +11,10 @@ from mainspring import __version__
 from mainspring.batching import Batcher, Submitted
 from mainspring.core.lifecycle import Report
 from mainspring.core.limits import LimitRule
-from mainspring.core.model import SECOND_US, Lease, Task
+from mainspring.core.model import SECOND_US, Lease, State, Task
 from mainspring.errors import Conflict, MainspringError, NotFound, VersionMismatch, WrongState
 from mainspring.ports import (
+    Accepted,
     Action,
     Answer,
     Append,
@@ -100,6 +101,7 @@ class Scheduler:
         self._settling = Settling(
             store, self._batcher, self._claiming, self._finals, clock, settings.result_bytes, sink
         )
+        self._settling.on_trouble = lambda: self.on_hint()
         self._claiming.on_granted = self._granted
         self._claiming.on_unwanted = self._release
         self._claiming.call_flight = self._batcher.call
@@ -140,7 +142,12 @@ class Scheduler:
 
     async def submit(self, groups: Sequence[Group]) -> list[Submitted]:
         """Store each group whole or not at all; durable on return. One answer per group."""
-        return await self._batcher.submit(groups)
+        answers = await self._batcher.submit(groups)
+        for answer in answers:
+            if isinstance(answer, Accepted) and State.SCHEDULED in answer.states:
+                self.on_hint()  # the promoter may sleep longer than until the new task is due
+                break
+        return answers
 
     # --- the workers' side: ports.TaskSource ----------------------------------------------------
 

@@ -5,7 +5,7 @@ lease that another node granted (or that this one forgot) costs one batched read
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 
@@ -19,6 +19,7 @@ from mainspring.telemetry import Sink
 
 LEASES_KEPT = 100_000
 _WRITTEN = (Answer.OK, Answer.CANCEL)
+_ALL_WELL = {Outcome.SUCCEEDED}
 _LABELS = {outcome: outcome.name.lower() for outcome in Outcome}
 _NOT_HELD = Change(State.CANCELLED, Cause.CANCEL, 0)
 
@@ -44,6 +45,8 @@ class Settling:
         self._result_bytes = result_bytes
         self._sink = sink
         self._granted: dict[str, Lease] = {}
+        # Something is to run again later, or its children are doomed: services need not find out by chance.
+        self.on_trouble: Callable[[], None] = lambda: None
 
     def granted(self, leases: Sequence[Lease]) -> None:
         """Remember what was granted here."""
@@ -97,6 +100,7 @@ class Settling:
                 self._claiming.accounts.lost(lease)
                 self._sink.count("tasks_settled", line.change.cause.name.lower())
                 self._finals.finished_by(line, answer)
+        self.on_trouble()
         return answers
 
     async def _leases(self, reports: Sequence[Report]) -> Sequence[Lease | None]:
@@ -147,8 +151,11 @@ class Settling:
         for answer, count in Counter(answers).items():
             if answer not in _WRITTEN:
                 self._sink.count("reports_refused", answer.name.lower(), by=count)
-        for outcome, count in Counter(report.outcome for report in reports).items():
+        outcomes = Counter(report.outcome for report in reports)
+        for outcome, count in outcomes.items():
             self._sink.count("tasks_settled", _LABELS[outcome], by=count)
+        if outcomes.keys() != _ALL_WELL:
+            self.on_trouble()
 
     def _unit(self) -> float:
         return self._clock.random.random()

@@ -15,12 +15,13 @@ from mainspring.telemetry import SILENT, Sink
 
 BATCH = 200
 TASKS_A_CALL = 1_000
-LONGEST_S = 1.0
+LONGEST_S = 2.5
 SHORTEST_S = 0.005
 
 
 class Firer:
-    """Sleeps until the next fire, but at most a second: another node may make a schedule that is due sooner.
+    """Sleeps until the next fire. Word that another node has made a sooner schedule may be lost: then it is
+    seen two seconds and a half later.
 
     Made with no elector it always fires, as a node would that takes itself for the leader.
     """

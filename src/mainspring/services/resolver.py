@@ -4,7 +4,7 @@ from mainspring.ports import Store
 from mainspring.scheduler import Scheduler
 
 BATCH = 1_000
-INTERVAL_S = 2.0
+INTERVAL_S = 5.0
 
 
 class Resolver:
