@@ -3,6 +3,7 @@
     request ─► app ─► guard ─► routes ─┬─ submitting, leasing         hot
                                        ├─ tasks, dead, queues         the calm ones
                                        ├─ schedules                   tasks made by the clock
+                                       ├─ workflows                   tasks that are one document
                                        ├─ explaining                  why a task is not running
                                        ├─ watching ── streaming       states, progress and logs as they come
                                        ├─ waiting                     calls that last, and their end

@@ -1,9 +1,10 @@
 """The Scheduler: the one service that every door calls.
 
     door ─► Scheduler ─┬─ submitting ──┐
-                       ├─ claiming ────┼─► Batcher ─► Store.exchange      the hot path
+                       ├─ claiming ────┼─► Batcher ─► Store.exchange      the hot path (fairness: accounts)
                        ├─ settling ────┘
                        ├─ schedules    making, changing and reading schedules ─► Store
+                       │                 (rescheduling: a patch; firing: decisions, for the firer too)
                        ├─ workflows    reading, cancelling and retrying workflows ─► Store
                        ├─ bulk         one action for all that match a filter ─► Store
                        ├─ explaining   why a task is not running ─► Store

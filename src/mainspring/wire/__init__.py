@@ -1,10 +1,12 @@
 """The public JSON shapes, and the only code that reads or writes them. Doors, clients and workers share it.
 
     bytes ─► strict ─► tasks, batches, patches ─► NewTask, changes      what users send
-               │  ├──► schedules ─► NewSchedule, changes
+               │  ├──► schedules, workflows ─► NewSchedule, changes, NewWorkflow
                │  └──► queries, dead, controls, pages                  filters, rates, limits, pauses
                └─────► leases, progress ◄──► Lease, Report, Append    what workers say
-    Task, ScheduleRecord ... ─► views, schedule_views, explain ─► bytes    what everybody reads
+    Task, ScheduleRecord ... ─► views, schedule_views, workflow_views, explain ─► bytes    what all read
+                            ─► watching ─► events                           what whoever watches is sent
+    NewTask ─► outgoing ─► bytes ─► incoming ─► Task                        the same, from the client's side
     MainspringError ◄─► problems ◄─► problem documents (RFC 9457)
 
 Payloads and results stay the bytes they came as: they are checked once and never decoded again, so that

@@ -8,6 +8,8 @@
     held, outbox  its leases and their heartbeat; what it has to report
     runs          one claimed task on its way through a worker, and the seam to the engines
     inprocess     the engine of one process: coroutines in slots, functions on threads, one deadline sweep
+    execution     one run in it, and what its context asks for
+    recording     what runs record and ask, to the source and back; runlog: a log that never holds up its run
     supervisor    the engine of child processes: its fleet of runners, and what their deaths mean
     runner        such a child; frames and board are what it shares with its supervisor
     warden        ends every child when the worker is killed

@@ -6,7 +6,11 @@
                             ├─ editing        cancel, kill, replay, run now, edit, delete
                             ├─ tending        promote, resolve, prune
                             ├─ reading        board, pages, views of a row
-                         └─ explaining, dead   what surrounds one task; dead letters by what killed them
+                            ├─ schedules      what is due; decisions, written whole or not at all
+                            ├─ workflows      founded, counted, cancelled, retried
+                            ├─ progress       steps, logs, parents
+                            ├─ auditing       the laws, looked up ── mending
+                            └─ explaining, dead   what surrounds one task; dead letters by what killed them
                                    │
                             moves.py          the one door for every change of state
                                    │

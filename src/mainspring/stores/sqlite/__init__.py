@@ -6,16 +6,23 @@
         │     exchanging ─┬─ settling       successes of one claim by one statement, the rest line by line
         │                 ├─ submitting ── planning    plain rows together; keys, parents, caps one by one
         │                 └─ claiming ── limits        heads of lanes
-        │     holding        renewals, checkpoints, lapsed leases
+        │     holding        renewals, lapsed leases
+        │     progress       checkpoints, steps, logs (its readers' side, too)
         │     editing        cancel, kill, replay, run now, edit, delete
         │     tending        promote, deadlines, resolve, prune
+        │     firing         decisions about schedules, written whole or not at all
+        │     retrying       workflows cancelled and retried
         │     controls       pauses, limits, weights, workers, terms
         │     moves          the one door for a single task's change of state; dependents
         │
         └─ thread.py ─► Reader (reading.py)     board, get, find, stats: waits for nobody who writes
-              explaining, dead   what surrounds one task; dead letters by what killed them
+              schedules, workflows   rows that people may have written; how a document's tasks stand
+              explaining, dead       what surrounds one task; dead letters by what killed them
+
+    auditing/                  the laws of the store: looked up by the reader, mended by the writer
 
     rows.py, lanes.py          what statements bring
+    listening.py               other processes' writes, noticed
     connection.py, schema.py   opening, waiting for other processes, what errors mean, migrations/*.sql
     forking.py                 files that a forked process must not open
 
