@@ -39,10 +39,7 @@ EMPTIED = (
     "UPDATE mainspring.controls SET generation = generation + 1;"
     "UPDATE mainspring.term SET holder = '', number = 0, expires_us = 0;"
 ) + "".join(f"DELETE FROM mainspring.{table};" for table in TABLES)
-POSTGRES_VERBS = VERBS - {
-    "surroundings", "dead_groups", "audit", "inspect", "repair", "listen", "due_schedules", "schedules",
-    "find_schedules", "fire", "delete_schedule", "fires",
-}  # fmt: skip
+POSTGRES_VERBS = VERBS - {"audit", "inspect", "repair"}
 OFFSET_CLOCK = """
 local function now_us()
     local time = redis.call('TIME')

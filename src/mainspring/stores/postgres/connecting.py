@@ -26,9 +26,13 @@ class Database:
     """Deadlocks and lost races replay the whole batch. Any other failure raises `StoreError`; its outcome may
     be unknown, and every verb is safe to repeat."""
 
-    def __init__(self, dsn: str, connections: int, *, keeps_history: bool = False) -> None:
+    def __init__(
+        self, dsn: str, connections: int, changed: Callable[[], None], *, keeps_history: bool = False
+    ) -> None:
+        """`changed` is called after a write that other nodes may wait for."""
         self.dsn = dsn
         self._connections = connections
+        self._changed = changed
         self._keeps_history = keeps_history
         self._pool: Pool[Record] | None = None
         self._known = Known(keeps_history=keeps_history)
@@ -84,6 +88,8 @@ class Database:
                             result = await work(tx)
                             await tx.finish()
                         tx.committed()
+                        if tx.gained or tx.finished:
+                            self._changed()
                         return result
             except Replay:
                 continue
@@ -98,13 +104,8 @@ class Database:
             raise StoreUnavailable("the store is closed")
         return self._pool.acquire(timeout=CALL_LIMIT_S)
 
-    async def say(self, statement: str, *values: object) -> None:
-        """One statement outside of every transaction."""
-        with translated():
-            async with self._acquired() as connection:
-                await connection.execute(statement, *values)
-
     async def ask(self, statement: str, *values: object) -> object:
+        """The first value of one statement, outside of every transaction."""
         with translated():
             async with self._acquired() as connection:
                 return await connection.fetchval(statement, *values)

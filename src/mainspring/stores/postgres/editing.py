@@ -146,6 +146,7 @@ async def amend(tx: Transaction, task: str, version: int, edit: Edit) -> Task | 
     )  # fmt: skip
     change(tx, row, run_at_us=edit.run_at_us, deadline_us=edit.deadline_us)
     if row.state is State.BLOCKED:
+        await tx.do("edit_rule", task, rule)
         await tx.do("note_ended_parents", task)
     else:
         state = due_state(tx, edit.run_at_us)

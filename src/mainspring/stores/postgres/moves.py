@@ -10,10 +10,12 @@ from mainspring.core.lifecycle import DOOMED_ERROR, KEEPS_PLACE, SPARED_ERROR, C
 from mainspring.core.model import WAITING, OnParentFailure, State
 from mainspring.errors import StoreError
 from mainspring.stores.postgres.rows import Row, known_texts, row_of, state_of
-from mainspring.stores.postgres.transaction import Transaction
+from mainspring.stores.postgres.transaction import Transaction, columns
 
 APPLIED = frozenset({Effect.RELEASE})
 RESOLVED = frozenset({Effect.RELEASE, Effect.DOOM})
+# More edges of a child than these are closed by a later pass.
+EDGES_A_CHILD = 10
 
 
 async def lock(tx: Transaction, tasks: Iterable[str]) -> dict[str, Row]:
@@ -111,11 +113,19 @@ async def apply_parents(
     parents, rules = pairs(ended, effects)
     if limit <= 0 or not parents:
         return 0
-    children = {row.id: row for row in map(row_of, await tx.rows("lock_children", parents, rules, limit))}
-    if not children:
+    edges = await tx.rows("waiting_edges", parents, rules, EDGES_A_CHILD * limit)
+    wanted = list(dict.fromkeys(edge["child"] for edge in edges))[:limit]
+    # Looked at again, now that nobody else can move them or change their rules.
+    children = {task: row for task, row in (await lock(tx, wanted)).items() if row.state is State.BLOCKED}
+    due = [
+        (edge["parent"], edge["child"])
+        for edge in edges
+        if edge["child"] in children
+        and effect(ended[edge["parent"]], children[edge["child"]].rule) in effects
+    ]
+    if not due:
         return 0
-    await tx.find_lanes({row.lane_id for row in children.values()})
-    closed = await tx.rows("close_edges", parents, rules, list(children))
+    closed = await tx.rows("close_edges", *columns(due))
     doomed = {
         edge["child"]
         for edge in closed

@@ -1,6 +1,6 @@
 """The store's verbs: each is one transaction on one connection of a pool."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from mainspring.core.limits import LimitRule
 from mainspring.core.model import Lease, Task
@@ -8,10 +8,15 @@ from mainspring.ports import (
     Answer,
     Append,
     BoardView,
+    DeadGroups,
+    DueSchedules,
     Edit,
     Exchange,
     Exchanged,
     Features,
+    Fired,
+    FireLine,
+    FirePage,
     Force,
     Glance,
     Held,
@@ -26,7 +31,10 @@ from mainspring.ports import (
     Refused,
     Renewal,
     Retention,
+    SchedulePage,
+    SeenSchedules,
     Stats,
+    Surroundings,
     Term,
     Transition,
     WorkerInfo,
@@ -35,14 +43,19 @@ from mainspring.stores.postgres import (
     controls,
     editing,
     exchanging,
+    firing,
     holding,
     progress,
     reading,
     retrying,
+    schedules,
     tending,
     workflows,
 )
 from mainspring.stores.postgres.connecting import Database
+from mainspring.stores.postgres.dead import dead_groups
+from mainspring.stores.postgres.explaining import surroundings
+from mainspring.stores.postgres.listening import Hints
 from mainspring.verbs import Retried, WorkflowGraph, WorkflowPage, WorkflowQuery, WorkflowRecord
 
 
@@ -56,13 +69,22 @@ class PostgresStore:
 
     def __init__(self, dsn: str, connections: int = 4, *, history: bool = False) -> None:
         self.features = Features("postgres", durability="A", several_processes=True, full_history=history)
-        self._db = Database(dsn, connections, keeps_history=history)
+        self._db = Database(dsn, connections, self._wrote, keeps_history=history)
+        self._hints = Hints(self._db)
 
     async def open(self) -> None:
         await self._db.open()
 
     async def close(self) -> None:
+        await self._hints.close()
         await self._db.close()
+
+    def listen(self, wake: Callable[[], None]) -> None:
+        """Hears what other nodes tell after they have written, from the first listener on."""
+        self._hints.listen(wake)
+
+    def _wrote(self) -> None:
+        self._hints.hint()
 
     # --- the hot verbs --------------------------------------------------------------------------
 
@@ -112,6 +134,26 @@ class PostgresStore:
     async def prune(self, limit: int, retention: Retention, cursor: str | None) -> Pruned:
         return await self._db.write(lambda tx: tending.prune(tx, limit, retention, cursor))
 
+    # --- schedules ------------------------------------------------------------------------------
+
+    async def due_schedules(self, limit: int) -> DueSchedules:
+        return await self._db.read(lambda tx: schedules.due(tx, limit))
+
+    async def schedules(self, ids: Sequence[str]) -> SeenSchedules:
+        return await self._db.read(lambda tx: schedules.look(tx, ids))
+
+    async def find_schedules(self, limit: int, cursor: str | None) -> SchedulePage:
+        return await self._db.read(lambda tx: schedules.find(tx, limit, cursor))
+
+    async def fire(self, lines: Sequence[FireLine], term: int | None) -> Fired:
+        return await self._db.write(lambda tx: firing.fire(tx, lines, term))
+
+    async def delete_schedule(self, schedule: str, version: int | None) -> Refused | None:
+        return await self._db.write(lambda tx: firing.delete(tx, schedule, version))
+
+    async def fires(self, schedule: str, limit: int, cursor: str | None) -> FirePage:
+        return await self._db.read(lambda tx: schedules.fires(tx, schedule, limit, cursor))
+
     # --- workflows ------------------------------------------------------------------------------
 
     async def get_workflow(self, workflow: str) -> WorkflowRecord | None:
@@ -148,6 +190,12 @@ class PostgresStore:
 
     async def history(self, task: str) -> Sequence[Transition]:
         return await self._db.read(lambda tx: reading.history(tx, task))
+
+    async def surroundings(self, task: str, shown: int) -> Surroundings | None:
+        return await self._db.read(lambda tx: surroundings(tx, task, shown))
+
+    async def dead_groups(self, limit: int, cursor: str | None) -> DeadGroups:
+        return await self._db.read(lambda tx: dead_groups(tx, limit, cursor))
 
     # --- controls, membership, leadership -------------------------------------------------------
 

@@ -6,7 +6,7 @@ from typing import Any
 from zlib import crc32
 
 from mainspring.core.lifecycle import Cause
-from mainspring.core.model import OnParentFailure, State, decode_policy
+from mainspring.core.model import NewTask, OnParentFailure, State, decode_policy
 from mainspring.ports import Accepted, Existing, Group, Idempotency, Refused
 from mainspring.stores.postgres.editing import tasks_by_id
 from mainspring.stores.postgres.planning import KeyUse, Planned, Plans
@@ -63,7 +63,7 @@ async def _store(tx: Transaction, plans: Plans) -> dict[str, int]:
         # Somebody else stored one of these ids meanwhile.
         raise Replay
     edges = [
-        (parent, planned.task.id, parent in planned.open_parents)
+        (parent, planned.task.id, rule_of(planned.task), parent in planned.open_parents)
         for planned in new
         for parent in planned.parents
     ]
@@ -93,17 +93,19 @@ def _rows(tx: Transaction, new: Sequence[Planned]) -> list[tuple[Any, ...]]:
         if is_ready:
             tx.gained.add(lane_id)
         tx.record(task.id, None, Cause.SUBMIT, state, 0, 0)
-        policy = task.policy
-        rule = OnParentFailure.CANCEL if policy is None else decode_policy(policy).on_parent_failure
         workflow = planned.workflow
         rows.append((
             task.id, lane_id, state, task.payload, tx.now_us, version, version if is_ready else None,
-            planned.run_at_us, policy, task.timeout_us, task.deadline_us, task.labels, task.name,
-            task.unique.digest if task.unique else None, rule, task.id in parents,
+            planned.run_at_us, task.policy, task.timeout_us, task.deadline_us, task.labels, task.name,
+            task.unique.digest if task.unique else None, rule_of(task), task.id in parents,
             encode_ids(planned.parents), None if workflow is None else workflow.id,
             None if workflow is None else roles.get(task.id), None if workflow is None else place,
         ))  # fmt: skip
     return rows
+
+
+def rule_of(task: NewTask) -> OnParentFailure:
+    return OnParentFailure.CANCEL if task.policy is None else decode_policy(task.policy).on_parent_failure
 
 
 async def _answer(

@@ -130,12 +130,13 @@ CREATE INDEX tasks_unique ON mainspring.tasks (unique_digest, created_at_us) WHE
 CREATE TABLE mainspring.edges (
     parent  text COLLATE "C" NOT NULL,
     child   text COLLATE "C" NOT NULL,
+    rule    smallint NOT NULL,                -- the child's, so that an end finds those whom it concerns
     open    boolean NOT NULL,
     PRIMARY KEY (parent, child)
 ) WITH (fillfactor = 70);
 CREATE INDEX edges_child ON mainspring.edges (child);
 CREATE INDEX edges_open ON mainspring.edges (child) WHERE open;
-CREATE INDEX edges_waiting ON mainspring.edges (parent, child) WHERE open;
+CREATE INDEX edges_waiting ON mainspring.edges (parent, rule, child) WHERE open;
 
 -- Final parents whose end is still to be applied to some of their children.
 CREATE TABLE mainspring.unresolved (parent text COLLATE "C" PRIMARY KEY);
@@ -162,3 +163,6 @@ CREATE TABLE mainspring.history (
     token    bigint NOT NULL
 );
 CREATE INDEX history_task ON mainspring.history (task);
+
+-- Rises whenever a node has written what others may wait for.
+CREATE SEQUENCE mainspring.signals;

@@ -1,35 +1,20 @@
 -- Ended parents and the children that wait for them. What an end means for a child is said by core.dag: each
 -- parent ($1) comes with a rule ($2) for children of which the end is to be applied.
 
--- part: waiting_edges
--- Found parent by parent, and their children one by one: `OFFSET 0` keeps the planner from any other order, which it
--- would like better while it takes the tables for small.
-unnest($1::text[], $2::smallint[]) AS p (parent, rule)
+-- name: waiting_edges
+-- Up to $3 edges to children to which an end applies. Found parent by parent: `OFFSET 0` keeps the planner from any
+-- other order, which it would like better while it takes the table for small.
+SELECT p.parent, e.child
+FROM unnest($1::text[], $2::smallint[]) AS p (parent, rule)
 CROSS JOIN LATERAL (
-    SELECT e.child FROM mainspring.edges e WHERE e.parent = p.parent AND e.open OFFSET 0
+    SELECT e.child FROM mainspring.edges e WHERE e.parent = p.parent AND e.rule = p.rule AND e.open OFFSET 0
 ) AS e
-CROSS JOIN LATERAL (
-    SELECT FROM mainspring.tasks c WHERE c.id = e.child AND c.state + 0 = 1 AND c.rule = p.rule OFFSET 0
-) AS c
-
--- name: lock_children
--- Children of up to $3 edges to which an end applies, taken in the order of their ids.
-SELECT {row}
-FROM unnest(ARRAY(
-    SELECT DISTINCT w.child FROM (SELECT e.child FROM {waiting_edges} LIMIT $3) AS w
-)) AS w (child)
-JOIN mainspring.tasks t ON t.id = w.child
-WHERE t.state + 0 = 1
-ORDER BY t.id FOR UPDATE OF t
+LIMIT $3
 
 -- name: close_edges
--- The edges between the parents and the locked children $3.
-WITH ended AS MATERIALIZED (
-    SELECT p.parent, e.child FROM {waiting_edges} WHERE e.child = ANY ($3::text[])
-)
 UPDATE mainspring.edges e SET open = false
-FROM ended
-WHERE e.parent = ended.parent AND e.child = ended.child
+FROM unnest($1::text[], $2::text[]) AS w (parent, child)
+WHERE e.parent = w.parent AND e.child = w.child AND e.open
 RETURNING e.parent, e.child
 
 -- name: free_among
@@ -64,7 +49,8 @@ WHERE e.parent = ANY ($1::text[]) AND e.child = child.id AND NOT e.open
 -- name: leave_unresolved
 -- What is left of the ends is work for `resolve`.
 INSERT INTO mainspring.unresolved (parent)
-SELECT DISTINCT p.parent FROM {waiting_edges}
+SELECT DISTINCT p.parent FROM unnest($1::text[], $2::smallint[]) AS p (parent, rule)
+WHERE EXISTS (SELECT FROM mainspring.edges e WHERE e.parent = p.parent AND e.rule = p.rule AND e.open)
 ORDER BY p.parent
 ON CONFLICT DO NOTHING
 
@@ -77,7 +63,10 @@ ORDER BY p.id LIMIT $1 FOR UPDATE OF p SKIP LOCKED
 -- name: resolved
 -- Forget those of the parents $3 that have no children left under their rules ($1, $2).
 DELETE FROM mainspring.unresolved u
-WHERE u.parent = ANY ($3::text[]) AND u.parent <> ALL (ARRAY(SELECT DISTINCT p.parent FROM {waiting_edges}))
+WHERE u.parent = ANY ($3::text[]) AND u.parent <> ALL (ARRAY(
+    SELECT p.parent FROM unnest($1::text[], $2::smallint[]) AS p (parent, rule)
+    WHERE EXISTS (SELECT FROM mainspring.edges e WHERE e.parent = p.parent AND e.rule = p.rule AND e.open)
+))
 
 -- name: put_unresolved
 INSERT INTO mainspring.unresolved (parent) SELECT * FROM unnest($1::text[]) ON CONFLICT DO NOTHING

@@ -46,7 +46,8 @@ SELECT * FROM unnest(
 ON CONFLICT DO NOTHING
 
 -- name: insert_edges
-INSERT INTO mainspring.edges (parent, child, open) SELECT * FROM unnest($1::text[], $2::text[], $3::boolean[])
+INSERT INTO mainspring.edges (parent, child, rule, open)
+SELECT * FROM unnest($1::text[], $2::text[], $3::smallint[], $4::boolean[])
 
 -- name: put_keys
 -- A key that is here already has expired, or it would have been found.

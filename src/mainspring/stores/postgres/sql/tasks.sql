@@ -44,6 +44,9 @@ UPDATE mainspring.tasks SET
     payload = $2, labels = $3, timeout_us = $4, deadline_us = $5, policy = $6, rule = $7, run_at_us = $8
 WHERE id = $1
 
+-- name: edit_rule
+UPDATE mainspring.edges SET rule = $2 WHERE child = $1
+
 -- name: note_ended_parents
 -- The rule of the child $1 for failed parents may have changed: those that ended are applied anew.
 INSERT INTO mainspring.unresolved (parent)

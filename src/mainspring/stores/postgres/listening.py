@@ -1,0 +1,134 @@
+"""Hints between nodes: one NOTIFY for all that a node has written in a while, and a number that rises with
+each.
+
+    write ─► hint ─► say: nextval + NOTIFY ──► LISTEN of other nodes ─► wake
+                              └──────────────► the number, asked for now and then ─► wake
+
+NOTIFY is told in a transaction of its own: inside of the one that writes it would make all commits of the
+database wait for each other. Behind a pooler that gives no session nobody hears it; then the number alone is
+looked at, and more often.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING
+
+import asyncpg
+
+from mainspring.errors import StoreError
+from mainspring.stores.postgres.statements import STATEMENTS
+from mainspring.stores.postgres.transaction import Replay
+
+if TYPE_CHECKING:
+    from mainspring.stores.postgres.connecting import Database
+
+CHANNEL = "mainspring"
+QUIET_S = 0.02
+LOOK_SOON_S, LOOK_LATE_S = 0.05, 0.5
+LOOK_WHILE_HEARING_S = 1.0
+CONNECT_AGAIN_S = 1.0
+NOT_REACHED = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, StoreError)
+
+
+class Hints:
+    """What a node tells others, and hears from them. Nothing here is promised: a hint may come late, twice,
+    or not at all."""
+
+    def __init__(self, db: "Database") -> None:
+        self._db = db
+        self._wakes: list[Callable[[], None]] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._name = ""
+        self._said = 0
+        self._is_saying = self._has_news = self._is_hearing = False
+
+    def listen(self, wake: Callable[[], None]) -> None:
+        self._wakes.append(wake)
+        if len(self._wakes) == 1:
+            self._start(self._hear())
+            self._start(self._look())
+
+    def hint(self) -> None:
+        """Something was written that other nodes may wait for."""
+        self._has_news = True
+        if not self._is_saying:
+            self._is_saying = True
+            self._start(self._say())
+
+    async def close(self) -> None:
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self._is_saying = self._has_news = False
+
+    def _start(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _wake(self) -> None:
+        for wake in self._wakes:
+            wake()
+
+    # --- telling --------------------------------------------------------------------------------
+
+    async def _say(self) -> None:
+        try:
+            while self._has_news:
+                self._has_news = False
+                with contextlib.suppress(StoreError, Replay):
+                    await self._db.ask(STATEMENTS["say"], await self._own_name())
+                    self._said += 1
+                await asyncio.sleep(QUIET_S)
+        finally:
+            self._is_saying = False
+
+    async def _own_name(self) -> str:
+        """What this node signs with, so that it does not wake itself."""
+        if not self._name:
+            self._name = str(await self._db.ask(STATEMENTS["new_name"]))
+        return self._name
+
+    # --- hearing --------------------------------------------------------------------------------
+
+    async def _hear(self) -> None:
+        """Keep a connection that listens, for as long as the server gives one."""
+        while True:
+            with contextlib.suppress(*NOT_REACHED):
+                await self._hear_on(await asyncpg.connect(self._db.dsn))
+            self._is_hearing = False
+            await asyncio.sleep(CONNECT_AGAIN_S)
+
+    async def _hear_on(self, connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+        ended = asyncio.Event()
+        name = await self._own_name()
+
+        def heard(_: object, __: int, ___: str, sender: object) -> None:
+            self._is_hearing = True
+            if sender != name:
+                self._wake()
+
+        try:
+            connection.add_termination_listener(lambda _: ended.set())
+            await connection.add_listener(CHANNEL, heard)
+            # What was told while nobody listened.
+            self._wake()
+            await ended.wait()
+        finally:
+            connection.terminate()
+
+    async def _look(self) -> None:
+        """Ask for the number: seldom while notifications are heard, else the more often the more it rises."""
+        seen: int | None = None
+        wait_s = LOOK_SOON_S
+        while True:
+            with contextlib.suppress(StoreError, Replay):
+                number = int(str(await self._db.ask(STATEMENTS["signals"]))) - self._said
+                if seen is not None and number != seen:
+                    wait_s = LOOK_SOON_S
+                    self._wake()
+                seen = number
+            wait_s = min(2 * wait_s, LOOK_LATE_S)
+            await asyncio.sleep(LOOK_WHILE_HEARING_S if self._is_hearing else wait_s)
