@@ -8,11 +8,9 @@ from benchmarks import mainspring_node as ours
 from benchmarks.harness import Bar, Figure, Probe, Row
 from mainspring.config import Settings
 from mainspring.node import Node
+from mainspring.ports import Store
 
-_VERBS = (
-    "exchange", "renew", "append", "promote", "expired", "overdue", "resolve", "prune", "board", "get",
-    "find", "stats", "beat", "workers", "take_term", "leases", "audit",
-)  # fmt: skip
+_LIFE = {"open", "close", "listen"}
 
 
 async def at_rest(seconds: float) -> dict[str, float]:
@@ -29,7 +27,7 @@ async def at_rest(seconds: float) -> dict[str, float]:
 
         return call
 
-    for name in _VERBS:
+    for name in Store.__abstractmethods__ - _LIFE:
         setattr(node.store, name, counted(getattr(node.store, name)))
     async with node:
         await asyncio.sleep(3)
