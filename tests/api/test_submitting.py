@@ -62,6 +62,7 @@ async def test_payloads_come_back_digit_for_digit(node, text):
         (b'{"payload": 1e400}', "body"),
         (b'{"payload": "\xff"}', "body"),
         (b'{"payload": "\\ud800"}', "body"),
+        (b'{"\\ud800": 1, "\\ud800": 2}', "?"),
         (b'{"payload": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", "body"),
         (b'{"run_at": "2040-01-01T00:00:00"}', "run_at"),
         (b'{"run_at": "2040-01-01T24:00:00Z"}', "run_at"),

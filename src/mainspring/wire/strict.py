@@ -67,7 +67,9 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(members) != len(pairs):
         seen: set[str] = set()
         twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
-        raise InvalidInput(twice[:100], "the key appears twice in one object", "each key once")
+        # The problem document is UTF-8, and the key may not be: what it holds has not been looked at yet.
+        field = twice[:100].encode("utf-8", "replace").decode()
+        raise InvalidInput(field, "the key appears twice in one object", "each key once")
     return members
 
 
