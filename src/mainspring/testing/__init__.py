@@ -15,7 +15,9 @@ All else is for Mainspring's own: a whole cluster, whose promises are checked.
     loop                  an event loop that jumps to its next timer, and the hosts on it
     network, storeline    calls between hosts, and to the store: late, lost, repeated, broken
     weather               the dice, and how often each of these faults strikes
-    watched               the memory store, writing the record
+    watched, timetables   the memory store, writing the record
+    electing              who leads: the real elector, writing down what it believes; or everybody
+    flows, planned        the workflows and the schedules of the workload
     handlers              what tasks do, and the diary they keep
     planted               bugs put in on purpose: the checks must catch each of them
     rehearsal             what all schedules together will do in a span of time; no faults, no chance

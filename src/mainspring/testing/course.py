@@ -74,6 +74,7 @@ class Cluster:
         world.store.recount()
         world.store.show_schedules()
         world.store.show_logs()
+        await world.store.show_workflows()
         await examine(world.store)
         self._enter("closing")
         await self._close()

@@ -36,7 +36,7 @@ from mainspring.stores.memory.tables import Row, Tables
 from mainspring.testing.loop import VirtualLoop
 from mainspring.testing.record import Answered, Called, Logged, Record, Recounted, Restored, Step
 from mainspring.testing.timetables import WatchedSchedules, timetable
-from mainspring.verbs import Retried
+from mainspring.verbs import Retried, WorkflowRecord
 from mainspring.verbs.audit import Audit, Finding
 
 _WRITTEN = (Answer.OK, Answer.CANCEL)
@@ -122,6 +122,11 @@ class WatchedStore(WatchedSchedules):
         """Tasks that are not final, but for those that a failed parent holds for good."""
         rows = self._tables.rows
         return [row.id for row in rows.values() if not (row.state.is_final or self._is_held(row))]
+
+    async def show_workflows(self) -> None:
+        """Put on record how the workflows stand."""
+        for workflow in list(self._tables.workflows):
+            await self.get_workflow(workflow)
 
     def show_logs(self) -> None:
         """Put on record what logs hold."""
@@ -223,6 +228,12 @@ class WatchedStore(WatchedSchedules):
             "retry_workflow", (workflow,), super().retry_workflow(workflow)
         )
         return answer
+
+    async def get_workflow(self, workflow: str) -> WorkflowRecord | None:
+        record: WorkflowRecord | None = await self._noted(
+            "get_workflow", (workflow,), super().get_workflow(workflow)
+        )
+        return record
 
     async def promote(self, limit: int) -> Moved:
         moved: Moved = await self._noted("promote", (limit,), super().promote(limit))

@@ -61,6 +61,7 @@ CHECKS: tuple[type[Check], ...] = (
     workflows.Callbacks,
     workflows.Retries,
     workflows.Together,
+    workflows.Tallies,
     ends.Promises,
     ends.Endings,
     ends.Removals,

@@ -9,13 +9,14 @@ from typing import Any, NamedTuple
 import msgspec
 
 from mainspring.core.dag import Effect, effect
-from mainspring.core.lifecycle import Cause
+from mainspring.core.lifecycle import DOOMED_ERROR, SPARED_ERROR, Cause
 from mainspring.core.limits import LimitRule
 from mainspring.core.model import Lane, NewTask, Policy, State, Task, decode_policy
 from mainspring.ports import Action, Answer, Fired, FireLine, Moved
 from mainspring.testing.record import Answered, Called, Event, Phase, Ran, Restored, Step
 
 _HELD = (Answer.OK, Answer.CANCEL)
+_ENDED_BY = {DOOMED_ERROR: Cause.DOOM, SPARED_ERROR: Cause.SPARE}
 _CANCELS = (Action.CANCEL, Action.KILL, Action.DISCARD)
 
 
@@ -312,7 +313,7 @@ class Model:
             if task is None:
                 life.gone = life.gone or "lost"
                 continue
-            life.gone, life.cause = "", None
+            life.gone, life.cause = "", _ENDED_BY.get(task.error or b"")
             life.state, life.lane, life.seq, life.token = task.state, task.lane, task.seq, task.token
             life.attempt, life.retries = task.attempt, task.retries
             life.losses, life.snoozes = task.losses, task.snoozes

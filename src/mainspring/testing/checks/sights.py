@@ -32,6 +32,7 @@ SIGHTS = (
     "callback.spared",
     "workflow.retried",
     "workflow.cancelled",
+    "workflow.told_of_forgotten",
     "limit.changed",
     "term.changed",
     "term.resigned",

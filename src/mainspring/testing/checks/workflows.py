@@ -1,7 +1,10 @@
 """Workflows: callbacks run when they should, a retry brings back all that it should and nothing else, and
 retention takes no part of a workflow before the rest."""
 
+from collections import Counter
 from typing import Any
+
+import msgspec
 
 from mainspring.core.dag import Effect, effect
 from mainspring.core.lifecycle import Cause
@@ -110,3 +113,30 @@ class Together(Check):
     def _may_go(self, life: Life, now_us: int) -> bool:
         kept_us = self._retention.by_state.get(life.state)
         return kept_us is not None and life.ended_us + kept_us <= now_us
+
+
+class Tallies(Check):
+    """What is told of a workflow is a count of its members, those included that are forgotten."""
+
+    def on_answered(self, event: Answered) -> None:
+        call = self.model.call
+        if event.verb != "get_workflow" or call is None:
+            return
+        lives = [self.model.lives[task] for task in self.model.workflows.get(call.args[0], ())]
+        there = [life for life in lives if not life.gone]
+        record = event.answer
+        if record is None:
+            if there:
+                self.say("workflow-told", there[0].id, f"workflow {call.args[0]} is gone", event.at_s)
+            return
+        members = [life for life in lives if life.gone != "lost" and life.id not in self.model.callbacks]
+        counted = Counter("skipped" if life.cause is Cause.SPARE else life.state.label for life in members)
+        told = {state: count for state, count in msgspec.structs.asdict(record.members).items() if count}
+        self.see("workflow.told_of_forgotten", any(life.gone for life in members))
+        if told != counted:
+            what = f"workflow {record.id} is told with {told}, it has {dict(counted)}"
+            self.say("workflow-told", lives[0].id, what, event.at_s)
+        for callback in record.callbacks.values():
+            life = self.model.life(callback.id)
+            if callback.state is not (None if life is None else life.state):
+                self.say("workflow-told", callback.id, f"is told as {callback.state}", event.at_s)

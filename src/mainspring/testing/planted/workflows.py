@@ -3,14 +3,24 @@
 from typing import Any
 
 from mainspring.core.model import OnParentFailure, State
-from mainspring.core.workflows import Return
+from mainspring.core.workflows import NOTHING, Return
 from mainspring.stores.memory import moves, tending, workflows
 from mainspring.stores.memory.moves import Call
+from mainspring.stores.memory.tables import Tables
 from mainspring.testing.planted.planting import Bug, bug, instead
 
 
 def _without_waiting(returns: Any) -> Any:
     return lambda *args: [Return(line.key, ()) for line in returns(*args)]
+
+
+def _forget_ends(leave: Any) -> Any:
+    def wrong(tables: Tables, row: Any, workflow: str) -> None:
+        leave(tables, row, workflow)
+        if workflow in tables.workflows:
+            tables.workflows[workflow].forgotten = NOTHING
+
+    return wrong
 
 
 def _cancel_callbacks_too(cancel: Any) -> Any:
@@ -35,5 +45,6 @@ WORKFLOW_BUGS: tuple[Bug, ...] = (
     ),
     bug("a retry lets children go at once", workflows, "returns", _without_waiting),
     bug("cancelling members cancels callbacks", workflows, "cancel_workflow", _cancel_callbacks_too),
+    bug("a workflow forgets the ends of what is gone", Tables, "_leave_workflow", _forget_ends),
     bug("retention takes a workflow apart", tending, "is_past", instead(lambda *args: True)),
 )
