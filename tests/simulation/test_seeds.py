@@ -8,6 +8,7 @@ import pytest
 
 from mainspring.core.lifecycle import EDGES
 from mainspring.testing.checks import audit, explain
+from mainspring.testing.checks.sights import SIGHTS
 from mainspring.testing.course import run_seed
 from mainspring.testing.planted import BUGS
 from mainspring.testing.simulation import look, run_cli
@@ -38,13 +39,15 @@ def test_seeds_differ_and_replay():
         assert run.stdout.strip() == first.digest()
 
 
-def test_every_fault_and_most_steps_are_met_soon():
-    faults, edges = set(), set()
+def test_every_fault_and_most_steps_and_sights_are_met_soon():
+    faults, edges, seen = set(), set(), set()
     for seed in range(12):
-        record = run_seed(seed).record
-        faults |= record.faults.keys()
-        edges |= record.edges.keys()
+        outcome = run_seed(seed)
+        faults |= outcome.record.faults.keys()
+        edges |= outcome.record.edges.keys()
+        seen |= {sight for sight, times in audit(outcome.record).seen.items() if times}
     assert faults == set(POINTS)
+    assert len(set(SIGHTS) - seen) <= 5
     assert edges <= EDGES
     assert len(EDGES - edges) <= 3
 
