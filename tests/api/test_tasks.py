@@ -92,10 +92,13 @@ async def test_pages_show_each_old_task_once(node):
     assert [task for task in by_link if task in old] == old[::-1]
 
 
-async def test_pages_by_status(node):
+@pytest.mark.parametrize("status", ["pending", "%20Pending", "pending%0A", "%0D%0Apending"])
+async def test_pages_by_status(node, status):
+    """Protocol check D-48: the link is an address whatever the path was, and no line break gets out of it."""
     async with node() as n:
         ids = [(await n.submit())["id"] for _ in range(3)]
-        first = await n.http.get(f"{TASKS}/status/pending", params={"page_size": 2})
+        first = await n.http.get(f"{TASKS}/status/{status}", params={"page_size": 2})
+        assert not {" ", "\r", "\n"} & set(first.links["next"]["url"])
         rest = await n.http.get(first.links["next"]["url"])
     assert [task["id"] for task in first.json()["tasks"] + rest.json()["tasks"]] == ids[::-1]
 

@@ -2,7 +2,7 @@
 
 from mainspring.api.conditions import asked_version
 from mainspring.api.door import Door
-from mainspring.api.http import Answer, Call, json_answer
+from mainspring.api.http import Answer, Call, json_answer, page_answer
 from mainspring.api.submitting import task_answer
 from mainspring.api.tasks import STATUS_QUERY, CountView, no_body, page, read_answer, task_id
 from mainspring.core.model import State, Task
@@ -61,4 +61,4 @@ async def read_groups(door: Door, call: Call) -> Answer:
     cursor = None if token is None else pages.unseal(token, _GROUPS)
     found = await door.scheduler.dead_groups(size, cursor)
     token = None if found.cursor is None else pages.seal(found.cursor, _GROUPS)
-    return json_answer(DeadGroupsView([group_view(group) for group in found.groups], token))
+    return page_answer(call, DeadGroupsView([group_view(group) for group in found.groups], token))

@@ -1,8 +1,8 @@
 """One request and its answer, over plain ASGI: no middleware, no objects that the hot routes do not need."""
 
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
-from typing import Any, TypeAlias
-from urllib.parse import parse_qsl
+from typing import Any, Protocol, TypeAlias
+from urllib.parse import parse_qsl, quote, urlencode
 
 import msgspec
 
@@ -52,6 +52,23 @@ _encode = msgspec.json.Encoder().encode
 def json_answer(value: Any, status: int = 200, *headers: tuple[bytes, bytes]) -> Answer:
     """`value` is a struct of `wire`; raw members are written as they came."""
     return Answer(status, _encode(value), [JSON, *headers])
+
+
+class Paged(Protocol):
+    """A page of a list, and the token of the next one."""
+
+    next_page_token: str | None
+
+
+def page_answer(call: "Call", view: Paged) -> Answer:
+    """The page, with the next one's address in a Link field (RFC 8288)."""
+    answer = json_answer(view)
+    if view.next_page_token is not None:
+        query = urlencode({**call.query, "page_token": view.next_page_token})
+        # The path has been decoded, and may hold what no header field can.
+        target = f"{quote(call.scope['path'])}?{query}"
+        answer.headers.append((b"link", f'<{target}>; rel="next"'.encode()))
+    return answer
 
 
 class Call:

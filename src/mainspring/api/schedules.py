@@ -1,13 +1,12 @@
 """Schedules: make, read, change, pause, trigger, skip, forget; what became of their fires, and what comes."""
 
 from hashlib import blake2b
-from urllib.parse import urlencode
 
 import msgspec
 
 from mainspring.api.conditions import is_not_modified, not_modified, wanted_version
 from mainspring.api.door import Door, idempotency
-from mainspring.api.http import JSON, Answer, Call, json_answer
+from mainspring.api.http import JSON, Answer, Call, json_answer, page_answer
 from mainspring.api.submitting import REPLAYED, task_answer
 from mainspring.api.tasks import no_body
 from mainspring.core.model import decode_policy
@@ -65,7 +64,7 @@ async def read_many(door: Door, call: Call) -> Answer:
     limit, cursor = _page(door, call, "schedules")
     page = await door.scheduler.schedules.find(limit, cursor)
     token = None if page.cursor is None else pages.seal(page.cursor, "schedules")
-    return _linked(call, SchedulesView([schedule_view(record) for record in page.schedules], token), token)
+    return page_answer(call, SchedulesView([schedule_view(record) for record in page.schedules], token))
 
 
 async def read_one(door: Door, call: Call) -> Answer:
@@ -79,7 +78,7 @@ async def read_fires(door: Door, call: Call) -> Answer:
     limit, cursor = _page(door, call, f"fires of {schedule}")
     page = await door.scheduler.schedules.fires(schedule, limit, cursor)
     token = None if page.cursor is None else pages.seal(page.cursor, f"fires of {schedule}")
-    return _linked(call, fires_view(page, token), token)
+    return page_answer(call, fires_view(page, token))
 
 
 async def read_next(door: Door, call: Call) -> Answer:
@@ -114,14 +113,6 @@ def _page(door: Door, call: Call, of: str) -> tuple[int, str | None]:
 def _count(call: Call) -> int:
     text = call.query.get("count")
     return FIRES_AHEAD if text is None else pages.count(text, "count", FIRES_AHEAD_MOST)
-
-
-def _linked(call: Call, view: object, token: str | None) -> Answer:
-    answer = json_answer(view)
-    if token is not None:
-        target = f"{call.scope['path']}?{urlencode({**call.query, 'page_token': token})}"
-        answer.headers.append((b"link", f'<{target}>; rel="next"'.encode()))
-    return answer
 
 
 def _answer(record: ScheduleRecord, status: int = 200, *headers: tuple[bytes, bytes]) -> Answer:

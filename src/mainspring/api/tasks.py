@@ -1,13 +1,12 @@
 """Tasks: read, list, edit, cancel, retry, delete."""
 
 from collections.abc import Mapping
-from urllib.parse import urlencode
 
 import msgspec
 
 from mainspring.api.conditions import asked_version, is_not_modified, not_modified
 from mainspring.api.door import Door
-from mainspring.api.http import Answer, Call, json_answer
+from mainspring.api.http import Answer, Call, json_answer, page_answer
 from mainspring.api.submitting import task_answer
 from mainspring.core.model import Task
 from mainspring.errors import InvalidInput, NotFound
@@ -94,14 +93,9 @@ async def read_by_status(door: Door, call: Call) -> Answer:
 
 
 async def page(door: Door, call: Call, query: Query) -> Answer:
-    """One page, with the next one's token in the body and its address in a Link field."""
     found: Page = await door.scheduler.find(query)
     token = None if found.cursor is None else page_token(query, found.cursor)
-    answer = json_answer(PageView([task_view(task) for task in found.tasks], token))
-    if token is not None:
-        target = f"{call.scope['path']}?{urlencode({**call.query, 'page_token': token})}"
-        answer.headers.append((b"link", f'<{target}>; rel="next"'.encode()))
-    return answer
+    return page_answer(call, PageView([task_view(task) for task in found.tasks], token))
 
 
 async def edit(door: Door, call: Call) -> Answer:

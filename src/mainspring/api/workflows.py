@@ -1,11 +1,9 @@
 """Workflows: submit one, list them, look at one or wait for its end, cancel it, retry what failed."""
 
-from urllib.parse import urlencode
-
 import msgspec
 
 from mainspring.api.door import Door, idempotency
-from mainspring.api.http import Answer, Call, json_answer
+from mainspring.api.http import Answer, Call, json_answer, page_answer
 from mainspring.api.submitting import REPLAYED, still_there
 from mainspring.api.tasks import PAGING, no_body, seconds_to_wait
 from mainspring.errors import NotFound
@@ -75,12 +73,7 @@ def _id(call: Call) -> str:
 
 async def read_many(door: Door, call: Call) -> Answer:
     query = read_workflow_query(call.query, door.bounds)
-    view = workflows_view(query, await door.scheduler.workflows.find(query))
-    answer = json_answer(view)
-    if view.next_page_token is not None:
-        target = f"{call.scope['path']}?{urlencode({**call.query, 'page_token': view.next_page_token})}"
-        answer.headers.append((b"link", f'<{target}>; rel="next"'.encode()))
-    return answer
+    return page_answer(call, workflows_view(query, await door.scheduler.workflows.find(query)))
 
 
 async def read_one(door: Door, call: Call) -> Answer:
