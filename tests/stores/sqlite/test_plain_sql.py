@@ -19,9 +19,11 @@ from mainspring.core.schedule_rows import COLUMNS, Row
 from mainspring.core.schedules import Schedule
 from mainspring.core.templates import Template
 from mainspring.core.timing import Timing
+from mainspring.errors import StoreCorrupt
 from mainspring.ports import Action, Force, Group, NewSchedule
 from mainspring.scheduler import SchedulePatch, Scheduler, SchedulerSettings
 from mainspring.services import Firer, ServiceLoop
+from mainspring.services.doctor import examine
 from mainspring.stores import open_store
 
 DOCS = (Path(__file__).parents[3] / "docs/operations.md").read_text()
@@ -324,6 +326,10 @@ async def test_numbers_minted_by_sql_stay_unique(desk):
         ("every_s, queue", "60, ''", "queue: not a name"),
         ("every_s, timeout_s", "60, 0", "timeout:"),
         ("every_s, standing", "60, 'broken'", "standing:"),
+        # `täglich` as a terminal of another age sends it.
+        ("every_s, name", "60, CAST(x'74e4676c696368' AS TEXT)", "name: not text in UTF-8"),
+        ("cron", "CAST(x'ff' AS TEXT)", "cron: not text in UTF-8"),
+        ("every_s, payload", "60, CAST(x'22e422' AS TEXT)", "payload: not text in UTF-8"),
     ],
 )
 async def test_a_broken_row_is_quarantined_and_stops_nobody_else(desk, columns, values, reason):
@@ -354,6 +360,26 @@ async def test_an_id_that_no_door_could_name(desk):
         await d.tick()
         ((quarantine,),) = d.sql("SELECT quarantine FROM schedules")
         assert quarantine.startswith("id: not a key")
+
+
+async def test_an_id_that_is_no_text_is_passed_over(desk):
+    """Nobody could speak of it. It stops nobody: neither the others, nor the firer's sleep, nor the audit."""
+    async with desk() as d:
+        d.sql("INSERT INTO schedules (id, every_s) VALUES (CAST(x'e4' AS TEXT), 60), ('good', 60)")
+        await d.tick()
+        assert await d.firer.tick() >= 1.0
+        await d.tick(61)
+        assert await d.times("good") == [1]
+        assert [record.id for record in (await d.schedules.find()).schedules] == ["good"]
+        examined = await examine(d.store)
+        assert examined.findings == []
+
+
+async def test_what_is_the_schedulers_own_is_damaged_if_it_is_no_text(desk):
+    async with desk() as d:
+        d.sql("INSERT INTO schedules (id, every_s, last_task) VALUES ('s', 60, CAST(x'ff' AS TEXT))")
+        with pytest.raises(StoreCorrupt, match="run mainspring doctor"):
+            await d.schedules.get("s")
 
 
 async def test_a_typing_error_is_mended_at_the_door(desk):

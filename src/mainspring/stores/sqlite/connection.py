@@ -124,7 +124,7 @@ def named_errors(path: str) -> Iterator[None]:
         yield
     except apsw.Error as error:
         raise store_error(error, path) from error
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise StoreCorrupt(f"{path}: a stored value is damaged ({error}): run mainspring doctor") from error
 
 

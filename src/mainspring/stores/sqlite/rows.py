@@ -79,6 +79,14 @@ class Row(msgspec.Struct):
     policy: bytes | None
 
 
+def text_of(value: bytes) -> str | None:
+    """What another program has written as text; `None` if it is none."""
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return None
+
+
 def texts(values: Iterable[str]) -> object:
     """One parameter for many texts. Must not be empty. What cannot be a stored text is left out."""
     wanted = tuple(values)

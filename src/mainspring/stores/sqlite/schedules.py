@@ -7,6 +7,7 @@ import msgspec
 
 from mainspring.core.schedule_rows import COLUMNS, Row, read_row
 from mainspring.core.schedules import Standing
+from mainspring.errors import InvalidInput
 from mainspring.ports import (
     DueSchedules,
     FirePage,
@@ -18,11 +19,15 @@ from mainspring.ports import (
 )
 from mainspring.stores.sqlite.connection import Database
 from mainspring.stores.sqlite.reading import Reader, parse_cursor
-from mainspring.stores.sqlite.rows import texts
+from mainspring.stores.sqlite.rows import text_of, texts
 from mainspring.verbs import UNFINISHED_NAMED
 
+# Other programs write what they like into a column of text, also what is no text: that comes as bytes, or one
+# such value would be the end of the whole answer, and of every schedule's fires.
+_TEXTS = {"id", *(field.name for field in msgspec.structs.fields(Row) if field.type in (str, str | None))}
+_READ = ", ".join(f"CAST({name} AS BLOB)" if name in _TEXTS else name for name in (*COLUMNS, "id"))
 RECORD = (
-    f"SELECT {', '.join(COLUMNS)}, id, version, standing, look_us, quarantine, created_us, updated_us,"
+    f"SELECT {_READ}, version, standing, look_us, quarantine, created_us, updated_us,"
     " last_fire_us, last_task FROM schedules"
 )
 BY_ID = f"{RECORD} WHERE id IN carray(?)"
@@ -42,25 +47,27 @@ FIRES = (
     " WHERE schedule = ? AND n < ? ORDER BY n DESC LIMIT ?"
 )
 
+_DEFAULTS = msgspec.structs.astuple(Row())
 _standing = msgspec.json.Decoder(Standing)
 
 
 def look(reader: Reader, ids: Sequence[str]) -> SeenSchedules:
-    found = {seen.record.id: seen for seen in _fetch(reader.db, BY_ID, (texts(ids),))} if ids else {}
+    rows = reader.db.execute(BY_ID, (texts(ids),)).fetchall() if ids else ()
+    found = {seen.record.id: seen for seen in _asked(reader.db, rows)}
     return SeenSchedules(reader.now_us, [found.get(id_) for id_ in ids])
 
 
 def due(reader: Reader, limit: int) -> DueSchedules:
-    found = _fetch(reader.db, DUE, (reader.now_us, limit))
-    next_look_us = reader.db.execute(LOOKS, (len(found),)).get
+    rows = reader.db.execute(DUE, (reader.now_us, limit)).fetchall()
+    next_look_us = reader.db.execute(LOOKS, (len(rows),)).get
     next_due_us = None if next_look_us is None else max(0, next_look_us - reader.now_us)
-    return DueSchedules(reader.now_us, found, next_due_us)
+    return DueSchedules(reader.now_us, _asked(reader.db, rows), next_due_us)
 
 
 def find(reader: Reader, limit: int, cursor: str | None) -> SchedulePage:
     rows = reader.db.execute(AFTER, (cursor or "", limit + 1)).fetchall()
-    found = [_seen(values).record for values in rows[:limit]]
-    return SchedulePage(found, found[-1].id if len(rows) > limit else None)
+    found = [seen.record for seen in _seen_in(rows[:limit])]
+    return SchedulePage(found, found[-1].id if len(rows) > limit and found else None)
 
 
 def fires(reader: Reader, schedule: str, limit: int, cursor: str | None) -> FirePage:
@@ -70,20 +77,30 @@ def fires(reader: Reader, schedule: str, limit: int, cursor: str | None) -> Fire
     return FirePage(found, str(rows[limit - 1][0]) if len(rows) > limit else None)
 
 
-def _fetch(db: Database, sql: str, bindings: Sequence[object]) -> list[SeenSchedule]:
-    found = [_seen(values) for values in db.execute(sql, bindings).fetchall()]
+def _asked(db: Database, rows: Iterable[Sequence[Any]]) -> list[SeenSchedule]:
+    """The schedules, with what their overlap policies ask for."""
+    found = _seen_in(rows)
     for seen in found:
         standing = seen.record.standing
         if standing is not None and standing.rules.overlap != "allow":
-            rows: Iterable[Any] = db.execute(UNFINISHED, (seen.record.id, UNFINISHED_NAMED))
-            seen.unfinished = [task for (task,) in rows]
+            unfinished: Iterable[Any] = db.execute(UNFINISHED, (seen.record.id, UNFINISHED_NAMED))
+            seen.unfinished = [task for (task,) in unfinished]
     return found
 
 
-def _seen(values: Sequence[Any]) -> SeenSchedule:
-    row = Row(*values[: len(COLUMNS)])
-    id_, version, stored, look_us, quarantine, created_us, updated_us, last_us, last = values[len(COLUMNS) :]
+def _seen_in(rows: Iterable[Sequence[Any]]) -> list[SeenSchedule]:
+    """A schedule whose id is no text has no name by which anybody could speak of it: it is passed over."""
+    return [seen for seen in map(_seen, rows) if seen is not None]
+
+
+def _seen(values: Sequence[Any]) -> SeenSchedule | None:
+    name, version, stored, look_us, quarantine, created_us, updated_us, last_us, last = values[len(COLUMNS) :]
+    id_ = text_of(name)
+    if id_ is None:
+        return None
+    row, no_text = _row(values)
     rules, template, problem = read_row(row)
+    problem = no_text or problem
     unreadable = None if problem is None else str(problem)
     standing = None
     if stored is not None:
@@ -96,3 +113,15 @@ def _seen(values: Sequence[Any]) -> SeenSchedule:
         created_us, updated_us, last_us, last,
     )  # fmt: skip
     return SeenSchedule(record, unreadable=unreadable)
+
+
+def _row(values: Sequence[Any]) -> tuple[Row, InvalidInput | None]:
+    """The columns that people write, and the first that is no text, which is absent."""
+    read, problem = list(values[: len(COLUMNS)]), None
+    for place, value in enumerate(read):
+        if type(value) is bytes:
+            read[place] = text = text_of(value)
+            if text is None:
+                read[place] = _DEFAULTS[place]
+                problem = problem or InvalidInput(COLUMNS[place], "not text in UTF-8", "text in UTF-8")
+    return Row(*read), problem

@@ -18,11 +18,12 @@ from mainspring.core.schedule_laws import (
 from mainspring.core.schedules import LOST, Schedule, Standing
 from mainspring.errors import InvalidInput
 from mainspring.stores.sqlite.connection import Database
+from mainspring.stores.sqlite.rows import text_of
 from mainspring.stores.sqlite.transaction import Transaction
 from mainspring.verbs import FIRES_KEPT
 from mainspring.verbs.audit import Finding
 
-_SCHEDULE = "SELECT id, standing, look_us, quarantine, updated_us FROM schedules"
+_SCHEDULE = "SELECT CAST(id AS BLOB), standing, look_us, quarantine, updated_us FROM schedules"
 SCHEDULES_FROM = f"{_SCHEDULE} WHERE id > ? ORDER BY id LIMIT ?"
 ONE_SCHEDULE = f"{_SCHEDULE} WHERE id = ?"
 SPANS = (
@@ -54,13 +55,19 @@ _standing = msgspec.json.Decoder(Standing)
 
 def look(db: Database, after: str, limit: int) -> tuple[list[Finding], list[str]]:
     """The next schedules by id, with their latest records."""
-    rows = db.execute(SCHEDULES_FROM, (after, limit)).fetchall()
+    rows = _rows(db, SCHEDULES_FROM, (after, limit))
     return [finding for row in rows for finding in findings(db, row)], [row[0] for row in rows]
 
 
 def look_at_all(db: Database) -> list[Finding]:
-    rows = db.execute(SCHEDULES_FROM, ("", -1)).fetchall()
+    rows = _rows(db, SCHEDULES_FROM, ("", -1))
     return [finding for row in rows for finding in findings(db, row, 2 * FIRES_KEPT)]
+
+
+def _rows(db: Database, sql: str, bindings: Sequence[object]) -> list[Sequence[Any]]:
+    """Those whose ids are text: the others fire nothing, as nothing can be said of them."""
+    rows = [(text_of(name), *rest) for name, *rest in db.execute(sql, bindings).fetchall()]
+    return [row for row in rows if row[0] is not None]
 
 
 def findings(db: Database, row: Sequence[Any], records: int = RECORDS_LOOKED_AT) -> list[Finding]:
@@ -91,8 +98,8 @@ def _facts(db: Database, row: Sequence[Any], records: int) -> ScheduleFacts | No
 
 def mend(tx: Transaction, schedule: str, law: str) -> str | None:
     """What was done, or `None` if the schedule does not break the law any more."""
-    row = tx.db.execute(ONE_SCHEDULE, (schedule,)).fetchone()
-    if row is None or law not in {finding.law for finding in findings(tx.db, row, 2 * FIRES_KEPT)}:
+    rows = _rows(tx.db, ONE_SCHEDULE, (schedule,))
+    if not rows or law not in {finding.law for finding in findings(tx.db, rows[0], 2 * FIRES_KEPT)}:
         return None
     if law == "unreadable_standing":
         tx.db.execute(BEGIN_ANEW, (schedule,))
@@ -104,7 +111,7 @@ def mend(tx: Transaction, schedule: str, law: str) -> str | None:
         tx.db.execute(NAME_TASKS, (schedule,))
         tx.db.execute(TELL_LOST, (schedule,))
         return "its tasks named, the others told as lost"
-    facts = _facts(tx.db, row, 2 * FIRES_KEPT)
+    facts = _facts(tx.db, rows[0], 2 * FIRES_KEPT)
     assert facts is not None
     try:
         made = sum(_record(tx, schedule, facts.standing.rules, gap) for gap in gaps(facts))
