@@ -18,7 +18,7 @@ from mainspring.testing.loop import Stuck
 from mainspring.testing.nodes import Server, Shape, WorkerNode, World
 from mainspring.testing.record import Phase, Record
 from mainspring.testing.storm import Storm, wrong_clock_us
-from mainspring.testing.workload import Deed, Workload
+from mainspring.testing.workload import RELIMITED, Deed, Workload
 
 CALM_AT_MOST_S = 90.0
 CLOSING_AT_MOST_S = 30.0
@@ -112,6 +112,9 @@ class Cluster:
         until_s = world.loop.now_s + CALM_AT_MOST_S
         for queue in ("held", PAUSED):
             await world.store.set_queue(queue, None)
+        for name in RELIMITED:
+            # What nobody could lift any more in the storm would make the calm a long one.
+            await world.store.set_limit(name, None)
         while world.loop.now_s < until_s:
             await asyncio.sleep(0.5)
             # A cluster that is this busy without coming to its end runs in circles.

@@ -129,7 +129,9 @@ class Planned:
             (
                 SchedulePatch(overlap=dice.choice(OVERLAPS)),
                 SchedulePatch(payload=self._payload()),
-                SchedulePatch(every_us=dice.randint(2, 6) * SECOND_US // 2, jitter_us=0),
+                SchedulePatch(
+                    every_us=dice.randint(2, 6) * SECOND_US // 2, jitter_us=0, end_us=timing.end_us
+                ),
                 SchedulePatch(
                     cron=timing.cron or CRONS[0], start_us=None, zone=timing.zone, end_us=timing.end_us
                 ),

@@ -26,6 +26,7 @@ from mainspring.testing.loop import HostClock
 from mainspring.testing.planned import Planned, Written
 
 LASTS_S = 12.0
+RELIMITED = ("tenant:zeta", "kind:slow", "queue:burst")
 Deed = Callable[[], Coroutine[Any, Any, Any]]
 QUICK = RetryPolicy(strategy="exponential", delay_s=0.2, max_delay_s=1.0)
 AT_ONCE = RetryPolicy(strategy="fixed", delay_s=0.0, jitter=0.0)
@@ -318,7 +319,7 @@ class Workload:
     def _relimited(self) -> None:
         """Limits that come, change and go while tasks run under them."""
         client, dice = self._client, self._dice
-        name = dice.choice(("tenant:zeta", "kind:slow", "queue:burst"))
+        name = dice.choice(RELIMITED)
 
         async def deed() -> None:
             for most in dice.sample((1, 2, 3), 2):
