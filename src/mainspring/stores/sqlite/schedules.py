@@ -22,12 +22,12 @@ from mainspring.stores.sqlite.reading import Reader, parse_cursor
 from mainspring.stores.sqlite.rows import text_of, texts
 from mainspring.verbs import UNFINISHED_NAMED
 
-# Other programs write what they like into a column of text, also what is no text: that comes as bytes, or one
-# such value would be the end of the whole answer, and of every schedule's fires.
+_NAMES = (*COLUMNS, "id")
 _TEXTS = {"id", *(field.name for field in msgspec.structs.fields(Row) if field.type in (str, str | None))}
-_READ = ", ".join(f"CAST({name} AS BLOB)" if name in _TEXTS else name for name in (*COLUMNS, "id"))
+AS_TEXT = ", ".join(_NAMES)
+AS_BYTES = ", ".join(f"CAST({name} AS BLOB)" if name in _TEXTS else name for name in _NAMES)
 RECORD = (
-    f"SELECT {_READ}, version, standing, look_us, quarantine, created_us, updated_us,"
+    f"SELECT {AS_TEXT}, version, standing, look_us, quarantine, created_us, updated_us,"
     " last_fire_us, last_task FROM schedules"
 )
 BY_ID = f"{RECORD} WHERE id IN carray(?)"
@@ -52,20 +52,20 @@ _standing = msgspec.json.Decoder(Standing)
 
 
 def look(reader: Reader, ids: Sequence[str]) -> SeenSchedules:
-    rows = reader.db.execute(BY_ID, (texts(ids),)).fetchall() if ids else ()
+    rows = _read(reader.db, BY_ID, (texts(ids),)) if ids else ()
     found = {seen.record.id: seen for seen in _asked(reader.db, rows)}
     return SeenSchedules(reader.now_us, [found.get(id_) for id_ in ids])
 
 
 def due(reader: Reader, limit: int) -> DueSchedules:
-    rows = reader.db.execute(DUE, (reader.now_us, limit)).fetchall()
+    rows = _read(reader.db, DUE, (reader.now_us, limit))
     next_look_us = reader.db.execute(LOOKS, (len(rows),)).get
     next_due_us = None if next_look_us is None else max(0, next_look_us - reader.now_us)
     return DueSchedules(reader.now_us, _asked(reader.db, rows), next_due_us)
 
 
 def find(reader: Reader, limit: int, cursor: str | None) -> SchedulePage:
-    rows = reader.db.execute(AFTER, (cursor or "", limit + 1)).fetchall()
+    rows = _read(reader.db, AFTER, (cursor or "", limit + 1))
     found = [seen.record for seen in _seen_in(rows[:limit])]
     return SchedulePage(found, found[-1].id if len(rows) > limit and found else None)
 
@@ -77,7 +77,33 @@ def fires(reader: Reader, schedule: str, limit: int, cursor: str | None) -> Fire
     return FirePage(found, str(rows[limit - 1][0]) if len(rows) > limit else None)
 
 
-def _asked(db: Database, rows: Iterable[Sequence[Any]]) -> list[SeenSchedule]:
+Found = tuple[Sequence[Any], InvalidInput | None]
+"""A row, and which of its columns is no text, if one is not."""
+
+
+def _read(db: Database, sql: str, bindings: Sequence[object]) -> list[Found]:
+    """Other programs write into a column of text what they like, also what is no text. Such a value would be
+    the end of the whole answer, and of every schedule's fires: then all of it is read as bytes."""
+    try:
+        return [(values, None) for values in db.execute(sql, bindings).fetchall()]
+    except UnicodeDecodeError:
+        rows = db.execute(sql.replace(AS_TEXT, AS_BYTES, 1), bindings).fetchall()
+        return [_in_text(values) for values in rows]
+
+
+def _in_text(values: Sequence[Any]) -> Found:
+    """What is no text is absent; an id that is none is `None`."""
+    read, problem = list(values), None
+    for place, value in enumerate(values):
+        if type(value) is bytes:
+            text = read[place] = text_of(value)
+            if text is None and place < len(COLUMNS):
+                read[place] = _DEFAULTS[place]
+                problem = problem or InvalidInput(COLUMNS[place], "not text in UTF-8", "text in UTF-8")
+    return read, problem
+
+
+def _asked(db: Database, rows: Iterable[Found]) -> list[SeenSchedule]:
     """The schedules, with what their overlap policies ask for."""
     found = _seen_in(rows)
     for seen in found:
@@ -88,17 +114,14 @@ def _asked(db: Database, rows: Iterable[Sequence[Any]]) -> list[SeenSchedule]:
     return found
 
 
-def _seen_in(rows: Iterable[Sequence[Any]]) -> list[SeenSchedule]:
+def _seen_in(rows: Iterable[Found]) -> list[SeenSchedule]:
     """A schedule whose id is no text has no name by which anybody could speak of it: it is passed over."""
-    return [seen for seen in map(_seen, rows) if seen is not None]
+    return [_seen(values, problem) for values, problem in rows if values[len(COLUMNS)] is not None]
 
 
-def _seen(values: Sequence[Any]) -> SeenSchedule | None:
-    name, version, stored, look_us, quarantine, created_us, updated_us, last_us, last = values[len(COLUMNS) :]
-    id_ = text_of(name)
-    if id_ is None:
-        return None
-    row, no_text = _row(values)
+def _seen(values: Sequence[Any], no_text: InvalidInput | None) -> SeenSchedule:
+    row = Row(*values[: len(COLUMNS)])
+    id_, version, stored, look_us, quarantine, created_us, updated_us, last_us, last = values[len(COLUMNS) :]
     rules, template, problem = read_row(row)
     problem = no_text or problem
     unreadable = None if problem is None else str(problem)
@@ -113,15 +136,3 @@ def _seen(values: Sequence[Any]) -> SeenSchedule | None:
         created_us, updated_us, last_us, last,
     )  # fmt: skip
     return SeenSchedule(record, unreadable=unreadable)
-
-
-def _row(values: Sequence[Any]) -> tuple[Row, InvalidInput | None]:
-    """The columns that people write, and the first that is no text, which is absent."""
-    read, problem = list(values[: len(COLUMNS)]), None
-    for place, value in enumerate(read):
-        if type(value) is bytes:
-            read[place] = text = text_of(value)
-            if text is None:
-                read[place] = _DEFAULTS[place]
-                problem = problem or InvalidInput(COLUMNS[place], "not text in UTF-8", "text in UTF-8")
-    return Row(*read), problem
