@@ -68,6 +68,44 @@ def test_a_drained_task_is_handed_back_and_a_second_signal_does_not_wait(tmp_pat
     assert (record["state"], record["attempt"], record["losses"]) == ("ready", 0, 0)
 
 
+DEAF = """
+import asyncio, time
+from mainspring import Mainspring
+
+app = Mainspring()
+
+@app.task
+async def swallow() -> None:
+    while True:
+        try:
+            await asyncio.sleep(3600)
+        except asyncio.CancelledError:
+            pass
+
+@app.task
+async def block() -> None:
+    await asyncio.to_thread(time.sleep, 3600)
+"""
+
+
+def test_handlers_that_do_not_stop_do_not_hold_up_the_end(tmp_path):
+    """Peer behaviour 122: neither one that swallows every cancel, nor one that has left a thread behind."""
+    (tmp_path / "deaf.py").write_text(DEAF)
+    arguments = (*ANYWHERE, "--db", "deaf.db", "--grace", "1h")
+    with running(tmp_path, "deaf", "standalone", *arguments, "-A", "deaf:app") as process:
+        cli = Cli(process.url())
+        tasks = [cli.json("submit", kind)["id"] for kind in ("swallow", "block")]
+        until(lambda: all(cli.json("tasks", "get", task)["state"] == "running" for task in tasks))
+        process.signal(signal.SIGTERM)
+        until(lambda: "drain" in process.printed())
+        process.signal(signal.SIGTERM)
+        assert process.popen.wait(30) == 0
+        assert "leaving without them" in process.printed()
+    with running(tmp_path, "after", "server", *arguments[:-2]) as process:
+        records = [Cli(process.url()).json("tasks", "get", task) for task in tasks]
+    assert [(record["state"], record["attempt"]) for record in records] == [("ready", 0)] * 2
+
+
 def test_a_worker_needs_only_http(tmp_path):
     """S4-05, S4-09, S4-13: it opens no store, and its work is seen at the server."""
     (tmp_path / "home").mkdir()

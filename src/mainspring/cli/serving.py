@@ -9,6 +9,7 @@ import logging
 import os
 import signal
 import socket
+import threading
 import traceback
 from collections.abc import Callable, Coroutine
 from pathlib import Path
@@ -28,6 +29,7 @@ from mainspring.sdk import Registry
 if TYPE_CHECKING:
     from mainspring.worker.allowed import Allowed
 
+LEFT_BEHIND_S = 1.0
 _log = logging.getLogger("mainspring.cli")
 _Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -159,8 +161,27 @@ def _run(settings: Settings, work: Coroutine[Any, Any, int]) -> int:
             f"no such level: {settings.log_level!r}",
             "debug, info, warning, error",
         ) from None
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(work)
+    runner, code = asyncio.Runner(loop_factory=uvloop.new_event_loop), int(Exit.FAILED)
+    try:
+        code = runner.run(work)
+    finally:
+        _close(runner, code)
+    return code
+
+
+def _close(runner: asyncio.Runner, code: int) -> None:
+    """Closing waits for every coroutine and thread: for ever, if a handler does not stop. Its task has been
+    handed back by now."""
+    given_up = threading.Timer(LEFT_BEHIND_S, _leave, (code,))
+    given_up.daemon = True
+    given_up.start()
+    runner.close()
+    given_up.cancel()
+
+
+def _leave(code: int) -> None:
+    _log.warning("handlers do not stop: leaving without them")
+    os._exit(code)
 
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
