@@ -8,7 +8,7 @@ from redis.asyncio import Redis
 
 from mainspring.stores.postgres import PostgresStore
 from mainspring.stores.redis import RedisPrototype
-from tests.conformance.bench import VERBS, Bench
+from tests.conformance.bench import Bench
 from tests.servers import PostgresServer, RedisServer, ValkeyServer, running
 
 HOT_VERBS = frozenset({"submit", "claim", "settle", "renew", "get"})
@@ -39,7 +39,6 @@ EMPTIED = (
     "UPDATE mainspring.controls SET generation = generation + 1;"
     "UPDATE mainspring.term SET holder = '', number = 0, expires_us = 0;"
 ) + "".join(f"DELETE FROM mainspring.{table};" for table in TABLES)
-POSTGRES_VERBS = VERBS - {"audit", "inspect", "repair"}
 OFFSET_CLOCK = """
 local function now_us()
     local time = redis.call('TIME')
@@ -51,7 +50,6 @@ end
 class PostgresBench(Bench):
     """Databases are used again, emptied: making one for each test would take longer than the tests."""
 
-    verbs = POSTGRES_VERBS
     exact_time = False
     several_nodes = True
     made = 0

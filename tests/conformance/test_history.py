@@ -116,9 +116,11 @@ async def expire(bench, old, _new):
     return task
 
 
-async def replay(bench, old, _new):
+async def replay(bench, old, new):
     outcome = Outcome.FAILED if old is FAILED else Outcome.CANCELLED
-    return await force(bench, await reported(bench, outcome, Policy(max_retries=0)), Action.REPLAY)
+    task = await reported(bench, outcome, Policy(max_retries=0))
+    await bench.store.force([Force(task, Action.REPLAY, delay_us=bench.us(20) if new is S else 0)])
+    return task
 
 
 async def reschedule(bench, old, new):

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 import asyncpg
+import msgspec
 
 from mainspring.errors import StoreCorrupt, StoreError, StoreFull, StoreUnavailable
 from mainspring.stores.postgres.schema import migrate
@@ -147,5 +148,7 @@ def translated() -> Iterator[None]:
         TimeoutError,
     ) as error:
         raise StoreUnavailable(f"{type(error).__name__}: {error}") from error
+    except msgspec.MsgspecError as error:
+        raise StoreCorrupt(f"a stored value is damaged ({error}): run mainspring doctor") from error
     except asyncpg.PostgresError as error:
         raise StoreError(f"{type(error).__name__}: {error}") from error

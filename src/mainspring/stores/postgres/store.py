@@ -34,6 +34,7 @@ from mainspring.ports import (
     SchedulePage,
     SeenSchedules,
     Stats,
+    Store,
     Surroundings,
     Term,
     Transition,
@@ -52,18 +53,20 @@ from mainspring.stores.postgres import (
     tending,
     workflows,
 )
+from mainspring.stores.postgres.auditing import audit, inspect, repair
 from mainspring.stores.postgres.connecting import Database
 from mainspring.stores.postgres.dead import dead_groups
 from mainspring.stores.postgres.explaining import surroundings
 from mainspring.stores.postgres.listening import Hints
 from mainspring.verbs import Retried, WorkflowGraph, WorkflowPage, WorkflowQuery, WorkflowRecord
+from mainspring.verbs.audit import Audit, Finding, Mended
 
 
-class PostgresStore:
+class PostgresStore(Store):
     """One schema of one database, shared by any number of nodes. What was answered survives a crash of the
     server.
 
-    Not selectable yet: it lacks verbs. Verbs raise `StoreUnavailable` when the server cannot be reached or
+    Verbs raise `StoreUnavailable` when the server cannot be reached or
     does not answer within half a minute, `StoreFull` when its disk is full.
     """
 
@@ -196,6 +199,17 @@ class PostgresStore:
 
     async def dead_groups(self, limit: int, cursor: str | None) -> DeadGroups:
         return await self._db.read(lambda tx: dead_groups(tx, limit, cursor))
+
+    # --- the laws -------------------------------------------------------------------------------
+
+    async def audit(self, cursor: str | None, limit: int) -> Audit:
+        return await self._db.read(lambda tx: audit(tx, cursor, limit))
+
+    async def inspect(self) -> Sequence[Finding]:
+        return await self._db.read(inspect)
+
+    async def repair(self, findings: Sequence[Finding]) -> Sequence[Mended]:
+        return await self._db.write(lambda tx: repair(tx, findings))
 
     # --- controls, membership, leadership -------------------------------------------------------
 

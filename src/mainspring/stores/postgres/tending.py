@@ -2,13 +2,13 @@
 
 from mainspring.core.fingerprint import fingerprint
 from mainspring.core.lifecycle import EXPIRED_ERROR, Cause
-from mainspring.core.model import FINAL, WAITING, State
+from mainspring.core.model import FINAL, State
 from mainspring.ports import Moved, Pruned, Retention
 from mainspring.stores.postgres.editing import forget
 from mainspring.stores.postgres.holding import overrun
 from mainspring.stores.postgres.moves import RESOLVED, apply_parents, lock, move, pairs, release_children
 from mainspring.stores.postgres.progress import cut_ended
-from mainspring.stores.postgres.rows import Row, row_of, state_of
+from mainspring.stores.postgres.rows import STATES, row_of
 from mainspring.stores.postgres.transaction import Transaction
 from mainspring.stores.postgres.workflows import past_workflows
 from mainspring.verbs import Overdue
@@ -36,7 +36,9 @@ async def overdue(tx: Transaction, limit: int, grace_us: int) -> Overdue:
 
 
 async def resolve(tx: Transaction, limit: int) -> Moved:
-    states = {row["id"]: state_of(row["state"]) for row in await tx.rows("unresolved", limit)}
+    # A parent in no known state is for the doctor to see.
+    found = await tx.rows("unresolved", limit)
+    states = {row["id"]: STATES[row["state"]] for row in found if row["state"] in STATES}
     # Replayed meanwhile: its next end decides.
     ended = {parent: state for parent, state in states.items() if state.is_final}
     count = await apply_parents(tx, ended, limit, RESOLVED)
@@ -52,12 +54,12 @@ async def prune(tx: Transaction, limit: int, retention: Retention, cursor: str |
     await tx.do("drop_claimants")
     await cut_ended(tx)
     found = await tx.rows("look_from", cursor or "", limit + 1)
-    kept_us = retention.by_state
-    past = []
-    for row in found[:limit]:
-        kept = kept_us[state_of(row["state"])] if row["state"] in FINAL else None
-        if kept is not None and (row["finished_at_us"] or 0) + kept <= tx.now_us:
-            past.append(row["id"])
+    past = [
+        row["id"]
+        for row in found[:limit]
+        # A damaged row stays for the doctor to see.
+        if row["state"] in FINAL and _is_past(tx, STATES[row["state"]], row["finished_at_us"], retention)
+    ]
     count = await _forget_past(tx, past, retention) if past else 0
     return Pruned(count, found[limit]["id"] if len(found) > limit else None)
 
@@ -69,13 +71,15 @@ async def _forget_past(tx: Transaction, past: list[str], retention: Retention) -
     gone = [
         row
         for row in rows.values()
-        if row.id not in needed and _is_past(tx, row, retention) and row.workflow in whole
+        # Looked at again, now that nobody else can replay the task.
+        if row.id not in needed
+        and _is_past(tx, row.state, row.finished_at_us, retention)
+        and row.workflow in whole
     ]
     await forget(tx, gone)
     return len(gone)
 
 
-def _is_past(tx: Transaction, row: Row, retention: Retention) -> bool:
-    """Looked at again, now that nobody else can replay the task."""
-    kept = None if row.state in WAITING else retention.by_state.get(row.state)
-    return kept is not None and (row.finished_at_us or 0) + kept <= tx.now_us
+def _is_past(tx: Transaction, state: State, end_us: int | None, retention: Retention) -> bool:
+    kept_us = retention.by_state.get(state)
+    return kept_us is not None and end_us is not None and end_us <= tx.now_us - kept_us
