@@ -182,12 +182,20 @@ async def test_a_job_is_never_fetched_by_accident(node):
 
 
 async def test_jobs_have_tags(node):
-    """Protocol check C-27: another representation, another tag."""
+    """Protocol checks C-26 and C-27: another representation, another tag; also while it changes under way."""
     async with node() as n:
         made = await job(n)
         read = await n.http.get(f"/jobs/{made['id']}")
         task = await n.http.get(f"{TASKS}/{made['id']}")
         again = await n.http.get(f"/jobs/{made['id']}", headers={"If-None-Match": read.headers["etag"]})
+        (lease,) = await n.claim("sleep")
+        claimed = await n.http.get(f"/jobs/{made['id']}")
+        held = {"task": lease["task"], "token": lease["token"], "started": False}
+        renewal = {"incarnation": "w1-i", "claim_seq": 1, "held": [held]}
+        (await n.http.post("/api/v1/leases/renew", json=renewal)).raise_for_status()
+        waiting = await n.http.get(f"/jobs/{made['id']}")
+    assert claimed.json()["started_at"] != waiting.json()["started_at"]
+    assert claimed.headers["etag"] != waiting.headers["etag"]
     assert read.headers["etag"] != task.headers["etag"]
     assert (again.status_code, again.content) == (304, b"")
 

@@ -1,5 +1,7 @@
 """Schedules over HTTP: made, read, changed, paused, triggered, skipped; and what became of their fires."""
 
+import asyncio
+
 import pytest
 
 SCHEDULES = "/api/v1/schedules"
@@ -146,7 +148,7 @@ async def test_put_makes_and_replaces(node):
 
 
 async def test_changes_name_the_version_they_are_made_of(node):
-    """Protocol checks on If-Match and If-None-Match, as for tasks."""
+    """Protocol checks C-28, C-30, C-31 and C-32, as for tasks."""
     async with node() as n:
         made = await make(n)
         path, tag = f"{SCHEDULES}/nightly", f'"{made["version"]}"'
@@ -158,13 +160,21 @@ async def test_changes_name_the_version_they_are_made_of(node):
             await n.http.post(f"{path}/pause", headers={"If-Match": tag}),
             await n.http.delete(path, headers={"If-Match": tag}),
             await n.http.put(f"{SCHEDULES}/absent", json=YEARLY, headers={"If-Match": "*"}),
+            await n.http.put(f"{SCHEDULES}/absent", json=YEARLY, headers={"If-Match": tag}),
+            await n.http.put(path, json=YEARLY, headers={"If-None-Match": changed.headers["etag"]}),
+            await n.http.post(f"{path}/trigger", headers={"If-Match": tag}),
+            await n.http.post(f"{path}/skip-next", headers={"If-Match": tag}),
+            await n.http.post(
+                f"{path}/skip-until", json={"until": "2040-01-01T00:00:00Z"}, headers={"If-Match": tag}
+            ),
         ]
+        tasks = (await n.http.get("/api/v1/tasks")).json()["tasks"]
         read = (await n.http.get(path)).json()
         gone = await n.http.delete(path, headers={"If-Match": changed.headers["etag"]})
     assert unchanged.status_code == 304
     assert (changed.status_code, changed.json()["jitter"]) == (200, 300)
-    assert [answer.status_code for answer in stale] == [412] * 5
-    assert read == changed.json()
+    assert [answer.status_code for answer in stale] == [412] * 10
+    assert (read, tasks) == (changed.json(), [])
     assert gone.status_code == 204
 
 
@@ -212,6 +222,20 @@ async def test_trigger_makes_a_task_now(node):
     assert '"n":9007199254740993' in answer.text.replace(" ", "")
     assert read.json()["id"] == task["id"] == lease["task"]
     assert after["next_fire_at"] == made["next_fire_at"]
+
+
+async def test_one_of_two_that_act_on_a_tag_does_so(node):
+    """Protocol check C-37, where nothing but the record's version can tell them apart."""
+    async with node() as n:
+        await make(n)
+        path, outcomes = f"{SCHEDULES}/nightly", []
+        for _ in range(10):
+            match = {"If-Match": (await n.http.get(path)).headers["etag"]}
+            both = (n.http.post(f"{path}/trigger", headers=match) for _ in range(2))
+            outcomes += [sorted(answer.status_code for answer in await asyncio.gather(*both))]
+        tasks = (await n.http.get("/api/v1/tasks")).json()["tasks"]
+    assert outcomes == [[201, 412]] * 10
+    assert len(tasks) == 10
 
 
 async def test_skips_by_hand(node):

@@ -179,11 +179,15 @@ async def test_one_of_two_writers_wins(node):
         ("{tag}", 200),
         ('"x", {tag}', 200),
         ('"a,b" , {tag}', 200),
+        (", ,{tag},", 200),
+        ('{tag} , ,"x"', 200),
         ("W/{tag}", 412),
         ('"x"', 412),
         ('""', 412),
         ("nonsense", 412),
         ("{tag} nonsense", 412),
+        ('"0{version}"', 412),
+        ('"{version}.00000000"', 412),
         ('"99999999999999999999999999"', 412),
         ('"9999999999999999999"', 412),
         ('"999999999999999999"', 412),
@@ -194,7 +198,7 @@ async def test_if_match(node, match, status):
     async with node() as n:
         task = await n.submit(delay=60)
         path = f"{TASKS}/{task['id']}"
-        match = match.replace("{tag}", await tag(n, path))
+        match = match.replace("{tag}", await tag(n, path)).replace("{version}", str(task["version"]))
         answer = await n.http.patch(path, json={"priority": 9}, headers={"If-Match": match})
         now = (await n.http.get(path)).json()
     assert answer.status_code == status
@@ -226,7 +230,7 @@ async def test_if_none_match(node):
         task = await n.submit()
         path = f"{TASKS}/{task['id']}"
         known = await tag(n, path)
-        for text in (known, f"W/{known}", f'"a,b", {known}', "*"):
+        for text in (known, f"W/{known}", f'"a,b", {known}', f",,{known}", "*"):
             for method in ("GET", "HEAD"):
                 answer = await n.http.request(method, path, headers={"If-None-Match": text})
                 assert (answer.status_code, answer.content, answer.headers["etag"]) == (304, b"", known)
@@ -242,13 +246,80 @@ async def test_if_none_match(node):
 
 
 async def test_a_running_tasks_tag_can_be_used(node):
+    """Protocol check C-28: whatever is shown has changed, its tag is stale."""
     async with node() as n:
         task = await n.submit()
         path = f"{TASKS}/{task['id']}"
-        await n.claim()
-        stale = await n.http.post(f"{path}/cancel", headers={"If-Match": f'"{task["version"]}"'})
+        (lease,) = await n.claim()
+        running = await tag(n, path)
+        line = {"task": lease["task"], "token": lease["token"], "progress": 0.5}
+        (await n.http.post("/api/v1/leases/append", json={"lines": [line]})).raise_for_status()
+        stale = [
+            await n.http.post(f"{path}/cancel", headers={"If-Match": match})
+            for match in (f'"{task["version"]}"', running)
+        ]
+        asked = (await n.http.get(path)).json()["cancel_requested_at"]
         fresh = await n.http.post(f"{path}/cancel", headers={"If-Match": await tag(n, path)})
-    assert [stale.status_code, fresh.status_code] == [412, 202]
+    assert [answer.status_code for answer in (*stale, fresh)] == [412, 412, 202]
+    assert asked is None
+
+
+async def test_conditions_are_judged_in_their_order(node):
+    """Protocol check C-34: If-Match comes first, and no date counts, for there is none to compare it with."""
+    old, new = "Mon, 01 Jan 2001 00:00:00 GMT", "Fri, 01 Jan 2100 00:00:00 GMT"
+    async with node() as n:
+        path = f"{TASKS}/{(await n.submit(delay=60))['id']}"
+        known = await tag(n, path)
+        read = [
+            (await n.http.get(path, headers=headers)).status_code
+            for headers in (
+                {"If-Match": '"x"'},
+                {"If-Match": f"W/{known}"},
+                {"If-Match": '"x"', "If-None-Match": known},
+                {"If-Match": known, "If-None-Match": known},
+                {"If-Match": known, "If-Unmodified-Since": old},
+                {"If-None-Match": '"x"', "If-Modified-Since": new},
+                {"If-Modified-Since": new, "If-Unmodified-Since": old},
+            )
+        ]
+    assert read == [412, 412, 412, 304, 200, 200, 200]
+
+
+@pytest.mark.parametrize(
+    ("unwanted", "status"), [("*", 412), ("{tag}", 412), ("W/{tag}", 412), ('"x"', 200), ("nonsense", 200)]
+)
+async def test_if_none_match_on_a_write(node, unwanted, status):
+    """Protocol check C-31: what is there, or is at this tag, is not written."""
+    async with node() as n:
+        task = await n.submit(delay=60)
+        path = f"{TASKS}/{task['id']}"
+        headers = {"If-None-Match": unwanted.replace("{tag}", await tag(n, path))}
+        answer = await n.http.patch(path, json={"priority": 9}, headers=headers)
+        now = (await n.http.get(path)).json()
+        missing = await n.http.patch(f"{TASKS}/{NOBODY}", json={"priority": 9}, headers=headers)
+    assert (answer.status_code, now["priority"]) == (status, 9 if status == 200 else 5)
+    assert missing.status_code == 404
+
+
+async def test_a_tag_where_there_are_none(node):
+    """Protocol check C-28: who says what he acts on is not ignored, though nothing here has a tag."""
+    calls = (
+        ("PUT", "/api/v1/limits/queue:q", {"json": {"max_running": 1}}),
+        ("POST", "/api/v1/queues/q/pause", {}),
+        ("POST", TASKS, {"json": {}}),
+        ("GET", TASKS, {}),
+    )
+    async with node() as n:
+        refused = [
+            await n.http.request(method, path, **body, headers={"If-Match": '"x"'})
+            for method, path, body in calls
+        ]
+        limits = (await n.http.get("/api/v1/limits")).json()["limits"]
+        paused = (await n.http.get("/api/v1/queues/q")).json()["paused"]
+        tasks = (await n.http.get(TASKS)).json()["tasks"]
+        any_state = await n.http.post("/api/v1/queues/q/pause", headers={"If-Match": "*"})
+    assert {(answer.status_code, answer.json()["code"]) for answer in refused} == {(412, "version_mismatch")}
+    assert (limits, paused, tasks, any_state.status_code) == ([], False, [], 200)
 
 
 async def test_cancel_in_every_state(node):

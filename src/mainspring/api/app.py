@@ -5,6 +5,7 @@ from collections.abc import Mapping
 
 import msgspec
 
+from mainspring.api.conditions import refuse_tags
 from mainspring.api.door import ApiOptions, Door
 from mainspring.api.guard import Guard
 from mainspring.api.http import (
@@ -73,6 +74,8 @@ class Api:
             if route is None:
                 raise MethodNotAllowed(method[:20], ", ".join(sorted(found[0])))
             label = route.path
+            if b"if-match" in headers and "If-Match" not in route.headers:
+                refuse_tags(headers)
             call = Call(scope, receive, headers, door.bounds.body_bytes)
             call.path, call.caller, call.route = found[1], caller, label
             if scope.get("query_string"):

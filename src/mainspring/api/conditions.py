@@ -1,16 +1,17 @@
-"""Conditional requests (RFC 9110, 13): a task's ETag names its version, so that a reader can say which
+"""Conditional requests (RFC 9110, 13): an ETag names the version of a record, so that a reader can say which
 state it acted on, and need not fetch what it has."""
 
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from zlib import crc32
 
 from mainspring.api.http import Answer, Call
 from mainspring.core.model import State
 from mainspring.errors import NotFound, VersionMismatch
 from mainspring.scheduler import Scheduler
+from mainspring.wire.views import encode, task_view
 
-_TAG = re.compile(r'\s*(W/)?"([\x21\x23-\x7e\x80-\xff]*)"\s*(?:,|$)')
+_TAG = re.compile(r'[\s,]*(W/)?"([\x21\x23-\x7e\x80-\xff]*)"\s*(?:,[\s,]*|$)')
 
 
 def etag(version: int, state: State, body: bytes) -> bytes:
@@ -33,50 +34,65 @@ def tags(text: str) -> list[tuple[bool, str]]:
     return found
 
 
-async def asked_version(call: Call, scheduler: Scheduler, task: str) -> int | None:
-    """The version of a task that If-Match demands; see `wanted_version`."""
+def _is_named(tag: bytes, text: str, *, weakly: bool) -> bool:
+    return text == "*" or any(
+        (weakly or not weak) and f'"{known}"'.encode("latin-1") == tag for weak, known in tags(text)
+    )
 
-    async def present() -> int:
-        return (await scheduler.get(task)).version
+
+def read_answer(call: Call, answer: Answer) -> Answer:
+    """An answer that has a tag, or 304 if If-None-Match names that.
+
+    Raises `VersionMismatch` if If-Match does not.
+    """
+    tag = next(value for name, value in answer.headers if name == b"etag")
+    wanted, known = call.header(b"if-match"), call.header(b"if-none-match")
+    if wanted is not None and not _is_named(tag, wanted, weakly=False):
+        raise VersionMismatch(f"the tag is {tag.decode()}; If-Match names another")
+    if known is not None and _is_named(tag, known, weakly=True):
+        return Answer(304, b"", [(b"etag", tag)])
+    return answer
+
+
+async def asked_version(call: Call, scheduler: Scheduler, task: str) -> int | None:
+    """The version of a task that a write was asked for; see `wanted_version`."""
+
+    async def present() -> tuple[int, bytes]:
+        record = await scheduler.get(task)
+        return record.version, etag(record.version, record.state, encode(task_view(record)))
 
     return await wanted_version(call, f"task {task}", present)
 
 
-async def wanted_version(call: Call, what: str, present: Callable[[], Awaitable[int]]) -> int | None:
-    """The version that If-Match demands; `None` for any. The store compares it in the step that writes.
+async def wanted_version(
+    call: Call, what: str, present: Callable[[], Awaitable[tuple[int, bytes]]]
+) -> int | None:
+    """The version that the conditions of a write hold for; `None` for any. The store compares it in the step
+    that writes.
 
-    `present` reads the version that there is, and raises `NotFound` if there is none.
-    Raises `VersionMismatch` if no tag can match: weak ones never do.
+    `present` reads the version that there is and its tag, and raises `NotFound` if there is none.
+    Raises `VersionMismatch` if If-Match names other tags or only weak ones, or If-None-Match names this one.
     """
-    text = call.header(b"if-match")
-    if text is None:
+    wanted, unwanted = call.header(b"if-match"), call.header(b"if-none-match")
+    if wanted is None and unwanted is None:
         return None
-    if text == "*":
-        try:
-            await present()
-        except NotFound:
+    try:
+        version, tag = await present()
+    except NotFound:
+        if wanted == "*":
             raise VersionMismatch(f"If-Match: * wants a {what}, and there is none") from None
-        return None
-    versions = {
-        int(number)
-        for weak, tag in tags(text)
-        if not weak and (number := tag.partition(".")[0]).isdecimal() and len(number) < 19
-    }
-    if len(versions) == 1:
-        return versions.pop()
-    found = await present()
-    if found not in versions:
-        raise VersionMismatch(f"{what} is at version {found}; If-Match names another")
-    return found
+        raise
+    if wanted is not None and not _is_named(tag, wanted, weakly=False):
+        raise VersionMismatch(f"{what} is at version {version}, tag {tag.decode()}; If-Match names another")
+    if unwanted is not None and _is_named(tag, unwanted, weakly=True):
+        raise VersionMismatch(
+            f"{what} is at version {version}, tag {tag.decode()}; If-None-Match rules it out"
+        )
+    return None if wanted == "*" and unwanted is None else version
 
 
-def is_not_modified(call: Call, tag: bytes) -> bool:
-    """Whether If-None-Match names what would be sent. Comparison is weak here."""
-    text = call.header(b"if-none-match")
-    if text is None:
-        return False
-    return text == "*" or any(f'"{known}"'.encode("latin-1") == tag for _, known in tags(text))
-
-
-def not_modified(tag: bytes) -> Answer:
-    return Answer(304, b"", [(b"etag", tag)])
+def refuse_tags(headers: Mapping[bytes, bytes]) -> None:
+    """Where nothing has a tag, no tag of If-Match is right: who acts on a state must not be ignored.
+    Raises `VersionMismatch`."""
+    if headers[b"if-match"].strip() != b"*":
+        raise VersionMismatch("If-Match names a tag, and there are no tags here")

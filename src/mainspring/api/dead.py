@@ -1,10 +1,10 @@
 """Dead letters: failed tasks, kept for analysis; listed, replayed and purged by hand."""
 
-from mainspring.api.conditions import asked_version
+from mainspring.api.conditions import asked_version, read_answer
 from mainspring.api.door import Door
 from mainspring.api.http import Answer, Call, json_answer, page_answer
 from mainspring.api.submitting import task_answer
-from mainspring.api.tasks import STATUS_QUERY, CountView, no_body, page, read_answer, task_id
+from mainspring.api.tasks import STATUS_QUERY, CountView, no_body, page, task_id
 from mainspring.core.model import State, Task
 from mainspring.errors import NotFound
 from mainspring.wire import pages
@@ -27,7 +27,7 @@ async def read_many(door: Door, call: Call) -> Answer:
 
 
 async def read_one(door: Door, call: Call) -> Answer:
-    return read_answer(call, await _letter(door, call))
+    return read_answer(call, task_answer(await _letter(door, call)))
 
 
 async def replay(door: Door, call: Call) -> Answer:

@@ -1,6 +1,6 @@
 """The jobs dialect's routes: what `dialects.s4` parses goes to the same scheduler as every other task."""
 
-from mainspring.api.conditions import is_not_modified, not_modified
+from mainspring.api.conditions import etag, read_answer
 from mainspring.api.dialects import s4
 from mainspring.api.door import Door, idempotency
 from mainspring.api.http import NO_STORE, Answer, Call, json_answer
@@ -41,9 +41,9 @@ async def read(door: Door, call: Call) -> Answer:
 def _job(call: Call, record: Task) -> Answer:
     answer = json_answer(s4.render_job(record))
     # A tag of its own: the same task at another address is another representation.
-    tag = b'"job-%d-%d"' % (record.version, record.state)
-    answer.headers.append((b"etag", tag))
-    return not_modified(tag) if is_not_modified(call, tag) else answer
+    tag = etag(record.version, record.state, answer.body)
+    answer.headers.append((b"etag", b'"job-' + tag[1:]))
+    return read_answer(call, answer)
 
 
 async def fetch(door: Door, call: Call) -> Answer:

@@ -74,7 +74,8 @@ class Route(NamedTuple):
 
 
 _KEY = ("Idempotency-Key",)
-_READ, _WRITE = ("If-None-Match",), ("If-Match",)
+_TAGS = ("If-Match", "If-None-Match")
+_NEW = ("If-None-Match",)
 _RESUME = ("Last-Event-ID",)
 _ONE = {200: TaskView, 304: None}
 _COUNT = {200: tasks.CountView}
@@ -93,7 +94,7 @@ _TASKS = (
     Route("POST", f"{API}/tasks/cancel", tasks.cancel_many,
           "Cancel every unfinished task that matches", _COUNT, FilterIn),
     Route("GET", f"{API}/tasks/{{id}}", tasks.read_one,
-          "Read a task, or wait for its end", _ONE, None, tasks.GET_QUERY, _READ),
+          "Read a task, or wait for its end", _ONE, None, tasks.GET_QUERY, _TAGS),
     Route("GET", f"{API}/tasks/{{id}}/explain", explain,
           "Why a task is not running", {200: ExplanationView}),
     Route("GET", f"{API}/tasks/{{id}}/events", watching.events,
@@ -102,15 +103,15 @@ _TASKS = (
           "Read a task's log, or follow it", {200: LogView, 204: None}, None, watching.LOG_QUERY,
           (*_RESUME, "Accept"), head=False),
     Route("PATCH", f"{API}/tasks/{{id}}", tasks.edit,
-          "Change a waiting task", {200: TaskView}, PatchIn, {}, _WRITE),
+          "Change a waiting task", {200: TaskView}, PatchIn, {}, _TAGS),
     Route("DELETE", f"{API}/tasks/{{id}}", tasks.delete,
-          "Delete a task, or ask a running one to stop", {204: None, 202: TaskView}, None, {}, _WRITE),
+          "Delete a task, or ask a running one to stop", {204: None, 202: TaskView}, None, {}, _TAGS),
     Route("POST", f"{API}/tasks/{{id}}/cancel", tasks.cancel,
-          "Cancel a task", {200: TaskView, 202: TaskView}, tasks.CancelIn, {}, _WRITE),
+          "Cancel a task", {200: TaskView, 202: TaskView}, tasks.CancelIn, {}, _TAGS),
     Route("POST", f"{API}/tasks/{{id}}/retry", tasks.retry,
-          "Run a failed or cancelled task again", {200: TaskView}, None, {}, _WRITE),
+          "Run a failed or cancelled task again", {200: TaskView}, None, {}, _TAGS),
     Route("POST", f"{API}/tasks/{{id}}/run", tasks.run_now,
-          "Run a scheduled task now", {200: TaskView}, None, {}, _WRITE),
+          "Run a scheduled task now", {200: TaskView}, None, {}, _TAGS),
 )
 
 _DEAD = (
@@ -123,10 +124,10 @@ _DEAD = (
     Route("POST", f"{API}/dead/purge", dead.purge_many,
           "Forget every dead letter that matches", _COUNT, DeadFilterIn),
     Route("GET", f"{API}/dead/{{id}}", dead.read_one,
-          "Read a dead letter, with every attempt's error", _ONE, None, {}, _READ),
+          "Read a dead letter, with every attempt's error", _ONE, None, {}, _TAGS),
     Route("POST", f"{API}/dead/{{id}}/replay", dead.replay,
-          "Replay a dead letter", {200: TaskView}, None, {}, _WRITE),
-    Route("DELETE", f"{API}/dead/{{id}}", dead.purge, "Forget a dead letter", {204: None}, None, {}, _WRITE),
+          "Replay a dead letter", {200: TaskView}, None, {}, _TAGS),
+    Route("DELETE", f"{API}/dead/{{id}}", dead.purge, "Forget a dead letter", {204: None}, None, {}, _TAGS),
 )
 
 _WORKFLOWS = (
@@ -151,23 +152,23 @@ _SCHEDULES = (
     Route("POST", f"{API}/schedules/preview", schedules.preview,
           "The fires to come of rules that are not stored", {200: NextView}, PreviewIn, schedules.COUNT),
     Route("GET", f"{API}/schedules/{{id}}", schedules.read_one,
-          "Read a schedule", {200: ScheduleView, 304: None}, None, {}, _READ),
+          "Read a schedule", {200: ScheduleView, 304: None}, None, {}, _TAGS),
     Route("PUT", f"{API}/schedules/{{id}}", schedules.put, "Make a schedule, or replace it",
-          {201: ScheduleView, 200: ScheduleView}, ScheduleIn, {}, (*_READ, *_WRITE)),
+          {201: ScheduleView, 200: ScheduleView}, ScheduleIn, {}, _TAGS),
     Route("PATCH", f"{API}/schedules/{{id}}", schedules.edit,
-          "Change a schedule", {200: ScheduleView}, SchedulePatchIn, {}, _WRITE),
+          "Change a schedule", {200: ScheduleView}, SchedulePatchIn, {}, _TAGS),
     Route("DELETE", f"{API}/schedules/{{id}}", schedules.delete,
-          "Forget a schedule; its tasks stay", {204: None}, None, {}, _WRITE),
+          "Forget a schedule; its tasks stay", {204: None}, None, {}, _TAGS),
     Route("POST", f"{API}/schedules/{{id}}/pause", schedules.pause,
-          "No fires until it is resumed", {200: ScheduleView}, None, {}, _WRITE),
+          "No fires until it is resumed", {200: ScheduleView}, None, {}, _TAGS),
     Route("POST", f"{API}/schedules/{{id}}/resume", schedules.resume,
-          "Fire again from now on", {200: ScheduleView}, None, {}, _WRITE),
+          "Fire again from now on", {200: ScheduleView}, None, {}, _TAGS),
     Route("POST", f"{API}/schedules/{{id}}/trigger", schedules.trigger,
-          "Make a task now", {201: TaskView}),
+          "Make a task now", {201: TaskView}, None, {}, _TAGS),
     Route("POST", f"{API}/schedules/{{id}}/skip-next", schedules.skip_next,
-          "Let the next fire make no task", {200: ScheduleView}),
+          "Let the next fire make no task", {200: ScheduleView}, None, {}, _TAGS),
     Route("POST", f"{API}/schedules/{{id}}/skip-until", schedules.skip_until,
-          "Let no fire up to a time make a task", {200: ScheduleView}, schedules.SkipIn),
+          "Let no fire up to a time make a task", {200: ScheduleView}, schedules.SkipIn, {}, _TAGS),
     Route("GET", f"{API}/schedules/{{id}}/fires", schedules.read_fires,
           "What became of the fires, newest first", {200: FiresView}, None, schedules.PAGING),
     Route("GET", f"{API}/schedules/{{id}}/next", schedules.read_next,
@@ -185,7 +186,7 @@ _QUEUES = (
     Route("GET", f"{API}/limits", queues.read_limits, "List limits", {200: queues.LimitsView}),
     Route("GET", f"{API}/limits/{{name:path}}", queues.read_limit, "Read a limit", {200: LimitView}),
     Route("PUT", f"{API}/limits/{{name:path}}", queues.put_limit,
-          "Set a limit", {200: LimitView}, LimitIn, {}, _READ),
+          "Set a limit", {200: LimitView}, LimitIn, {}, _NEW),
     Route("DELETE", f"{API}/limits/{{name:path}}", queues.delete_limit, "Remove a limit", {204: None}),
     Route("PUT", f"{API}/tenants/{{tenant}}/weight", queues.put_weight,
           "Set a tenant's share", {204: None}, WeightIn),
@@ -217,7 +218,7 @@ _WORKERS = (
 
 _JOBS = (
     Route("POST", "/jobs", jobs.submit, "Submit a job", {201: s4.JobView}, s4.JobIn, {}, _KEY),
-    Route("GET", "/jobs/{id}", jobs.read, "Read a job", {200: s4.JobView, 304: None}, None, {}, _READ),
+    Route("GET", "/jobs/{id}", jobs.read, "Read a job", {200: s4.JobView, 304: None}, None, {}, _TAGS),
     Route("GET", "/next-job", jobs.fetch,
           "Fetch a worker's next job", {200: s4.JobView, 204: None}, None, jobs.NEXT_QUERY, head=False),
     Route("POST", "/jobs/{id}/complete", jobs.complete,

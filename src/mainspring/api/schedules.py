@@ -4,7 +4,7 @@ from hashlib import blake2b
 
 import msgspec
 
-from mainspring.api.conditions import is_not_modified, not_modified, wanted_version
+from mainspring.api.conditions import read_answer, wanted_version
 from mainspring.api.door import Door, idempotency
 from mainspring.api.http import JSON, Answer, Call, json_answer, page_answer
 from mainspring.api.submitting import REPLAYED, task_answer
@@ -68,9 +68,7 @@ async def read_many(door: Door, call: Call) -> Answer:
 
 
 async def read_one(door: Door, call: Call) -> Answer:
-    answer = _answer(await door.scheduler.schedules.get(call.path["id"]))
-    tag = next(value for name, value in answer.headers if name == b"etag")
-    return not_modified(tag) if is_not_modified(call, tag) else answer
+    return read_answer(call, _answer(await door.scheduler.schedules.get(call.path["id"])))
 
 
 async def read_fires(door: Door, call: Call) -> Answer:
@@ -115,9 +113,14 @@ def _count(call: Call) -> int:
     return FIRES_AHEAD if text is None else pages.count(text, "count", FIRES_AHEAD_MOST)
 
 
+def _etag(record: ScheduleRecord) -> bytes:
+    """It changes with each fire, as what is shown does."""
+    return b'"%d"' % record.version
+
+
 def _answer(record: ScheduleRecord, status: int = 200, *headers: tuple[bytes, bytes]) -> Answer:
-    """A schedule as it is, with its tag. The tag changes with each fire, as what is shown does."""
-    named = [JSON, (b"etag", b'"%d"' % record.version)]
+    """A schedule as it is, with its tag."""
+    named = [JSON, (b"etag", _etag(record))]
     if status == 201:
         named.append((b"location", (SCHEDULES + record.id).encode()))
     return Answer(status, encode(schedule_view(record)), [*named, *headers])
@@ -165,16 +168,26 @@ async def put(door: Door, call: Call) -> Answer:
     if schedule_id(given) not in (None, id):
         raise InvalidInput("id", f"differs from the path: {given.id or given.name}", id)
     schedules = door.scheduler.schedules
-    version = await _version(door, call)
     is_new = not await _exists(door, id)
     if is_new:
         checked_id(id)
+    version = await _version_to_replace(door, call)
     if call.header(b"if-none-match") != "*":
         return _answer(await schedules.put(id, new, version), 201 if is_new else 200)
     try:
         return _answer(await schedules.create(new, id), 201)
     except Conflict:
         raise VersionMismatch(f"If-None-Match: * wants no schedule {id}, and there is one") from None
+
+
+async def _version_to_replace(door: Door, call: Call) -> int | None:
+    """Where there is none to replace, If-None-Match holds and If-Match does not."""
+    try:
+        return await _version(door, call)
+    except NotFound:
+        if call.header(b"if-match") is None:
+            return None
+        raise VersionMismatch(f"If-Match wants a schedule {call.path['id']}, and there is none") from None
 
 
 async def _exists(door: Door, id: str) -> bool:
@@ -191,8 +204,9 @@ async def _exists(door: Door, id: str) -> bool:
 async def _version(door: Door, call: Call) -> int | None:
     id = call.path["id"]
 
-    async def present() -> int:
-        return (await door.scheduler.schedules.get(id)).version
+    async def present() -> tuple[int, bytes]:
+        record = await door.scheduler.schedules.get(id)
+        return record.version, _etag(record)
 
     return await wanted_version(call, f"schedule {id}", present)
 
@@ -226,14 +240,17 @@ async def delete(door: Door, call: Call) -> Answer:
 
 async def trigger(door: Door, call: Call) -> Answer:
     await no_body(call)
-    return task_answer(await door.scheduler.schedules.trigger(call.path["id"]), 201)
+    version = await _version(door, call)
+    return task_answer(await door.scheduler.schedules.trigger(call.path["id"], version), 201)
 
 
 async def skip_next(door: Door, call: Call) -> Answer:
     await no_body(call)
-    return _answer(await door.scheduler.schedules.skip_next(call.path["id"]))
+    version = await _version(door, call)
+    return _answer(await door.scheduler.schedules.skip_next(call.path["id"], version))
 
 
 async def skip_until(door: Door, call: Call) -> Answer:
     until_us = fields.time_us(SKIP.read(await call.body()).until, "until")
-    return _answer(await door.scheduler.schedules.skip_until(call.path["id"], until_us))
+    version = await _version(door, call)
+    return _answer(await door.scheduler.schedules.skip_until(call.path["id"], until_us, version))

@@ -4,11 +4,10 @@ from collections.abc import Mapping
 
 import msgspec
 
-from mainspring.api.conditions import asked_version, is_not_modified, not_modified
+from mainspring.api.conditions import asked_version, read_answer
 from mainspring.api.door import Door
 from mainspring.api.http import Answer, Call, json_answer, page_answer
 from mainspring.api.submitting import task_answer
-from mainspring.core.model import Task
 from mainspring.errors import InvalidInput, NotFound
 from mainspring.ports import Page, Query
 from mainspring.scheduler import Patch
@@ -66,13 +65,7 @@ async def read_one(door: Door, call: Call) -> Answer:
         record = await door.waits.unless_gone(call, door.scheduler.wait(task, wait_s))
     else:
         record = await door.scheduler.get(task)
-    return read_answer(call, record)
-
-
-def read_answer(call: Call, record: Task) -> Answer:
-    answer = task_answer(record)
-    tag = next(value for name, value in answer.headers if name == b"etag")
-    return not_modified(tag) if is_not_modified(call, tag) else answer
+    return read_answer(call, task_answer(record))
 
 
 def seconds_to_wait(door: Door, query: Mapping[str, str]) -> float:

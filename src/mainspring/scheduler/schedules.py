@@ -118,26 +118,27 @@ class Schedules:
         """Fires from now on. Those of the pause are skipped as `paused`. Raises `NotFound`."""
         return await self.update(id, SchedulePatch(paused=False))
 
-    async def skip_next(self, id: str) -> ScheduleRecord:
+    async def skip_next(self, id: str, version: int | None = None) -> ScheduleRecord:
         """Let the next fire become no task. Asked again before that fire it changes nothing.
 
-        Raises `NotFound`; `WrongState` if there is no next fire, or the schedule is in quarantine."""
-        return await self._skip(id, skip_next)
+        Raises `NotFound`, `VersionMismatch`; `WrongState` if there is no next fire, or the schedule is in
+        quarantine."""
+        return await self._skip(id, skip_next, version)
 
-    async def skip_until(self, id: str, until_us: int) -> ScheduleRecord:
+    async def skip_until(self, id: str, until_us: int, version: int | None = None) -> ScheduleRecord:
         """Let every fire from now up to and including `until_us` become no task. This replaces an earlier
         skip; a time that is not after now takes it back.
 
-        Raises `NotFound`; `WrongState` if the schedule is in quarantine."""
+        Raises `NotFound`, `VersionMismatch`; `WrongState` if the schedule is in quarantine."""
         return await self._skip(
-            id, lambda standing, schedule, now_us: skip_until(standing, schedule, until_us, now_us)
+            id, lambda standing, schedule, now_us: skip_until(standing, schedule, until_us, now_us), version
         )
 
-    async def trigger(self, id: str) -> Task:
+    async def trigger(self, id: str, version: int | None = None) -> Task:
         """Make a task now, whatever the rules, the pause and the overlap policy say. Its nominal time is
         the present, and the schedule's own fires come as they would have come.
 
-        Raises `NotFound`; `WrongState` if the schedule is in quarantine; `BacklogFull`."""
+        Raises `NotFound`, `VersionMismatch`; `WrongState` if the schedule is in quarantine; `BacklogFull`."""
         task_id = self._new_id()
 
         def fire_now(seen: SeenSchedule, now_us: int) -> FireLine:
@@ -147,7 +148,7 @@ class Schedules:
             made = [FireTask(fire_us, task)]
             return FireLine(id, record.version, self._new_id(), record.standing, record.next_us, made)
 
-        await self._decide(id, fire_now)
+        await self._decide(id, fire_now, version)
         (task,) = await self._store.get([task_id])
         if task is None:
             raise NotFound(f"no task {task_id}")
@@ -221,20 +222,27 @@ class Schedules:
                 return await self.get(id)
         raise Conflict(f"schedule {id} changes faster than it can be edited; try again")
 
-    async def _skip(self, id: str, rule: Callable[[Standing, str, int], Decision]) -> ScheduleRecord:
+    async def _skip(
+        self, id: str, rule: Callable[[Standing, str, int], Decision], version: int | None
+    ) -> ScheduleRecord:
         def decided(seen: SeenSchedule, now_us: int) -> FireLine:
             standing = seen.record.standing
             if standing is None:
                 raise WrongState(f"schedule {id} has no rules in force")
             return line_of(seen, rule(standing, id, now_us), self._new_id)
 
-        await self._decide(id, decided)
+        await self._decide(id, decided, version)
         return await self.get(id)
 
-    async def _decide(self, id: str, line: Callable[[SeenSchedule, int], FireLine]) -> None:
-        """Decide about the schedule as its rules stand now, whatever others decide at the same time."""
+    async def _decide(
+        self, id: str, line: Callable[[SeenSchedule, int], FireLine], version: int | None
+    ) -> None:
+        """Decide about the schedule as its rules stand now, whatever others decide at the same time; or, with
+        a `version`, only if nobody has."""
         for _ in range(TRIES):
             seen, now_us = await self._see(id)
+            if version not in (None, seen.record.version):
+                raise VersionMismatch(f"schedule {id} is at version {seen.record.version}")
             if seen.is_news:
                 await self._is_written(seen, due_line(seen, now_us, self._new_id))
                 continue
