@@ -21,7 +21,7 @@ RETURNING e.parent, e.child
 -- Those of the locked children $1 that wait for nobody. One probe a child: a child of thousands must not cost as
 -- many steps with each of them that ends.
 SELECT c.child FROM unnest($1::text[]) AS c (child)
-WHERE NOT EXISTS (SELECT FROM mainspring.edges e WHERE e.child = c.child AND e.open)
+WHERE NOT EXISTS (SELECT FROM mainspring.edges e WHERE e.child = c.child AND e.open OFFSET 0)
 
 -- name: states_of_parents
 SELECT DISTINCT e.child, t.state
@@ -46,11 +46,17 @@ UPDATE mainspring.edges e SET open = true
 FROM child
 WHERE e.parent = ANY ($1::text[]) AND e.child = child.id AND NOT e.open
 
+-- part: waiting
+-- One probe for each parent and rule.
+unnest($1::text[], $2::smallint[]) AS p (parent, rule)
+CROSS JOIN LATERAL (
+    SELECT FROM mainspring.edges e WHERE e.parent = p.parent AND e.rule = p.rule AND e.open LIMIT 1
+) AS e
+
 -- name: leave_unresolved
 -- What is left of the ends is work for `resolve`.
 INSERT INTO mainspring.unresolved (parent)
-SELECT DISTINCT p.parent FROM unnest($1::text[], $2::smallint[]) AS p (parent, rule)
-WHERE EXISTS (SELECT FROM mainspring.edges e WHERE e.parent = p.parent AND e.rule = p.rule AND e.open)
+SELECT DISTINCT p.parent FROM {waiting}
 ORDER BY p.parent
 ON CONFLICT DO NOTHING
 
@@ -64,8 +70,7 @@ ORDER BY p.id LIMIT $1 FOR UPDATE OF p SKIP LOCKED
 -- Forget those of the parents $3 that have no children left under their rules ($1, $2).
 DELETE FROM mainspring.unresolved u
 WHERE u.parent = ANY ($3::text[]) AND u.parent <> ALL (ARRAY(
-    SELECT p.parent FROM unnest($1::text[], $2::smallint[]) AS p (parent, rule)
-    WHERE EXISTS (SELECT FROM mainspring.edges e WHERE e.parent = p.parent AND e.rule = p.rule AND e.open)
+    SELECT DISTINCT p.parent FROM {waiting}
 ))
 
 -- name: put_unresolved

@@ -56,9 +56,12 @@ ON CONFLICT DO NOTHING
 
 -- name: needed
 -- Those of the tasks $1 on which unfinished tasks depend.
-SELECT DISTINCT e.parent
-FROM mainspring.edges e JOIN mainspring.tasks c ON c.id = e.child
-WHERE e.parent = ANY ($1::text[]) AND c.state + 0 <= 4
+SELECT p.parent
+FROM unnest($1::text[]) AS p (parent)
+WHERE EXISTS (
+    SELECT FROM mainspring.edges e JOIN mainspring.tasks c ON c.id = e.child
+    WHERE e.parent = p.parent AND c.state + 0 <= 4 OFFSET 0
+)
 
 -- name: forget_tasks
 DELETE FROM mainspring.tasks WHERE id = ANY ($1::text[])
