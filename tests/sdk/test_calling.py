@@ -413,19 +413,41 @@ print("ended")
         assert handle.result(timeout=20) == "done"
 
 
-def test_a_second_signal_stops_run_worker_at_once(tmp_path):
-    url = f"sqlite:///{tmp_path}/m.db"
-    script = """
+ENDLESS = {
+    "a function": """
 import time
 
 @app.task
 def endless() -> None:
     print("begun", flush=True)
     time.sleep(3600)
+""",
+    "a coroutine that swallows every cancel": """
+import asyncio
 
+@app.task
+async def endless() -> None:
+    print("begun", flush=True)
+    while True:
+        try:
+            await asyncio.sleep(3600)
+        except asyncio.CancelledError:
+            pass
+""",
+}
+
+
+@pytest.mark.parametrize("handler", ENDLESS.values(), ids=ENDLESS)
+def test_a_second_signal_stops_run_worker_at_once(tmp_path, handler):
+    """Peer behaviour 122: whatever its handlers do; their tasks go back uncounted."""
+    url = f"sqlite:///{tmp_path}/m.db"
+    script = (
+        handler
+        + """
 app.run_worker(grace="1h")
 print("ended")
 """
+    )
     command = [sys.executable, "-c", LAZY + script, url]
     with Mainspring(url) as app, subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         handle = app.submit("endless")

@@ -9,6 +9,7 @@ time meet in one loop, and share one commit.
 
 import asyncio
 import concurrent.futures
+import contextlib
 import threading
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
@@ -17,6 +18,7 @@ from mainspring.errors import StoreUnavailable
 
 T = TypeVar("T")
 CLOSED = "this application was closed"
+LEFT_BEHIND_S = 2.0
 
 
 class LoopHome:
@@ -70,15 +72,17 @@ class LoopHome:
 
     def _send(self, work: Coroutine[Any, Any, T]) -> concurrent.futures.Future[T]:
         with self._gate:
-            if self._ended or self.loop.is_closed():
-                work.close()
-                raise StoreUnavailable(CLOSED)
-            return asyncio.run_coroutine_threadsafe(work, self.loop)
+            if not self._ended:
+                with contextlib.suppress(RuntimeError):  # somebody has closed the loop
+                    return asyncio.run_coroutine_threadsafe(work, self.loop)
+        work.close()
+        raise StoreUnavailable(CLOSED)
 
 
 class ThreadHome(LoopHome):
     """An event loop on a thread of its own: a daemon, for an application that was not closed must not keep
-    its process from ending."""
+    its process from ending. One whose loop comes to no end, because a handler there does not stop, is left
+    behind when the application is closed."""
 
     def __init__(self) -> None:
         started: concurrent.futures.Future[asyncio.AbstractEventLoop] = concurrent.futures.Future()
@@ -99,10 +103,10 @@ class ThreadHome(LoopHome):
                 self.loop.call_soon_threadsafe(self._end.set)
 
     async def ended(self) -> None:
-        await asyncio.wrap_future(self._over)
+        await asyncio.wait((asyncio.wrap_future(self._over),), timeout=LEFT_BEHIND_S)
 
     def join(self) -> None:
-        self.thread.join()
+        self.thread.join(LEFT_BEHIND_S)
 
     def _live(self, started: "concurrent.futures.Future[asyncio.AbstractEventLoop]") -> None:
         try:
