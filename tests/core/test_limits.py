@@ -16,7 +16,7 @@ from mainspring.core.limits import (
 )
 from mainspring.core.model import Lane
 
-NOW = 1_000_000_000
+NOW = 1_763_700_000_000_000  # in this century: there an instant as a float is a quarter of a microsecond wide
 
 
 def test_names_of_a_lane():
@@ -60,6 +60,12 @@ def test_a_rule_that_allows_nothing_is_still_a_rule():
 )
 def test_allowance(rule, state, free):
     assert allowance(rule, state, NOW) == free
+
+
+def test_an_empty_bucket_for_one_lets_one_start():
+    """Whatever the rate: 90 a second, of which one at once, let none start, ever."""
+    rules = [LimitRule(rate=rate, burst=1) for rate in range(1, 1_001)]
+    assert [rule.rate for rule in rules if allowance(rule, LimitState(), NOW) != 1] == []
 
 
 def test_a_started_task_takes_a_slot_and_a_place_in_time():

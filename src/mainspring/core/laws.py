@@ -135,8 +135,9 @@ LAWS: Mapping[str, Law] = {
 LONGEST_LEASE_US = 101 * 365 * 86_400 * SECOND_US
 LONGEST_TERM_US = 86_400 * SECOND_US
 CLOCK_MAY_BE_AHEAD_US = 60 * SECOND_US
-# Starts are booked in floating point: this part of one is no breach.
+# Starts are booked in floating point: this part of one is no breach, nor is a microsecond.
 ROUNDING = 0.01
+ROUNDING_US = 1.0
 
 LOST_LANE = Lane("lost-and-found", "unknown", "default", 5)
 DAMAGED_ERROR = (
@@ -342,7 +343,7 @@ def arrival_breach(rule: LimitRule | None, arrival_us: float, now_us: int) -> Br
     if rule is None or rule.rate is None:
         return None
     ahead_us = arrival_us - full_at_us(rule, now_us)
-    if ahead_us <= rule.interval_us * ROUNDING:
+    if ahead_us <= max(ROUNDING_US, rule.interval_us * ROUNDING):
         return None
     detail = f"starts are booked {ahead_us / SECOND_US:.3g} s further ahead than it allows"
     return Breach("limit_usage", detail)

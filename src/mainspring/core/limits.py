@@ -72,8 +72,7 @@ def ruled(lane: Lane, rules: Mapping[str, LimitRule]) -> Iterator[tuple[str, Lim
 
 def full_at_us(rule: LimitRule, now_us: int) -> float:
     """The arrival time of a name whose bucket is empty now: no start is ever booked beyond it."""
-    burst = rule.burst if rule.burst is not None else rule.rate or 0
-    return now_us + burst * rule.interval_us
+    return now_us + _burst(rule) * rule.interval_us
 
 
 def refit(rule: LimitRule | None, state: LimitState, now_us: int) -> None:
@@ -87,9 +86,11 @@ def allowance(rule: LimitRule, state: LimitState, now_us: int) -> int:
     """How many more tasks of this name may start now."""
     free = UNLIMITED if rule.max_running is None else rule.max_running - state.running
     if rule.rate is not None:
-        horizon_us = full_at_us(rule, now_us) - max(state.arrival_us, now_us)
+        # Never as a difference of two instants: a float holds those to a quarter of a microsecond only, so a
+        # bucket for one, of 11,111.1 us, would never be found full.
+        taken = max(0.0, state.arrival_us - now_us) / rule.interval_us
         # The small addition mends float division: 3 x 333,333.3 us must make 3 tasks, not 2.
-        free = min(free, int(horizon_us / rule.interval_us + 1e-6))
+        free = min(free, int(_burst(rule) - taken + 1e-6))
     return max(0, free)
 
 
@@ -125,5 +126,8 @@ def opens_at_us(rule: LimitRule, state: LimitState, now_us: int) -> int | None:
         return None
     if rule.rate is None:
         return now_us
-    burst = rule.rate if rule.burst is None else rule.burst
-    return max(now_us, int(state.arrival_us - (burst - 1) * rule.interval_us))
+    return max(now_us, int(state.arrival_us - (_burst(rule) - 1) * rule.interval_us))
+
+
+def _burst(rule: LimitRule) -> int:
+    return rule.burst if rule.burst is not None else rule.rate or 0
