@@ -149,6 +149,9 @@ async def test_faults_of_the_server(node, error, status, retry_after, caplog):
         ({"Host": "127.0.0.1.evil.example:8080"}, 403),
         ({"Host": "10.0.0.1"}, 403),
         ({"Host": ""}, 403),
+        ({"Host": "localhost, localhost"}, 400),
+        ({"Host": "localhost/x"}, 400),
+        ({"Host": "localhost:80:80"}, 400),
         ({"Origin": "http://127.0.0.1:8080"}, 201),
         ({"Origin": "http://localhost:8080"}, 403),
         ({"Origin": "http://127.0.0.1:3000"}, 403),
@@ -204,14 +207,16 @@ async def raw(app, headers, http_version="1.1"):
 
 
 async def test_hosts_as_http_wants_them(node):
-    """Protocol check D-50: exactly one Host; HTTP/1.0 may have none."""
+    """Protocol check D-50: exactly one Host, and that one; HTTP/1.0 may have none."""
     async with node() as n:
         two = await raw(n.app, [(b"host", b"localhost"), (b"host", b"localhost")])
         none = await raw(n.app, [])
         old = await raw(n.app, [], "1.0")
         lists = await raw(n.app, [(b"host", b"localhost"), (b"accept", b"a/b"), (b"accept", b"c/d")])
-    assert [status for status, _ in (two, none, old, lists)] == [400, 400, 201, 201]
-    assert two[1]["field"] == none[1]["field"] == "Host"
+    async with node(token="s3cret", loopback=False) as n:
+        bad = await raw(n.app, [(b"host", b"any example"), (b"authorization", b"Bearer s3cret")])
+    assert [status for status, _ in (two, none, bad, old, lists)] == [400, 400, 400, 201, 201]
+    assert two[1]["field"] == none[1]["field"] == bad[1]["field"] == "Host"
 
 
 async def test_a_caller_that_leaves_while_sending_stores_nothing(node):

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 import httpx
 import pytest
 import uvicorn
+from uvicorn.server import ServerState
 
 from mainspring.api.serving import HeadWaits, OneWriteProtocol
 
@@ -70,17 +71,28 @@ async def test_submit_and_read_over_a_socket(node):
     [
         CREATE + HOST + JSON + b"Content-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
         CREATE + HOST + JSON + b"Content-Length: 2\r\nContent-Length: 3\r\n\r\n{}",
-        CREATE + HOST + HOST + JSON + b"Content-Length: 2\r\n\r\n{}",
-        CREATE + JSON + b"Content-Length: 2\r\n\r\n{}",
         CREATE + HOST + JSON + b"X: a\rb\r\nContent-Length: 2\r\n\r\n{}",
         CREATE + HOST + JSON + b"Content-Length: -1\r\n\r\n{}",
         b"\x16\x03\x01 not http\r\n\r\n",
+        b"BREW /api/v1/tasks HTTP/1.1\r\n" + HOST + b"\r\n",
+        b"CONNECT localhost:80 HTTP/1.1\r\n" + HOST + b"\r\n",
     ],
 )
 async def test_ambiguous_requests_are_refused(node, text):
-    """Protocol check D-50: what two servers could read differently is 400, and stores nothing."""
+    """Protocol checks D-50 and A-13: what two servers could read differently is 400, a problem document even
+    before it is a request, and stores nothing."""
     async with node() as n, served(n) as port:
-        status, _ = await send(port, text)
+        status, head = await send(port, text)
+        assert (status, await total(n)) == (400, 0)
+    assert b"content-type: application/problem+json\r\n" in head
+    assert b"connection: close\r\n" in head
+
+
+@pytest.mark.parametrize("hosts", [b"", HOST + HOST, b"Host: a b\r\n"])
+async def test_a_request_names_one_host(node, hosts):
+    """Protocol check D-50."""
+    async with node() as n, served(n) as port:
+        status, _ = await send(port, CREATE + hosts + JSON + b"Content-Length: 2\r\n\r\n{}")
         assert (status, await total(n)) == (400, 0)
 
 
@@ -169,3 +181,27 @@ async def test_an_answer_is_one_write():
     held.close()
     await asyncio.sleep(0)
     assert wire.writes == [b"head,body", b"more", b"head alone", b"last", "closed"]
+
+
+async def test_a_head_has_an_end():
+    """431 for one that goes on and on; several that come in odd pieces are not one long one."""
+
+    async def app(scope, receive, send):
+        await send({"type": "http.response.start", "status": 204, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    config = uvicorn.Config(app, http=OneWriteProtocol, log_config=None, lifespan="off")
+    begin, long = b"GET /livez HTTP/1.1\r\nX: ", b"x" * 16_384
+    statuses = []
+    for piece in (long, long + b"\r\n\r\n" + begin):
+        wire, state = Wire(), ServerState()
+        protocol = OneWriteProtocol(config, state, {})
+        protocol.connection_made(wire)
+        protocol.data_received(begin)
+        for _ in range(5):
+            protocol.data_received(piece)
+        while state.tasks:
+            await asyncio.sleep(0)
+        statuses.append([head.split(b" ")[1] for head in wire.writes if head != "closed"])
+        assert wire.writes.count("closed") == (piece == long)
+    assert statuses == [[b"431"], [b"204"] * 5]

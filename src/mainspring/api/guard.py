@@ -7,6 +7,7 @@ a bearer token is asked for.
 
 import hmac
 import ipaddress
+import re
 from collections.abc import Mapping
 
 from mainspring.errors import Forbidden, InvalidInput, Unauthenticated
@@ -14,6 +15,7 @@ from mainspring.errors import Forbidden, InvalidInput, Unauthenticated
 ANONYMOUS = "anonymous"
 TOKEN_HOLDER = "token"
 _HOSTS_KEPT = 256
+_HOST = re.compile(rb"([A-Za-z0-9!$%&'()*+,.;=_~-]*|\[[0-9A-Fa-f:.]+\])(:[0-9]*)?")
 
 
 class Guard:
@@ -27,7 +29,7 @@ class Guard:
         self._known: set[bytes] = set()
 
     def check_origin(self, headers: Mapping[bytes, bytes], http_version: str) -> None:
-        """Raises `Forbidden` for a foreign Host or Origin, `InvalidInput` for a missing Host."""
+        """Raises `Forbidden` for a foreign Host or Origin, `InvalidInput` where no Host is named."""
         host = headers.get(b"host")
         if host is None:
             if http_version != "1.0":
@@ -39,10 +41,10 @@ class Guard:
             self._check_same(origin.decode("latin-1"), host or b"")
 
     def _check_host(self, host: bytes) -> None:
-        if not self._loopback:
-            return
+        if not _HOST.fullmatch(host):
+            raise InvalidInput("Host", f"not a host: {host[:100].decode('latin-1')!r}", "HOST or HOST:PORT")
         name = host_name(host.decode("latin-1"))
-        if not is_loopback(name) and name not in self._hosts:
+        if self._loopback and not is_loopback(name) and name not in self._hosts:
             raise Forbidden(f"the Host {name[:100]!r} is not this machine")
         if len(self._known) < _HOSTS_KEPT:
             self._known.add(host)

@@ -81,6 +81,11 @@ PROBLEMS: Mapping[str, Kind] = {
         "Somebody else was faster",
         "The record has changed since the version that If-Match names. Read it again.",
     ),
+    "head_too_large": Kind(
+        HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
+        "The head of the request is too large",
+        "The request line and the header fields together are over their limit.",
+    ),
     "unsupported_media_type": Kind(
         HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
         "Not JSON",
