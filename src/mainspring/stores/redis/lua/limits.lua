@@ -49,8 +49,8 @@ local function room(lane)
             end
             if rule[RATE] then
                 local burst = rule[BURST] or rule[RATE]
-                local horizon = now + burst * rule[INTERVAL_US] - math.max(use.arrival, now)
-                free = math.min(free, math.floor(horizon / rule[INTERVAL_US] + 1e-6))
+                local taken = math.max(use.arrival - now, 0) / rule[INTERVAL_US]
+                free = math.min(free, math.floor(burst - taken + 1e-6))
             end
         end
     end
