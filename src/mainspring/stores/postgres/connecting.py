@@ -2,7 +2,7 @@
 caller."""
 
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 import asyncpg
@@ -14,12 +14,21 @@ from mainspring.stores.postgres.transaction import BadValue, Known, Replay, Tran
 
 if TYPE_CHECKING:
     from asyncpg import Record
-    from asyncpg.pool import Pool
+    from asyncpg.pool import Pool, PoolConnectionProxy
 
 T = TypeVar("T")
 Work = Callable[[Transaction], Awaitable[T]]
 
 REPLAYS = 10
+# A connection that is of no use any more.
+LOST = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    OSError,
+)
 CALL_LIMIT_S = 30.0
 
 
@@ -84,10 +93,7 @@ class Database:
                         tx = Transaction(
                             connection, self._known, is_replay=attempt > 0, is_careful=is_careful
                         )
-                        async with connection.transaction(isolation=isolation, readonly=is_read):
-                            await tx.begin()
-                            result = await work(tx)
-                            await tx.finish()
+                        result = await _run(tx, work, connection, isolation, is_read)
                         tx.committed()
                         if tx.gained or tx.finished:
                             self._changed()
@@ -114,6 +120,31 @@ class Database:
 
 async def _nothing_to_reset(_: object) -> None:
     """No session state is ever set, so giving a connection back costs no round trip."""
+
+
+async def _run(
+    tx: Transaction,
+    work: Work[T],
+    connection: "PoolConnectionProxy[Record]",
+    isolation: Literal["read_committed", "repeatable_read"],
+    is_read: bool,
+) -> T:
+    has_begun = False
+    try:
+        async with connection.transaction(isolation=isolation, readonly=is_read):
+            await tx.begin()
+            has_begun = True
+            result = await work(tx)
+            await tx.finish()
+            return result
+    except LOST as error:
+        # The library would hand it out again, unless it has noticed by itself.
+        with suppress(asyncpg.InterfaceError):
+            connection.terminate()
+        if has_begun:
+            raise
+        # It died while nobody used it, and nothing was said on it: another one will do.
+        raise Replay from error
 
 
 @contextmanager
@@ -144,6 +175,7 @@ def translated() -> Iterator[None]:
         asyncpg.InvalidAuthorizationSpecificationError,
         asyncpg.InvalidCatalogNameError,
         asyncpg.InterfaceError,
+        asyncpg.InternalClientError,
         OSError,
         TimeoutError,
     ) as error:

@@ -102,15 +102,14 @@ class Hints:
             await asyncio.sleep(CONNECT_AGAIN_S)
 
     async def _hear_on(self, connection: "asyncpg.Connection[asyncpg.Record]") -> None:
-        ended = asyncio.Event()
-        name = await self._own_name()
-
-        def heard(_: object, __: int, ___: str, sender: object) -> None:
-            self._is_hearing = True
-            if sender != name:
-                self._wake()
-
         try:
+            name, ended = await self._own_name(), asyncio.Event()
+
+            def heard(_: object, __: int, ___: str, sender: object) -> None:
+                self._is_hearing = True
+                if sender != name:
+                    self._wake()
+
             connection.add_termination_listener(lambda _: ended.set())
             await connection.add_listener(CHANNEL, heard)
             # What was told while nobody listened.

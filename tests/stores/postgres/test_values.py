@@ -1,0 +1,68 @@
+"""A value that the database does not take harms its own line alone."""
+
+import pytest
+
+from mainspring.clock import SystemClock
+from mainspring.core.lifecycle import Outcome, Report, digest, settle
+from mainspring.core.model import Lane, NewTask
+from mainspring.core.order import Quota
+from mainspring.core.progress import LogPiece
+from mainspring.verbs import (
+    Accepted,
+    Answer,
+    Append,
+    Ask,
+    Charge,
+    Exchange,
+    Group,
+    Held,
+    Refused,
+    Renewal,
+    Settlement,
+)
+
+BAD = ["nul\0", "half\ud800"]
+LANE = Lane("default", "echo", "default", 5)
+
+
+@pytest.mark.parametrize("bad", BAD)
+async def test_each_line_of_a_batch_gets_its_own_answer(new_database, bad):
+    clock = SystemClock()
+    async with new_database() as database, database.store() as store:
+        good = [NewTask(clock.new_id(), LANE, b"1") for _ in range(2)]
+        odd = [
+            NewTask(clock.new_id(), LANE, b"1", name=bad),
+            NewTask(clock.new_id(), LANE._replace(queue=bad), b"1"),
+            NewTask(clock.new_id(), LANE, b"1", run_at_us=1 << 70),
+        ]
+        groups = [Group([task]) for task in (good[0], *odd, good[1])]
+        answers = (await store.exchange(Exchange(submits=groups))).submits
+        assert [type(answer) for answer in answers] == [Accepted, Refused, Refused, Refused, Accepted]
+        assert {answer.code for answer in answers if isinstance(answer, Refused)} == {"invalid_input"}
+
+        (head,) = (await store.board()).heads
+        quotas = [Quota(head.lane_id, 1)]
+        asks = [Ask(bad, "i", 1, quotas, 1, 9_000_000), Ask("w", "j", 1, quotas, 1, 9_000_000)]
+        charges = [Charge(bad, 1.0, 0.0), Charge("acme", 1.0, 0.0)]
+        nobody, claimed = (await store.exchange(Exchange(claims=asks, charges=charges))).claims
+        assert nobody.leases == []
+        (lease,) = claimed.leases
+        assert set((await store.board()).shares) == {"acme"}
+
+        held = [Held(bad, 1), Held(lease.task, lease.token)]
+        assert await store.renew([Renewal("j", 1, held, 9_000_000)]) == [[Answer.LOST, Answer.OK]]
+        lines = [
+            Append(lease.task, lease.token, steps={bad: b"1"}),
+            Append(lease.task, lease.token, log=[LogPiece(0, "info", 1, "fine")]),
+        ]
+        assert await store.append(lines) == [Answer.LOST, Answer.OK]
+
+        report = Report(lease.task, lease.token, Outcome.SUCCEEDED)
+        change, _ = settle(report, lease, 0.5)
+        settles = [
+            Settlement(task, lease.token, lease.lane_id, digest(report), change, change)
+            for task in (bad, lease.task)
+        ]
+        assert (await store.exchange(Exchange(settles=settles))).settles == [Answer.LOST, Answer.OK]
+        assert await store.get([bad, good[1].id]) == [None, (await store.get([good[1].id]))[0]]
+        assert await store.history(bad) == []
