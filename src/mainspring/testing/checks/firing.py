@@ -192,7 +192,9 @@ class Decisions(Check):
         return any(following(timing, one.now_us) is None for one in seen)
 
     def _judge_tasks(self, book: Book, line: FireLine, event: Answered, told_truly: bool) -> None:
-        rules = book.standing.rules if book.standing is not None else book.wanted.rules
+        # Of a row that nobody had looked at, the rules that it began with are those of its first change.
+        beginning = line.change or book.wanted
+        rules = book.standing.rules if book.standing is not None else beginning.rules
         template = book.wanted.template
         unfinished = set(self._unfinished(book.id)) - self.model.replayed
         for made in line.made:
