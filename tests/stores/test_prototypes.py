@@ -7,7 +7,6 @@ import pytest
 from mainspring.clock import SystemClock
 from mainspring.errors import InvalidInput
 from mainspring.stores import open_store
-from mainspring.stores.postgres.schema import migrations
 from mainspring.stores.redis.scripts import SOURCES, keys
 
 
@@ -15,14 +14,6 @@ from mainspring.stores.redis.scripts import SOURCES, keys
 def test_no_url_opens_a_prototype(url):
     with pytest.raises(InvalidInput, match="no driver"):
         open_store(url, SystemClock())
-
-
-def test_a_heartbeat_touches_no_index_of_postgres():
-    """Nor does the row move: an update of columns without an index is heap-only."""
-    written = "".join(sql for _, sql in migrations())
-    indexes = re.findall(r"CREATE (?:UNIQUE )?INDEX \w+\s+ON mainspring\.tasks ([^;]*);", written)
-    assert len(indexes) >= 4
-    assert [index for index in indexes if "lease_until_us" in index or "timeout_at_us" in index] == []
 
 
 def test_the_keys_of_redis_share_a_slot():
