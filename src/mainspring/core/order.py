@@ -107,7 +107,11 @@ class Board:
         """What of a tenant's charge is only an estimate: added at the claim, taken off when the run ends."""
         share = self.shares.get(tenant)
         change_us = estimate_us / (share.weight if share is not None else 1.0)
-        self.unearned_us[tenant] = max(0.0, self.unearned_us.get(tenant, 0.0) + change_us)
+        left_us = self.unearned_us.get(tenant, 0.0) + change_us
+        if left_us > 0.0:
+            self.unearned_us[tenant] = left_us
+        else:
+            self.unearned_us.pop(tenant, None)
 
     def virtual_us(self, tenant: str) -> float:
         share = self.shares.get(tenant)

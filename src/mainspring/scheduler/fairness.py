@@ -47,7 +47,8 @@ class Accounts:
         self._charged_s = 0.0
 
     def know(self, tenant: str) -> None:
-        self._tenants.add(tenant)
+        if len(self._tenants) < 2:  # two are enough to know that they compete
+            self._tenants.add(tenant)
 
     def accrue(self) -> None:
         """Charge for the time that has passed since this was last asked, by what runs."""
