@@ -3,13 +3,14 @@
 import asyncio
 import json
 import logging
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 
 import httpx
 import pytest
 
 from mainspring.api import streaming
 from mainspring.config import Settings
+from mainspring.errors import StoreUnavailable
 from mainspring.node import Node
 from tests.api.test_server import served
 
@@ -128,6 +129,7 @@ async def test_states_and_progress_come_as_they_happen(node):
 
 
 async def test_a_reader_that_was_cut_off_is_told_only_what_is_new(node):
+    """Protocol check E-54."""
     async with watched(node) as (n, http):
         task = await n.submit()
         path = f"{TASKS}/{task['id']}/events"
@@ -149,6 +151,26 @@ async def test_a_reader_that_was_cut_off_is_told_only_what_is_new(node):
     assert (second["data"]["state"], third["data"]["progress"]) == ("running", 0.9)
     assert (last["data"]["state"], end["event"]) == ("succeeded", "end")
     assert [event["event"] for event in late] == ["state", "end"]
+
+
+@pytest.mark.parametrize("what", ["events", "logs"])
+async def test_the_head_of_a_stream(node, what):
+    """Protocol check D-40: as GET would begin, and nothing is watched for it; over, as GET would say it."""
+    async with watched(node) as (n, http):
+        task = await n.submit()
+        path, sse = f"{TASKS}/{task['id']}/{what}", {"Accept": "text/event-stream"}
+        async with reading(http, path) as reader:
+            fields = dict(reader.reply.headers)
+        await gone(n)
+        head = await http.head(path, headers=sse)
+        assert not streams_of(n)
+        (lease,) = await n.claim()
+        await log(n, lease, 0, "text")
+        plain = await http.head(f"{TASKS}/{task['id']}/logs"), await http.get(f"{TASKS}/{task['id']}/logs")
+    assert (head.status_code, head.content) == (200, b"")
+    assert {**fields, **head.headers} == {**fields, "date": head.headers["date"]}
+    assert set(fields) - set(head.headers) <= {"transfer-encoding"}
+    assert plain[0].headers["content-length"] == plain[1].headers["content-length"]
 
 
 async def test_a_deleted_task_ends_its_streams(node):
@@ -193,6 +215,7 @@ async def test_a_log_is_followed_while_its_task_runs(node):
 
 
 async def test_a_log_is_gone_on_with_where_the_reader_was(node):
+    """Protocol check E-54: nothing of it is told twice, and nothing is left out in silence."""
     async with watched(node) as (n, http):
         task = await n.submit()
         (lease,) = await n.claim()
@@ -304,6 +327,8 @@ async def test_a_reader_that_reads_nothing_holds_no_more_than_its_pipe(node):
 
 
 async def test_a_silent_stream_is_kept_alive(node, monkeypatch):
+    """Protocol check E-55: by comments, every 15 s."""
+    assert streaming.KEEP_ALIVE_S == 15.0
     monkeypatch.setattr(streaming, "KEEP_ALIVE_S", 0.01)
     async with watched(node) as (n, http):
         task = await n.submit()
@@ -316,6 +341,30 @@ async def test_a_silent_stream_is_kept_alive(node, monkeypatch):
             assert (await coming)["data"]["state"] == "running"
             await n.settle(lease, "succeeded")
             await reader.rest()
+
+
+@pytest.mark.parametrize("error", [StoreUnavailable("gone"), RuntimeError("secret")])
+async def test_a_stream_that_fails_ends_without_an_end(node, error, caplog):
+    """Protocol check A-14: an error is not told as an event, and no `end` pretends that this was all."""
+    async with watched(node) as (n, http):
+        task, works = await n.submit(), n.scheduler.progress.events
+
+        async def fails(id):
+            async with aclosing(works(id)) as records:
+                async for record in records:
+                    yield record
+                    raise error
+
+        n.scheduler.progress.events = fails
+        with caplog.at_level(logging.WARNING):
+            async with reading(http, f"{TASKS}/{task['id']}/events") as reader:
+                (first,) = await reader.rest()
+        n.scheduler.progress.events = works
+        async with reading(http, f"{TASKS}/{task['id']}/events", Last_Event_ID=first["id"]) as reader:
+            await n.claim()
+            again = await reader.next()
+    assert (first["event"], again["data"]["state"]) == ("state", "running")
+    assert [record.name for record in caplog.records] == ["mainspring.api.streaming"]
 
 
 async def test_so_many_streams_and_no_more(node, monkeypatch):

@@ -87,7 +87,7 @@ class Api:
             return
         except Exception as error:
             answer = self._fault(error, scope)
-        if isinstance(answer, Stream):
+        if isinstance(answer, Stream) and method != "HEAD":
             await door.streams.send(answer, send)
             return  # how long somebody watched is not how long an answer took
         await send_answer(answer, send, method != "HEAD")

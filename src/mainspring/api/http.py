@@ -36,9 +36,10 @@ class MethodNotAllowed(MainspringError):
 
 
 class Answer:
-    """Status, header fields and body; the content length is added when it is sent."""
+    """Status, header fields and body; the content length is added when it is sent, unless nobody knows it."""
 
     __slots__ = ("body", "headers", "status")
+    has_length = True
 
     def __init__(self, status: int, body: bytes = b"", headers: Headers | None = None) -> None:
         self.status = status
@@ -179,7 +180,7 @@ def read_query(raw: bytes, allowed: Mapping[str, str]) -> dict[str, str]:
 
 async def send_answer(answer: Answer, send: Send, with_body: bool) -> None:
     headers = answer.headers
-    if answer.status not in (204, 304):
+    if answer.has_length and answer.status not in (204, 304):
         headers.append((b"content-length", b"%d" % len(answer.body)))
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
     await send({"type": "http.response.body", "body": answer.body if with_body else b""})

@@ -24,6 +24,7 @@ class Stream(Answer):
     """An answer whose body comes piece by piece."""
 
     __slots__ = ("call", "events")
+    has_length = False
 
     def __init__(self, call: Call, events: AsyncGenerator[bytes, None]) -> None:
         super().__init__(200, b"", [(b"content-type", CONTENT_TYPE.encode()), NO_STORE, _UNBUFFERED])
