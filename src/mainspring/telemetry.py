@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from prometheus_client.metrics_core import Metric
 
 PREFIX = "mainspring_"
+TEXT = "text/plain; version=0.0.4; charset=utf-8"
+OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 LABEL_SETS = 200
 OTHER = "(other)"
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
@@ -111,7 +113,8 @@ class Metrics:
 
         `gauges` are families that the caller read for this very scrape.
         """
-        from prometheus_client.exposition import choose_encoder
+        from prometheus_client.exposition import generate_latest as text
+        from prometheus_client.openmetrics.exposition import generate_latest as openmetrics
         from prometheus_client.process_collector import ProcessCollector
 
         def families() -> Iterator["Metric"]:
@@ -119,8 +122,10 @@ class Metrics:
             yield from gauges
             yield from ProcessCollector(registry=None).collect()
 
-        encode, content_type = choose_encoder(accept)
-        return encode(_Collected(families)), content_type
+        wanted = {choice.partition(";")[0].strip().lower() for choice in accept.split(",")}
+        if "application/openmetrics-text" in wanted:
+            return openmetrics(_Collected(families)), OPENMETRICS  # type: ignore[no-untyped-call]
+        return text(_Collected(families)), TEXT
 
     def _families(self) -> Iterator["Metric"]:
         from prometheus_client.metrics_core import CounterMetricFamily, HistogramMetricFamily

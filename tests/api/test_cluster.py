@@ -158,14 +158,34 @@ def check_histogram(family):
         assert [s for s in found if s.name.endswith("_sum")]
 
 
-async def test_openmetrics_when_asked_for(node):
+@pytest.mark.parametrize(
+    "accept",
+    [
+        "application/openmetrics-text; version=1.0.0",
+        "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,text/plain;version=0.0.4;q=0.3",
+        "text/plain;q=0.5, Application/OpenMetrics-Text;version=tomorrow",
+    ],
+)
+async def test_openmetrics_when_asked_for(node, accept):
     """Protocol check F-66."""
     async with node() as n:
         await n.submit()
-        answer = await scrape(n, "application/openmetrics-text; version=1.0.0")
-    assert answer.headers["content-type"].startswith("application/openmetrics-text")
+        answer = await scrape(n, accept)
+    assert answer.headers["content-type"] == "application/openmetrics-text; version=1.0.0; charset=utf-8"
     assert answer.text.endswith("# EOF\n")
-    assert list(parse_openmetrics(answer.text))
+    families = list(parse_openmetrics(answer.text))
+    assert not [family.name for family in families if family.name.endswith("_total")]
+    for family in families:
+        if family.type == "counter":
+            assert {s.name for s in family.samples} <= {f"{family.name}_total"}
+
+
+@pytest.mark.parametrize("accept", ["", "*/*", "text/plain;version=abc;escaping=?", "image/png, ;;=,"])
+async def test_text_for_everybody_else(node, accept):
+    """Protocol check F-56, whatever the Accept field holds."""
+    async with node() as n:
+        answer = await scrape(n, accept)
+    assert answer.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
 
 
 async def test_ten_thousand_queues_make_few_series(node):
