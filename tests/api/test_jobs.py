@@ -201,11 +201,20 @@ async def test_jobs_have_tags(node):
 
 
 async def test_a_repeated_submit_under_a_key(node):
+    """Protocol check B-17: the first answer again, though the job has been fetched since; another node shows
+    it as it is."""
     async with node() as n:
-        answers = [
-            await n.http.post("/jobs", content=SLEEP, headers={**JSON, "Idempotency-Key": "k"})
-            for _ in range(2)
-        ]
-    assert [answer.status_code for answer in answers] == [201, 201]
-    assert answers[0].json() == answers[1].json()
-    assert answers[1].headers["idempotency-replayed"] == "true"
+
+        async def submit():
+            return await n.http.post("/jobs", content=SLEEP, headers={**JSON, "Idempotency-Key": "k"})
+
+        first = await submit()
+        await n.http.get("/next-job")
+        again = await submit()
+        n.app._door.replies._kept.clear()
+        elsewhere = await submit()
+    assert [answer.status_code for answer in (first, again, elsewhere)] == [201, 201, 201]
+    assert again.content == first.content
+    assert elsewhere.json()["status"] == "running"
+    assert {answer.headers["location"] for answer in (first, again, elsewhere)} == {first.headers["location"]}
+    assert {answer.headers["idempotency-replayed"] for answer in (again, elsewhere)} == {"true"}

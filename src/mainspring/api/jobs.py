@@ -9,7 +9,7 @@ from mainspring.api.submitting import REPLAYED, still_there
 from mainspring.api.tasks import task_id
 from mainspring.core.model import State, Task
 from mainspring.errors import Forbidden, LeaseLost, WrongState
-from mainspring.ports import Accepted, ClaimRequest, Group, Held, Refused, Renewal
+from mainspring.ports import ClaimRequest, Existing, Group, Held, Refused, Renewal
 from mainspring.ports import Answer as Word
 from mainspring.wire import fields
 from mainspring.wire.problems import refusal
@@ -27,11 +27,19 @@ async def submit(door: Door, call: Call) -> Answer:
     (stored,) = await door.scheduler.submit((Group((task,), key),))
     if isinstance(stored, Refused):
         raise refusal(stored)
-    if isinstance(stored, Accepted):
-        view = s4.render_new_job(task, stored.states[0], stored.created_at_us)
-        return json_answer(view, 201, (b"location", f"/jobs/{view.id}".encode()))
-    view = s4.render_job(still_there(stored)[0])
-    return json_answer(view, 201, (b"location", f"/jobs/{view.id}".encode()), REPLAYED)
+    if isinstance(stored, Existing):
+        kept = door.replies.find(key) if key else None
+        answer = kept or _made(s4.render_job(still_there(stored)[0]))
+        answer.headers.append(REPLAYED)
+        return answer
+    answer = _made(s4.render_new_job(task, stored.states[0], stored.created_at_us))
+    if key is not None:
+        door.replies.keep(key, answer)
+    return answer
+
+
+def _made(view: s4.JobView) -> Answer:
+    return json_answer(view, 201, (b"location", f"/jobs/{view.id}".encode()))
 
 
 async def read(door: Door, call: Call) -> Answer:
