@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mainspring.clock import SystemClock
 from mainspring.core.model import State
 from mainspring.errors import InvalidInput
 from mainspring.wire import fields
@@ -42,6 +43,7 @@ def test_times(text, iso):
         ("9999-12-31T23:59:59-23:59", "out of range"),
         ("1969-12-31T23:59:59Z", "out of range"),
         ("٢٠٣١-05-01T12:00:00Z", "not a time"),
+        ("2031-05-01T12:00:00+00:60", "not a time"),
         ("tomorrow", "not a time"),
         ("1700000000", "not a time"),
         ("", "not a time"),
@@ -51,6 +53,25 @@ def test_times_refused(text, problem):
     """Protocol check D-51: 24:00, leap seconds, years 0000 and 9999 never fail otherwise."""
     with pytest.raises(InvalidInput, match=problem):
         fields.time_us(text, "run_at")
+
+
+@pytest.mark.parametrize(
+    ("text", "is_one"),
+    [
+        (SystemClock().new_id(), True),
+        ("01a1fe09-27c2-7000-85f0-280dd56e7f97", True),
+        ("00000000-0000-7000-8000-000000000000", True),
+        ("01a1fe09-27c2-4000-85f0-280dd56e7f97", False),
+        ("01a1fe09-27c2-7000-05f0-280dd56e7f97", False),
+        ("01a1fe09-27c2-7000-c5f0-280dd56e7f97", False),
+        ("01A1FE09-27C2-7000-85F0-280DD56E7F97", False),
+        ("01a1fe0927c2700085f0280dd56e7f97", False),
+        ("ffffffff-ffff-ffff-ffff-ffffffffffff", False),
+    ],
+)
+def test_ids_of_ones_own(text, is_one):
+    """RFC 9562: a UUIDv7 has its version and its variant."""
+    assert fields.is_uuid7(text) is is_one
 
 
 @given(st.datetimes(datetime(1970, 1, 1), datetime(9999, 12, 31, 23, 59, 59, 999_999)))

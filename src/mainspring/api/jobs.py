@@ -9,8 +9,8 @@ from mainspring.api.submitting import REPLAYED, still_there
 from mainspring.api.tasks import task_id
 from mainspring.core.model import State, Task
 from mainspring.errors import Forbidden, LeaseLost, WrongState
-from mainspring.ports import ClaimRequest, Existing, Group, Held, Refused, Renewal
 from mainspring.ports import Answer as Word
+from mainspring.ports import ClaimRequest, Existing, Group, Held, Refused, Renewal
 from mainspring.wire import fields
 from mainspring.wire.problems import refusal
 

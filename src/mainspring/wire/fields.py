@@ -29,8 +29,9 @@ LABELS_ACCEPTED = "text values of up to 200 characters under names of up to 200"
 _NAME = re.compile(r"[A-Za-z0-9_.:/-]{1,200}")
 _KEY = re.compile(r"[A-Za-z0-9_.:/@+=,-]{1,200}")
 _ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+_UUID7 = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 _GROUP = re.compile(r"[0-9a-f]{16}")
-_TIME = re.compile(r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(\.\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
+_TIME = re.compile(r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(\.\d+)?([Zz]|[+-]\d\d:[0-5]\d)", re.ASCII)
 _NAIVE = re.compile(r"\d{4}-\d\d-\d\d([Tt ]\d\d:\d\d(:\d\d(\.\d+)?)?)?", re.ASCII)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -73,6 +74,11 @@ def title(text: str, field: str) -> str:
 
 def is_id(text: str) -> bool:
     return _ID.fullmatch(text) is not None
+
+
+def is_uuid7(text: str) -> bool:
+    """Version and variant as RFC 9562 has them: the ids of tasks sort by their age."""
+    return _UUID7.fullmatch(text) is not None
 
 
 def fingerprint(text: str, field: str) -> int:

@@ -149,7 +149,7 @@ def new_task(given: TaskIn, new_id: NewId, bounds: Bounds = BOUNDS) -> NewTask:
 def _id(given: TaskIn, new_id: NewId) -> str:
     if given.id is None:
         return new_id()
-    if not fields.is_id(given.id) or given.id[14] != "7":
+    if not fields.is_uuid7(given.id):
         raise InvalidInput("id", f"not a UUIDv7: {given.id[:40]!r}", "a UUIDv7 in lower case, or none")
     return given.id
 
