@@ -1,13 +1,16 @@
 """Processes are killed and stopped in mid-work; what was acknowledged ends once, and well."""
 
+import contextlib
 import random
 import signal
 import sqlite3
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
 
+import httpx
 import pytest
 
 from tests.e2e.processes import Process, running, until
@@ -181,3 +184,39 @@ def test_a_signal_drains_and_hands_back_uncounted(tmp_path: Path):
             assert worker.stop() == 0
         record = api.get(long)
         assert (record["state"], record["attempt"], record["losses"]) == ("ready", 0, 0)
+
+
+def test_a_key_stands_for_one_task_whenever_the_server_is_killed(tmp_path: Path):
+    """Protocol check B-23: killed between a keyed submit and its answer, then asked again: one task, not two,
+    not none; and what was acknowledged is what is found."""
+    arguments = ("server", "--listen", "127.0.0.1:0", "--db", "keys.db")
+    keys, acknowledged = [f"key-{n}" for n in range(600)], dict[str, str]()
+
+    def submit_all(process: Process, killed_at: int) -> None:
+        api = process.api()
+
+        def submit(key: str) -> None:
+            with contextlib.suppress(httpx.TransportError):
+                answer = api.client.post(
+                    "/api/v1/tasks", json={"payload": key}, headers={"Idempotency-Key": key}
+                )
+                assert answer.status_code == 201, answer.text
+                assert acknowledged.setdefault(key, answer.json()["id"]) == answer.json()["id"]
+                if len(acknowledged) >= killed_at:
+                    process.popen.kill()
+
+        with ThreadPoolExecutor(16) as pool:
+            list(pool.map(submit, keys))
+
+    for killed_at in (100, 300):
+        process = Process(tmp_path, "server", *arguments)
+        try:
+            submit_all(process, killed_at)
+        finally:
+            process.kill()
+        assert len(acknowledged) < len(keys)
+    with running(tmp_path, "server", *arguments) as process:
+        submit_all(process, len(keys) + 1)
+        records = process.api().all()
+    assert len(records) == len(keys)
+    assert {record["payload"]: record["id"] for record in records} == acknowledged
