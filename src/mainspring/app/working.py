@@ -7,6 +7,7 @@ import signal
 import socket
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any, Self
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from mainspring.app import Mainspring
 
 SLOTS_MOST = 1_000
+LISTEN_EVERY_S = 0.2
 
 
 class Work(msgspec.Struct, frozen=True, kw_only=True):
@@ -133,35 +135,45 @@ class AppWorker:
         return Worker(source, InProcessEngine(handlers_of(self._app.registry), clock), clock, settings)
 
 
+class Told:
+    """How often the process was told to end. Only counts: a handler that took a lock could find it taken by
+    the very thread that it interrupts."""
+
+    def __init__(self) -> None:
+        self.times = 0
+
+    def __call__(self, number: int, frame: Any) -> None:
+        self.times += 1
+
+
 def work_until_told(worker: AppWorker) -> None:
     """Work until SIGTERM or SIGINT, or the worker's own end. A second signal stops it at once."""
     refuse_in_loop("async with app.worker()")
-    told = threading.Event()
-    worker.on_end = told.set
-
-    def tell() -> None:
-        if told.is_set():
-            # From a thread of its own: the one that was interrupted may be in the middle of a call.
-            threading.Thread(target=worker.halt, daemon=True).start()
-        told.set()
-
-    with _signals(tell), worker:
-        told.wait()
+    ended = threading.Event()
+    worker.on_end = ended.set
+    with _counted_signals() as told, ThreadPoolExecutor(1) as pool:
+        worker.__enter__()
+        # In steps: the system may hand a signal to any thread, which wakes no main thread that waits.
+        while not told.times and not ended.wait(LISTEN_EVERY_S):
+            continue
+        leaving = pool.submit(worker.__exit__)
+        while told.times < 2 and not wait((leaving,), LISTEN_EVERY_S).done:
+            continue
+        if not leaving.done():
+            worker.halt()
+        leaving.result()
 
 
 @contextmanager
-def _signals(tell: Callable[[], None]) -> Iterator[None]:
-    """Only the main thread is told of signals."""
+def _counted_signals() -> Iterator[Told]:
+    """Only the main thread may ask to be told of signals."""
+    told = Told()
     if threading.current_thread() is not threading.main_thread():
-        yield
+        yield told
         return
-
-    def handle(number: int, frame: Any) -> None:
-        tell()
-
-    former = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
+    former = {number: signal.signal(number, told) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
-        yield
+        yield told
     finally:
         for number, handler in former.items():
             signal.signal(number, handler)

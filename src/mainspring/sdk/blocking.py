@@ -57,7 +57,8 @@ class Blocking(Generic[P, T]):
 
 
 class blocking(Generic[S, P, T]):
-    """Marks a coroutine method, or one that returns a coroutine: it can be called both ways."""
+    """Marks a coroutine method, or one that returns a coroutine: it can be called both ways. What such a one
+    does before it returns, it does in the caller's thread."""
 
     def __init__(self, method: Callable[Concatenate[S, P], Coroutine[Any, Any, T]]) -> None:
         self._method = method

@@ -7,7 +7,7 @@ Client ──home──► LoopHome, ThreadHome     where its coroutines run
 import asyncio
 import contextlib
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import Any, Self, TypeVar, Unpack
 
 import msgspec
@@ -54,21 +54,23 @@ class Client:
         return TaskCall(kind, encode_payload(payload), Plan(options), _plain)
 
     @blocking
-    async def submit(self, kind: str, payload: Any = None, **options: Unpack[TaskOptions]) -> TaskHandle[Any]:
+    def submit(
+        self, kind: str, payload: Any = None, **options: Unpack[TaskOptions]
+    ) -> Coroutine[Any, Any, TaskHandle[Any]]:
         """Submit a task of any kind, also of one that has no function here. Durable on return.
 
         Raises `InvalidInput`; `BacklogFull` if the queue is; `KeyReused`; and `StoreUnavailable` if nothing
         answers in time, when the task may or may not be stored.
         """
-        return await self.submit_call(self.bind(kind, payload, **options))
+        return self.submit_call(self.bind(kind, payload, **options))
 
     @blocking
-    async def submit_many(
+    def submit_many(
         self, calls: Iterable[TaskCall[R]], *, idempotency_key: str | None = None
-    ) -> list[TaskHandle[R]]:
+    ) -> Coroutine[Any, Any, list[TaskHandle[R]]]:
         """Submit calls made by `bind`, all or nothing, as one. They may depend on each other.
         Raises as `submit` does, naming the task."""
-        return await self.submit_calls(list(calls), idempotency_key)
+        return self.submit_calls(list(calls), idempotency_key)
 
     def handle(self, task: str) -> TaskHandle[Any]:
         """The handle of a task by its id. Whether there is one shows when it is asked."""

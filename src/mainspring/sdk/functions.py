@@ -83,11 +83,11 @@ class TaskFunction(Generic[P, R, F]):
         return self._client.submit_call(self.bind(*args, **kwargs))
 
     @blocking
-    async def submit_many(
+    def submit_many(
         self, calls: Iterable[TaskCall[R]], *, idempotency_key: str | None = None
-    ) -> list[TaskHandle[R]]:
+    ) -> Coroutine[Any, Any, list[TaskHandle[R]]]:
         """Submit calls made by `bind`, all or nothing, as one. Raises as `submit` does, naming the task."""
-        return await self._client.submit_calls(list(calls), idempotency_key)
+        return self._client.submit_calls(list(calls), idempotency_key)
 
     @property
     def schedule(self) -> Blocking[Concatenate[str, When, P], ScheduleHandle[R]]:

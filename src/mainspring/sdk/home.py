@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 from mainspring.errors import StoreUnavailable
 
 T = TypeVar("T")
+LISTEN_EVERY_S = 0.5
 CLOSED = "this application was closed"
 LEFT_BEHIND_S = 2.0
 
@@ -32,7 +33,7 @@ class LoopHome:
     def block(self, start: Callable[[], Coroutine[Any, Any, T]]) -> T:
         future = self._send(start())
         try:
-            return future.result()
+            return result_of(future)
         except concurrent.futures.CancelledError:
             raise StoreUnavailable(CLOSED) from None
         finally:
@@ -121,6 +122,17 @@ class ThreadHome(LoopHome):
 
     async def _until_ended(self) -> None:
         await self._end.wait()
+
+
+def result_of(future: concurrent.futures.Future[T]) -> T:
+    """In steps: the system may hand a Ctrl-C to any thread, which wakes no main thread that waits."""
+    while True:
+        try:
+            return future.result(LISTEN_EVERY_S)
+        except TimeoutError:
+            if not future.done():
+                continue
+        return future.result()  # a timeout of its own, or what came in the meantime
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

@@ -11,6 +11,7 @@ from contextvars import Context
 from heapq import heapify
 from typing import Any, TypeVar
 
+from mainspring.sdk.home import result_of
 from mainspring.testing.loop import Host, VirtualLoop, host_here, host_of
 from mainspring.testing.users.turns import turn_here, wait_for
 
@@ -83,7 +84,7 @@ class TravelHome:
             return result
         driven = self._driver.submit(self._drive, start)
         try:
-            return driven.result()
+            return result_of(driven)
         except BaseException:
             self._give_up(driven)
             raise
