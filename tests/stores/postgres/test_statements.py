@@ -52,16 +52,47 @@ async def test_hot_statements_reach_tasks_by_the_right_index(new_database, rows)
                 assert used <= indexes, name
 
 
-async def _accesses(admin, name):
-    """The indexes of tasks in the statement's generic plan, and whether it scans the table."""
+@pytest.mark.parametrize("shape", ["empty", "one child of many", "one parent of many", "pairs"])
+async def test_edges_are_found_one_by_one(new_database, shape):
+    """By both ends in one step: a child of thousands, or a parent of thousands, must not be gone through once
+    for each of its edges. Whatever the table looked like when it was analysed."""
+    n = "generate_series(1, 5000) AS n"
+    edges = {
+        "one child of many": f"SELECT 'p' || n, 'c', 1, true FROM {n}",
+        "one parent of many": f"SELECT 'p', 'c' || n, 1, n % 2 = 0 FROM {n}",
+        "pairs": f"SELECT 'p' || n, 'c' || n, 1, n % 100 = 0 FROM {n}",
+    }
+    async with new_database() as database, database.store(), database.connection() as admin:
+        if shape in edges:
+            await admin.execute(f"INSERT INTO mainspring.edges (parent, child, rule, open) {edges[shape]}")
+            await admin.execute("ANALYZE mainspring.edges")
+        async with admin.transaction():
+            await admin.fetch(STATEMENTS["opening"])
+            for name in ("close_edges", "open_edges"):
+                conditions = [
+                    node["Index Cond"] for node in await _nodes(admin, name) if "Index Cond" in node
+                ]
+                assert conditions, name
+                assert all("parent =" in found and "child =" in found for found in conditions), conditions
+
+
+async def _nodes(admin, name):
+    """The steps of the statement's generic plan."""
     await admin.execute(f"PREPARE {name}_ AS {STATEMENTS[name]}")
     count = max((int(number) for number in re.findall(r"\$(\d+)", STATEMENTS[name])), default=0)
     values = f"({', '.join(['NULL'] * count)})" if count else ""
     plan = json.loads(await admin.fetchval(f"EXPLAIN (FORMAT JSON) EXECUTE {name}_ {values}"))
-    used, scanned, nodes = set(), False, [plan[0]["Plan"]]
-    while nodes:
-        node = nodes.pop()
-        nodes += node.get("Plans", [])
+    found, left = [], [plan[0]["Plan"]]
+    while left:
+        found.append(left.pop())
+        left += found[-1].get("Plans", [])
+    return found
+
+
+async def _accesses(admin, name):
+    """The indexes of tasks in the statement's generic plan, and whether it scans the table."""
+    used, scanned = set(), False
+    for node in await _nodes(admin, name):
         if node.get("Index Name", "").startswith("tasks_"):
             used.add(node["Index Name"])
         scanned |= node["Node Type"] == "Seq Scan" and node["Relation Name"] == "tasks"

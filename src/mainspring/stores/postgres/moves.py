@@ -171,6 +171,16 @@ def pairs(ended: Mapping[str, State], effects: Container[Effect]) -> tuple[list[
 async def wait_again(tx: Transaction, parents: Iterable[str]) -> None:
     """Parents that had ended run once more: children that are still blocked wait for them as before."""
     again = sorted(parents)
-    if again:
-        await flush(tx)
-        await tx.do("wait_again", again)
+    if not again:
+        return
+    await flush(tx)
+    edges = await tx.rows("closed_edges", again)
+    # Locked, so that none is released meanwhile by another parent.
+    children = await lock(tx, {edge["child"] for edge in edges})
+    waiting = [
+        (edge["parent"], edge["child"])
+        for edge in edges
+        if edge["child"] in children and children[edge["child"]].state is State.BLOCKED
+    ]
+    if waiting:
+        await tx.do("open_edges", *columns(waiting))

@@ -12,9 +12,10 @@ CROSS JOIN LATERAL (
 LIMIT $3
 
 -- name: close_edges
+-- `e.open` alone would let the planner go through all children of each parent by their partial index.
 UPDATE mainspring.edges e SET open = false
 FROM unnest($1::text[], $2::text[]) AS w (parent, child)
-WHERE e.parent = w.parent AND e.child = w.child AND e.open
+WHERE e.parent = w.parent AND e.child = w.child AND e.open::integer = 1
 RETURNING e.parent, e.child
 
 -- name: free_among
@@ -31,20 +32,17 @@ WHERE e.child = ANY ($1::text[])
 -- name: close_edges_of_children
 UPDATE mainspring.edges SET open = false WHERE child = ANY ($1::text[]) AND open
 
--- name: wait_again
--- Children of the parents $1 are locked, so that none is released meanwhile by another parent.
-WITH child AS MATERIALIZED (
-    SELECT c.id
-    FROM unnest(ARRAY(
-        SELECT DISTINCT e.child FROM mainspring.edges e WHERE e.parent = ANY ($1::text[]) AND NOT e.open
-    )) AS w (child)
-    JOIN mainspring.tasks c ON c.id = w.child
-    WHERE c.state + 0 = 1
-    ORDER BY c.id FOR UPDATE OF c
-)
+-- name: closed_edges
+SELECT p.parent, e.child
+FROM unnest($1::text[]) AS p (parent)
+CROSS JOIN LATERAL (
+    SELECT e.child FROM mainspring.edges e WHERE e.parent = p.parent AND NOT e.open OFFSET 0
+) AS e
+
+-- name: open_edges
 UPDATE mainspring.edges e SET open = true
-FROM child
-WHERE e.parent = ANY ($1::text[]) AND e.child = child.id AND NOT e.open
+FROM unnest($1::text[], $2::text[]) AS w (parent, child)
+WHERE e.parent = w.parent AND e.child = w.child
 
 -- part: waiting
 -- One probe for each parent and rule.

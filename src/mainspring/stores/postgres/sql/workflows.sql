@@ -68,10 +68,5 @@ SELECT id, state FROM mainspring.tasks WHERE id = ANY ($1::text[])
 -- name: ids_of_workflow
 SELECT id FROM mainspring.tasks WHERE workflow IS NOT NULL AND workflow = $1
 
--- name: open_edges
-UPDATE mainspring.edges e SET open = true
-FROM unnest($1::text[], $2::text[]) AS w (parent, child)
-WHERE e.parent = w.parent AND e.child = w.child
-
 -- name: lock_workflow
 SELECT id FROM mainspring.workflows WHERE id = $1 FOR UPDATE
