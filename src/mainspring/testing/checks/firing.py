@@ -32,7 +32,7 @@ class Decisions(Check):
         self._seen: dict[tuple[str, int], list[Seen]] = {}
         self._records: dict[tuple[str, int], tuple[FireRecord, ...]] = {}
         self._told: set[str] = set()
-        self._jitter: dict[tuple[str, int], int] = {}
+        self._jitter: dict[tuple[str, int, int, int | None], int] = {}
         self._alone: set[str] = set()
         self._lost_s = -1.0
 
@@ -204,7 +204,8 @@ class Decisions(Check):
             later_us = (task.run_at_us or 0) - made.fire_us
             next_us = following(rules.timing, made.fire_us)
             before_next = next_us is None or made.fire_us + later_us < next_us
-            is_same = self._jitter.setdefault((book.id, made.fire_us), later_us) == later_us
+            fire = book.id, made.fire_us, rules.jitter_us, next_us
+            is_same = self._jitter.setdefault(fire, later_us) == later_us
             if not (0 <= later_us <= rules.jitter_us and before_next and is_same):
                 what = f"it may run {later_us / SECOND_US:g} s after its fire time"
                 self.say("jitter-holds", task.id, what, event.at_s)
