@@ -1,5 +1,7 @@
 """Queues, limits and shares, changed while everything runs."""
 
+import asyncio
+
 import pytest
 
 QUEUES, LIMITS = "/api/v1/queues", "/api/v1/limits"
@@ -44,7 +46,7 @@ async def test_limits(node):
         path = f"{LIMITS}/key:acme/eu"
         for _ in range(3):
             await n.submit(key="acme/eu")
-        put = await n.http.put(path, json={"max_running": 1})
+        put = [await n.http.put(path, json={"max_running": 1}) for _ in range(2)]
         (lease,) = await n.claim(slots=3)
         blocked = await n.claim(slots=3)
         in_use = (await n.http.get(path)).json()
@@ -54,7 +56,8 @@ async def test_limits(node):
         deleted = [await n.http.delete(path) for _ in range(2)]
         gone = await n.http.get(path)
         rest = await n.claim(slots=3)
-    assert put.json() == {
+    assert [answer.status_code for answer in put] == [201, 200]
+    assert put[0].json() == put[1].json() == {
         "name": "key:acme/eu", "max_running": 1, "rate": None, "per": 1.0, "burst": None, "max_waiting": None,
         "running": 0,
     }  # fmt: skip
@@ -65,13 +68,21 @@ async def test_limits(node):
 
 
 async def test_a_limit_is_not_overwritten_unasked(node):
-    """Protocol check C-31."""
+    """Protocol check C-31, by two at once, too; and C-30: nor is one made where one is wanted."""
     async with node() as n:
-        only_new = {"If-None-Match": "*"}
-        first = await n.http.put(f"{LIMITS}/queue:q", json={"max_running": 1}, headers=only_new)
-        second = await n.http.put(f"{LIMITS}/queue:q", json={"max_running": 2}, headers=only_new)
-        limit = (await n.http.get(f"{LIMITS}/queue:q")).json()
-    assert (first.status_code, second.status_code, limit["max_running"]) == (200, 412, 1)
+        path, only_new = f"{LIMITS}/queue:q", {"If-None-Match": "*"}
+        absent = await n.http.put(path, json={"max_running": 1}, headers={"If-Match": "*"})
+        none = (await n.http.get(LIMITS)).json()["limits"]
+        both = await asyncio.gather(
+            *(n.http.put(path, json={"max_running": n_}, headers=only_new) for n_ in (1, 2))
+        )
+        made = next(answer.json() for answer in both if answer.status_code == 201)
+        limit = (await n.http.get(path)).json()
+        replaced = await n.http.put(path, json={"max_running": 3}, headers={"If-Match": "*"})
+    assert (absent.status_code, none) == (412, [])
+    assert sorted(answer.status_code for answer in both) == [201, 412]
+    assert limit == made
+    assert (replaced.status_code, replaced.json()["max_running"]) == (200, 3)
 
 
 async def test_a_queues_limit_is_shown_with_it(node):

@@ -1,5 +1,7 @@
 """Limits, pauses and backlog caps: guarded at the claim and the submit, changed at run time."""
 
+import asyncio
+
 import pytest
 
 from mainspring.core.lifecycle import Outcome
@@ -300,3 +302,32 @@ async def test_a_paused_queue_still_takes_back_and_promotes(bench):
     assert await bench.claim(10) == []
     await bench.store.set_queue("mail", None)
     assert len(await bench.claim(10)) == 2
+
+
+# --- whether there was one ---------------------------------------------------------------------------
+
+
+async def test_a_limit_tells_whether_there_was_one(bench):
+    """And one that is only to be made does not replace another."""
+    first, second = LimitRule(max_running=1), LimitRule(max_running=2)
+    store = bench.store
+    assert await store.set_limit("queue:mail", None, only_new=True) is False
+    assert await store.set_limit("queue:mail", first, only_new=True) is False
+    assert await store.set_limit("queue:mail", second, only_new=True) is True
+    await bench.submit_many(3, MAIL)
+    assert len(await bench.claim(10)) == 1
+    assert await store.set_limit("queue:mail", second) is True
+    assert len(await bench.claim(10)) == 1
+    assert await store.set_limit("queue:mail", None) is True
+    assert await store.set_limit("queue:mail", None) is False
+    assert await store.set_limit("queue:mail", first) is False
+
+
+async def test_of_many_that_make_a_limit_at_once_one_does(bench):
+    rules = [LimitRule(max_running=n) for n in range(1, 9)]
+    were_there = await asyncio.gather(
+        *(bench.store.set_limit("queue:mail", rule, only_new=True) for rule in rules)
+    )
+    assert sorted(were_there) == [False] + [True] * 7
+    await bench.submit_many(10, MAIL)
+    assert len(await bench.claim(10)) == rules[were_there.index(False)].max_running

@@ -79,10 +79,13 @@ async def _limit(door: Door, name: str) -> LimitView:
 
 async def put_limit(door: Door, call: Call) -> Answer:
     name, rule = limit_name(call.path["name"]), limit_rule(await call.body())
-    if call.header(b"if-none-match") == "*" and name in (await door.scheduler.board()).rules:
+    only_new = call.header(b"if-none-match") == "*"
+    if call.header(b"if-match") == "*" and name not in (await door.scheduler.board()).rules:
+        raise VersionMismatch(f"If-Match: * wants a limit {name}, and there is none")
+    was_there = await door.scheduler.set_limit(name, rule, only_new=only_new)
+    if was_there and only_new:
         raise VersionMismatch(f"there is a limit {name} already")
-    await door.scheduler.set_limit(name, rule)
-    return json_answer(await _limit(door, name))
+    return json_answer(await _limit(door, name), 200 if was_there else 201)
 
 
 async def delete_limit(door: Door, call: Call) -> Answer:

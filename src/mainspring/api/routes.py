@@ -186,7 +186,7 @@ _QUEUES = (
     Route("GET", f"{API}/limits", queues.read_limits, "List limits", {200: queues.LimitsView}),
     Route("GET", f"{API}/limits/{{name:path}}", queues.read_limit, "Read a limit", {200: LimitView}),
     Route("PUT", f"{API}/limits/{{name:path}}", queues.put_limit,
-          "Set a limit", {200: LimitView}, LimitIn, {}, _NEW),
+          "Set a limit", {200: LimitView, 201: LimitView}, LimitIn, {}, _NEW),
     Route("DELETE", f"{API}/limits/{{name:path}}", queues.delete_limit, "Remove a limit", {204: None}),
     Route("PUT", f"{API}/tenants/{{tenant}}/weight", queues.put_weight,
           "Set a tenant's share", {204: None}, WeightIn),

@@ -243,8 +243,9 @@ class Store(ABC):
         """Pause the queue in somebody's name, or resume it (`None`). Holds until changed."""
 
     @abstractmethod
-    async def set_limit(self, name: str, rule: LimitRule | None) -> None:
-        """Set or remove (`None`) the limit on a name; running tasks are not touched."""
+    async def set_limit(self, name: str, rule: LimitRule | None, only_new: bool = False) -> bool:
+        """Set or remove (`None`) the limit on a name; running tasks are not touched. With `only_new` one that
+        there is stays as it is. Answers whether there was one."""
 
     @abstractmethod
     async def set_weight(self, tenant: str, weight: float) -> None: ...

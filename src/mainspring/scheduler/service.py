@@ -313,9 +313,11 @@ class Scheduler:
         await self.store.set_queue(queue, None)
         await self._after_move()
 
-    async def set_limit(self, name: str, rule: LimitRule | None) -> None:
-        await self.store.set_limit(name, rule)
+    async def set_limit(self, name: str, rule: LimitRule | None, *, only_new: bool = False) -> bool:
+        """Whether there was a limit on the name before; with `only_new` that one stays."""
+        was_there = await self.store.set_limit(name, rule, only_new)
         await self._after_move()
+        return was_there
 
     async def set_weight(self, tenant: str, weight: float) -> None:
         await self.store.set_weight(tenant, weight)

@@ -249,8 +249,8 @@ class StoreLine(Store):
     async def set_queue(self, queue: str, paused_by: str | None) -> None:
         await self._via("set_queue", queue, paused_by)
 
-    async def set_limit(self, name: str, rule: LimitRule | None) -> None:
-        await self._via("set_limit", name, rule)
+    async def set_limit(self, name: str, rule: LimitRule | None, only_new: bool = False) -> bool:
+        return await self._via("set_limit", name, rule, only_new)  # type: ignore[no-any-return]
 
     async def set_weight(self, tenant: str, weight: float) -> None:
         await self._via("set_weight", tenant, weight)

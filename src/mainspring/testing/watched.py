@@ -282,8 +282,11 @@ class WatchedStore(WatchedSchedules):
     async def set_queue(self, queue: str, paused_by: str | None) -> None:
         await self._noted("set_queue", (queue, paused_by), super().set_queue(queue, paused_by))
 
-    async def set_limit(self, name: str, rule: LimitRule | None) -> None:
-        await self._noted("set_limit", (name, rule), super().set_limit(name, rule))
+    async def set_limit(self, name: str, rule: LimitRule | None, only_new: bool = False) -> bool:
+        was_there: bool = await self._noted(
+            "set_limit", (name, rule, only_new), super().set_limit(name, rule, only_new)
+        )
+        return was_there
 
     async def take_term(self, candidate: str, ttl_us: int) -> Term:
         term: Term = await self._noted("take_term", (candidate, ttl_us), super().take_term(candidate, ttl_us))

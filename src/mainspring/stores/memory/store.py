@@ -247,15 +247,19 @@ class MemoryStore(Store):
         else:
             paused[queue] = paused_by
 
-    async def set_limit(self, name: str, rule: LimitRule | None) -> None:
+    async def set_limit(self, name: str, rule: LimitRule | None, only_new: bool = False) -> bool:
         call = self._call()
         rules = call.tables.rules
+        was_there = name in rules
+        if was_there and only_new:
+            return True
         if rule is None:
             rules.pop(name, None)
         else:
             rules[name] = rule
         for limited, usage in call.tables.usage.items():
             refit(rule_for(limited, rules), usage, call.now_us)
+        return was_there
 
     async def set_weight(self, tenant: str, weight: float) -> None:
         self._call().tables.shares.setdefault(tenant, Share()).weight = weight

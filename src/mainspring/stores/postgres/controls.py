@@ -17,15 +17,20 @@ async def set_queue(tx: Transaction, queue: str, paused_by: str | None) -> None:
         await tx.do("put_pause", queue, paused_by)
 
 
-async def set_limit(tx: Transaction, name: str, rule: LimitRule | None) -> None:
+async def set_limit(tx: Transaction, name: str, rule: LimitRule | None, only_new: bool) -> bool:
     """Starts that were booked under the old rule are brought within reach of the new one."""
     await tx.do("change_controls")
     rules = dict(tx.rules)
     if rule is None:
-        await tx.do("drop_limit", name)
+        was_there = await tx.do("drop_limit", name) > 0
         rules.pop(name, None)
     else:
-        await tx.do("put_limit", name, msgspec.json.encode(rule))
+        encoded = msgspec.json.encode(rule)
+        was_there = not await tx.do("make_limit", name, encoded)
+        if was_there and only_new:
+            return True
+        if was_there:
+            await tx.do("put_limit", name, encoded)
         rules[name] = rule
     booked = []
     for row in await tx.rows("arrivals"):
@@ -34,6 +39,7 @@ async def set_limit(tx: Transaction, name: str, rule: LimitRule | None) -> None:
         booked.append((row["name"], usage.arrival_us))
     if booked:
         await tx.do("put_arrivals", *columns(booked))
+    return was_there
 
 
 async def set_weight(tx: Transaction, tenant: str, weight: float) -> None:

@@ -127,8 +127,14 @@ class RedisPrototype:
     async def set_queue(self, queue: str, paused_by: str | None) -> None:
         await self._put("paused", queue, paused_by)
 
-    async def set_limit(self, name: str, rule: LimitRule | None) -> None:
-        await self._put("rules", name, None if rule is None else _packed_rule(rule))
+    async def set_limit(self, name: str, rule: LimitRule | None, only_new: bool = False) -> bool:
+        client, key = self._opened(), self._keys["rules"]
+        with _translated():
+            if rule is None:
+                return await client.hdel(key, name) > 0
+            if only_new:
+                return not await client.hsetnx(key, name, _packed_rule(rule))
+            return not await client.hset(key, name, _packed_rule(rule))
 
     async def set_weight(self, tenant: str, weight: float) -> None:
         await self._run("weigh", pack((tenant, weight)))

@@ -34,8 +34,11 @@ def set_queue(tx: Transaction, queue: str, paused_by: str | None) -> None:
     tx.db.execute(BUMP_GENERATION)
 
 
-def set_limit(tx: Transaction, name: str, rule: LimitRule | None) -> None:
+def set_limit(tx: Transaction, name: str, rule: LimitRule | None, only_new: bool) -> bool:
     rules = dict(tx.rules)
+    was_there = name in rules
+    if was_there and only_new:
+        return True
     if rule is None:
         tx.db.execute(DROP_RULE, (name,))
         rules.pop(name, None)
@@ -47,6 +50,7 @@ def set_limit(tx: Transaction, name: str, rule: LimitRule | None) -> None:
         usage = LimitState(0, arrival_us)
         refit(rule_for(limited, rules), usage, tx.now_us)
         tx.db.execute(PUT_ARRIVAL, (limited, usage.arrival_us))
+    return was_there
 
 
 def set_weight(tx: Transaction, tenant: str, weight: float) -> None:

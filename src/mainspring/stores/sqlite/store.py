@@ -251,8 +251,8 @@ class SqliteStore(Store):
     async def set_queue(self, queue: str, paused_by: str | None) -> None:
         await self._write(lambda tx: controls.set_queue(tx, queue, paused_by))
 
-    async def set_limit(self, name: str, rule: LimitRule | None) -> None:
-        await self._write(lambda tx: controls.set_limit(tx, name, rule))
+    async def set_limit(self, name: str, rule: LimitRule | None, only_new: bool = False) -> bool:
+        return await self._write(lambda tx: controls.set_limit(tx, name, rule, only_new))
 
     async def set_weight(self, tenant: str, weight: float) -> None:
         await self._write(lambda tx: controls.set_weight(tx, tenant, weight))

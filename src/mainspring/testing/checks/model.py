@@ -261,9 +261,11 @@ class Model:
         elif event.verb == "fire":
             self._fired(args[0], event.answer)
         elif event.verb == "set_limit":
-            self.rules.pop(args[0], None)
-            if args[1] is not None:
-                self.rules[args[0]] = args[1]
+            name, rule, only_new = args
+            if rule is None:
+                self.rules.pop(name, None)
+            elif name not in self.rules or not only_new:
+                self.rules[name] = rule
         elif event.verb == "set_queue":
             (self.paused.discard if args[1] is None else self.paused.add)(args[0])
 

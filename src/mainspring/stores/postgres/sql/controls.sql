@@ -10,9 +10,11 @@ SELECT queue, by FROM mainspring.paused
 -- First in every change of limits and pauses: it makes such changes wait in line, and nodes read them anew.
 UPDATE mainspring.controls SET generation = generation + 1
 
+-- name: make_limit
+INSERT INTO mainspring.limits (name, rule) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING
+
 -- name: put_limit
-INSERT INTO mainspring.limits (name, rule) VALUES ($1, $2)
-ON CONFLICT (name) DO UPDATE SET rule = EXCLUDED.rule
+UPDATE mainspring.limits SET rule = $2 WHERE name = $1
 
 -- name: drop_limit
 DELETE FROM mainspring.limits WHERE name = $1
