@@ -4,28 +4,24 @@
           ├─ scheduler   over the store
           ├─ services    promoter, reaper, resolver, campaigner, firer, pruner, auditor
           ├─ worker      in this process, if the node works
-          └─ http        the doors, if the node serves
+          └─ door        the HTTP server, if the node serves
 
 Parts are started from the bottom up and stopped from the top down, so that nobody calls what is gone.
 """
 
 import asyncio
 import contextlib
-import logging
 import os
 import socket
-from collections.abc import Iterator, Sequence
-
-import uvicorn
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from mainspring import __version__
-from mainspring.api import ApiOptions, create_app
-from mainspring.api.serving import OneWriteProtocol
 from mainspring.clock import SystemClock
 from mainspring.config import Settings
 from mainspring.core.model import SECOND_US
 from mainspring.election.store import StoreElector
-from mainspring.errors import InvalidInput, StoreError
+from mainspring.errors import StoreError
 from mainspring.ports import Clock, Retention, Store
 from mainspring.scheduler import Scheduler, SchedulerSettings
 from mainspring.sdk import Registry
@@ -44,7 +40,8 @@ from mainspring.stores import open_store
 from mainspring.telemetry import Metrics
 from mainspring.worker import InProcessEngine, Worker, WorkerSettings
 
-_log = logging.getLogger("mainspring.node")
+if TYPE_CHECKING:
+    from mainspring.node.door import Door
 
 
 class Node:
@@ -97,7 +94,7 @@ class Node:
             self._start_services()
             starting.push_async_callback(self._stop_services)
             if self._serves:
-                self._door = Door(self)
+                self._door = self._make_door()
                 await self._door.open()
                 starting.push_async_callback(self._door.close)
             if self.worker is not None:
@@ -126,6 +123,13 @@ class Node:
                 version=__version__,
             ),
         )
+
+    def _make_door(self) -> "Door":
+        """Its libraries are loaded by nodes that serve: an application that embeds a scheduler does not."""
+        from mainspring.node.door import Door
+
+        role = "server" if self.worker is None else "standalone"
+        return Door(self.settings, self.scheduler, self.clock, self.metrics, role)
 
     async def _stop_worker(self, work: asyncio.Task[None]) -> None:
         """Let running tasks finish within the grace; what is left goes back uncounted."""
@@ -166,86 +170,3 @@ class Node:
         for loop in self._services:
             if loop.name in ("promoter", "resolver", "firer"):
                 loop.wake()
-
-
-class Door:
-    """The HTTP server of a node."""
-
-    def __init__(self, node: Node) -> None:
-        settings = node.settings
-        host, port = settings.listen_address
-        if not settings.token and not settings.insecure and not _is_loopback(host):
-            raise InvalidInput(
-                settings.origin("listen") if settings.origin("listen") != "default" else "listen",
-                f"{host} can be reached from outside, and no token is set",
-                "a loopback address, or a token, or --insecure",
-            )
-        self._socket = _bind(host, port)
-        self.address: tuple[str, int] = self._socket.getsockname()[:2]
-        options = ApiOptions(
-            token=settings.token,
-            loopback=_is_loopback(host),
-            role="standalone" if node.worker is not None else "server",
-        )
-        self._app = app = create_app(node.scheduler, node.clock, options, node.metrics)
-        config = uvicorn.Config(
-            app,
-            http=OneWriteProtocol,
-            proxy_headers=False,
-            lifespan="off",
-            access_log=False,
-            log_config=None,
-            server_header=False,
-            timeout_graceful_shutdown=5,
-        )
-        self._server = _Server(config)
-        self._serving: asyncio.Task[None] | None = None
-
-    async def open(self) -> None:
-        self._serving = asyncio.create_task(self._server.serve(sockets=[self._socket]), name="http")
-        await self._server.ready.wait()
-        _log.info("listening on http://%s:%d", *self.address)
-
-    async def close(self) -> None:
-        self._app.close()
-        self._server.should_exit = True
-        if self._serving is not None:
-            await self._serving
-        self._socket.close()
-
-
-class _Server(uvicorn.Server):
-    """Signals belong to whoever runs the node: uvicorn must not take them over."""
-
-    def __init__(self, config: uvicorn.Config) -> None:
-        super().__init__(config)
-        self.ready = asyncio.Event()
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        self.ready.set()
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-
-def _bind(host: str, port: int) -> socket.socket:
-    """Bind here, so that a taken port is an error of the start and port 0 can be asked back."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # The protocol is named, or asyncio does not set TCP_NODELAY on what is accepted: then every answer on a
-    # kept connection waits 40 ms for the client's delayed acknowledgement.
-    bound = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        bound.bind((host, port))
-    except OSError as error:
-        bound.close()
-        raise InvalidInput(
-            "listen", f"cannot listen on {host}:{port}: {error.strerror}", "a free address"
-        ) from None
-    return bound
-
-
-def _is_loopback(host: str) -> bool:
-    return host == "localhost" or host == "::1" or host.startswith("127.")
