@@ -49,6 +49,8 @@ class Connection:
         self._before_close: dict[object, Callable[[], Awaitable[None]]] = {}
 
     async def backend(self) -> Backend:
+        if self._backend is not None:
+            return self._backend
         async with self._opening:
             if self._backend is None:
                 self._backend = await self._exit.enter_async_context(self._connect(self.clock))
