@@ -8,7 +8,9 @@
         ├─ holding        renewals, lapsed leases            ├─ reading, pages   board, get, find, stats
         ├─ editing        cancel, replay, edit, delete       ├─ progress         checkpoints, steps, logs
         ├─ tending        promote, deadlines, resolve, prune ├─ workflows, retrying
-        ├─ controls       pauses, limits, workers, terms     └─ schema           migrations/*.sql
+        ├─ controls       pauses, limits, workers, terms     ├─ schedules, firing
+        ├─ listening      hints between nodes                ├─ explaining, dead
+        ├─ schema         migrations/*.sql                   └─ auditing/        the laws, and mending
         └─ moves          the one door for a single task's change of state; dependents
                 │
         transaction.py    one transaction: its moment, lanes, limits, what it has still to write
