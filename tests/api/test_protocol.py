@@ -240,6 +240,35 @@ async def test_a_caller_that_leaves_while_sending_stores_nothing(node):
     assert (sent, total) == ([], 0)
 
 
+async def test_a_call_that_is_cut_off_is_answered(node):
+    """Protocol checks A-13 and D-45: a server that stops waits only so long for what has begun."""
+    async with node() as n:
+        begun, sent = asyncio.Event(), []
+
+        async def stuck(groups):
+            begun.set()
+            await asyncio.Event().wait()
+
+        n.scheduler.submit = stuck
+
+        async def receive():
+            return {"type": "http.request", "body": b"{}", "more_body": False}
+
+        async def send(message):
+            sent.append(message)
+
+        scope = {"type": "http", "http_version": "1.1", "method": "POST", "path": TASKS,
+                 "query_string": b"", "headers": [(b"host", b"localhost")]}  # fmt: skip
+        call = asyncio.create_task(n.app(scope, receive, send))
+        await begun.wait()
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+    start, body = sent
+    assert (start["status"], json.loads(body["body"])["code"]) == (503, "store_unavailable")
+    assert (b"retry-after", b"1") in start["headers"]
+
+
 async def test_other_protocols(node):
     """A server's own start and end pass; web sockets are refused."""
     async with node() as n:

@@ -1,5 +1,6 @@
 """The ASGI application: guard, route, call, answer; and every error leaves as a problem document."""
 
+import asyncio
 import logging
 from collections.abc import Mapping
 
@@ -23,7 +24,7 @@ from mainspring.api.http import (
 from mainspring.api.openapi import document
 from mainspring.api.routes import ROUTES, Route, Router
 from mainspring.api.streaming import Stream
-from mainspring.errors import InvalidInput, MainspringError, NotFound, Unauthenticated
+from mainspring.errors import InvalidInput, MainspringError, NotFound, StoreUnavailable, Unauthenticated
 from mainspring.ports import Clock
 from mainspring.scheduler import Scheduler
 from mainspring.telemetry import Metrics
@@ -85,6 +86,11 @@ class Api:
             answer = self._problem(error)
         except ClientGone:
             return
+        except asyncio.CancelledError:
+            # A server that stops waits only so long; then it would say 500 by itself, in plain text.
+            stopping = self._problem(StoreUnavailable("this node is shutting down"))
+            await send_answer(stopping, send, method != "HEAD")
+            raise
         except Exception as error:
             answer = self._fault(error, scope)
         if isinstance(answer, Stream) and method != "HEAD":
