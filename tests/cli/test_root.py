@@ -28,7 +28,7 @@ def test_version(nowhere):
     """S4-10: one command, installed with the package."""
     installed = Path(sys.executable).with_name("mainspring")
     assert subprocess.check_output([installed, "version"], text=True) == f"mainspring {__version__}\n"
-    assert nowhere.ok("version") == f"mainspring {__version__}\n"
+    assert nowhere.ok("version") == nowhere.ok("--version") == f"mainspring {__version__}\n"
 
 
 def test_every_command_has_help(nowhere):
@@ -85,6 +85,13 @@ def test_what_is_no_mainspring_server_is_exit_code_3():
         finally:
             other.shutdown()
             serving.join()
+
+
+def test_output_that_finds_no_room_is_one_line(nowhere):
+    with open("/dev/full", "w") as full:
+        command = [sys.executable, "-m", "mainspring", "--help"]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert (done.returncode, done.stderr) == (1, "mainspring: No space left on device\n")
 
 
 def test_a_reader_that_has_seen_enough(cli, write):

@@ -45,6 +45,8 @@ def complaint(error: BaseException) -> str:
         text = "interrupted"
     elif isinstance(error, click.ClickException):
         text = error.format_message()
+    elif isinstance(error, OSError) and error.strerror:
+        text = error.strerror if error.filename is None else f"{error.filename}: {error.strerror}"
     else:
         text = str(error)
     return " ".join(text.split())

@@ -7,6 +7,7 @@ from typing import Any, NoReturn
 
 import click
 
+from mainspring import __version__
 from mainspring.cli.exits import complaint, exit_code
 from mainspring.errors import MainspringError
 
@@ -66,13 +67,14 @@ class Root(click.Group):
         except click.exceptions.NoArgsIsHelpError as error:
             click.echo(error.format_message(), err=True)
             code = exit_code(error)
-        except (click.ClickException, click.Abort, KeyboardInterrupt, MainspringError) as error:
+        except (click.ClickException, click.Abort, KeyboardInterrupt, MainspringError, OSError) as error:
             click.echo(f"mainspring: {complaint(error)}", err=True)
             code = exit_code(error)
         sys.exit(int(code or 0))
 
 
 @click.group(cls=Root, name="mainspring")
+@click.version_option(__version__, message="mainspring %(version)s", help="The version of Mainspring.")
 def root() -> None:
     """A distributed task scheduler: durable, fair, fast; one process or many.
 
