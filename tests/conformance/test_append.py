@@ -64,3 +64,31 @@ async def test_the_old_holder_cannot_overwrite(bench):
     await bench.store.append([Append(new.task, new.token, b'"new"')])
     assert list(await bench.store.append([Append(old.task, old.token, b'"old"')])) == [Answer.LOST]
     assert (await bench.get(new.task)).checkpoint == b'"new"'
+
+
+async def test_a_line_that_was_overtaken_brings_no_old_checkpoint_back(bench):
+    """A server was held up with it; its worker had sent it again by another one, and then the next."""
+    await bench.submit_many(1)
+    lease = await bench.claim_one()
+    lines = [
+        Append(lease.task, lease.token, b"1", b"10", number=1),
+        Append(lease.task, lease.token, b"2", b"20", {"a": b"1"}, number=2),
+    ]
+    for line in (*lines, lines[0], lines[1]):
+        assert list(await bench.store.append([line])) == [Answer.OK]
+    assert list(await bench.store.append([lines[1], lines[0]])) == [Answer.OK, Answer.OK]
+    record = await bench.get(lease.task)
+    assert (record.checkpoint, record.progress) == (b"2", b"20")
+
+
+async def test_each_run_counts_its_lines_anew(bench):
+    """Nor are lines without a number ever too late."""
+    await bench.submit_many(1)
+    first = await bench.claim_one()
+    await bench.store.append([Append(first.task, first.token, b"1", number=9)])
+    await bench.settle(first, Outcome.LOST)
+    second = await bench.claim_one(worker="w2")
+    await bench.store.append([Append(second.task, second.token, b"2", number=1)])
+    assert (await bench.get(second.task)).checkpoint == b"2"
+    await bench.store.append([Append(second.task, second.token, b"3")])
+    assert (await bench.get(second.task)).checkpoint == b"3"

@@ -17,7 +17,7 @@ TASK = "01980000-0000-7000-8000-000000000000"
 def test_appends_come_back():
     lines = [
         Append(TASK, 1, b"[1]", None),
-        Append(TASK, 1, None, b'{"fraction":0.5}'),
+        Append(TASK, 1, None, b'{"fraction":0.5}', number=3),
         Append(TASK, (1 << 63) - 1, steps={"a b": b"null", "c": b'{"n":123456789012345678901}'}),
         Append(TASK, 1, log=[LogPiece(0, "stdout", 17, "ä\u2028\x00\n"), LogPiece(9, "warning", 0, "x")]),
     ]

@@ -49,6 +49,19 @@ def check_step(name: str, result: bytes, count: int, size: int) -> None:
         raise TooLarge(f"step {name}", problem, f"at most {STEPS_BYTES} bytes")
 
 
+class Noted(NamedTuple):
+    """Which line a task's checkpoint and progress are of: the run's token, and the line's number in it."""
+
+    token: int = 0
+    number: int = 0
+
+
+def is_late(noted: Noted, token: int, number: int) -> bool:
+    """Whether a line comes after one that was written later: a server held it up, and its sender has sent it
+    again by another, and then the next."""
+    return 0 < number < noted.number and noted.token == token
+
+
 class LogPiece(NamedTuple):
     """Some text that was written in one go. `at_us` is the wall clock of the machine it was written on: for
     people. `offset` counts bytes of UTF-8."""

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from mainspring.core.lifecycle import Cause
 from mainspring.core.limits import LimitRule
 from mainspring.core.model import Lane, State, Task
+from mainspring.core.progress import Noted
 from mainspring.ports import FireRecord, ScheduleRecord, Term
 
 
@@ -72,13 +73,15 @@ class Timetable(NamedTuple):
 
 
 class Restored(NamedTuple):
-    """The store lost what was written since `taken_s`; these are its tasks now, the parents that each still
-    waits for, the controls, the schedules and the term; that one's time is what is left of it."""
+    """The store lost what was written since `taken_s`; these are its tasks now, the lines that their
+    checkpoints are of, the parents that each still waits for, the controls, the schedules and the term; that
+    one's time is what is left of it."""
 
     at_s: float
     taken_s: float
     tasks: tuple[Task, ...]
     holders: dict[str, tuple[str, int]]
+    noted: dict[str, Noted]
     open_parents: dict[str, tuple[str, ...]]
     paused: tuple[str, ...]
     rules: dict[str, LimitRule]

@@ -97,6 +97,7 @@ class WatchedStore(WatchedSchedules):
                 taken_s,
                 tuple(view(row) for row in tables.rows.values()),
                 {row.id: (row.incarnation, row.claim_seq) for row in tables.rows.values()},
+                {row.id: row.noted for row in tables.rows.values()},
                 {child: tuple(parents) for child, parents in waits.items()},
                 tuple(tables.paused),
                 dict(tables.rules),

@@ -14,6 +14,9 @@ class Append(msgspec.Struct):
 
     A step that is recorded already keeps its first result. Of `log`, pieces that this run has sent before
     are passed over; offsets count from the run's start. So a line may be repeated.
+
+    Lines may overtake each other on the way: of a run's numbered lines (`number` above 0, rising) one that
+    comes after a higher one changes neither checkpoint nor progress.
     """
 
     task: str
@@ -22,6 +25,7 @@ class Append(msgspec.Struct):
     progress: bytes | None = None
     steps: dict[str, bytes] = {}
     log: list[LogPiece] = []
+    number: int = 0
 
 
 class Recall(NamedTuple):

@@ -34,6 +34,7 @@ OFFSET_MOST = 1 << 50
 _STATES = {state.label: state for state in State}
 
 Token = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]
+LineNumber = Annotated[int, msgspec.Meta(ge=0, le=(1 << 53) - 1)]
 
 
 class PieceIn(msgspec.Struct, forbid_unknown_fields=True):
@@ -47,7 +48,8 @@ class PieceIn(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class AppendLine(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
-    """What a run records. A step that is recorded already keeps its first result."""
+    """What a run records. A step that is recorded already keeps its first result. Of lines with a `number`
+    (rising with each of a run) one that comes after a higher one changes neither checkpoint nor progress."""
 
     task: str
     token: Token
@@ -55,6 +57,7 @@ class AppendLine(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True)
     progress: msgspec.Raw | UnsetType = UNSET
     steps: dict[str, msgspec.Raw] = {}
     log: list[PieceIn] = []
+    number: LineNumber = 0
 
 
 class AppendIn(msgspec.Struct, forbid_unknown_fields=True):
@@ -113,7 +116,7 @@ def read_append(body: bytes, bounds: Bounds = BOUNDS) -> list[Append]:
 
 
 def _append(line: AppendLine, path: str, bounds: Bounds) -> Append:
-    append = Append(line.task, line.token, _bytes(line.checkpoint), _bytes(line.progress))
+    append = Append(line.task, line.token, _bytes(line.checkpoint), _bytes(line.progress), number=line.number)
     for name, value in (("checkpoint", append.checkpoint), ("progress", append.progress)):
         if value is not None:
             check_size(value, bounds.payload_bytes, f"{path}.{name}")
@@ -168,6 +171,7 @@ def _append_line(line: Append) -> AppendLine:
         _raw(line.progress),
         {name: msgspec.Raw(result) for name, result in line.steps.items()},
         [PieceIn(piece.offset, piece.stream, piece.text, piece.at_us) for piece in line.log],
+        line.number,
     )
 
 

@@ -68,6 +68,7 @@ class Recordings:
         self._backoff = Backoff(clock)
         self._waiting: dict[tuple[str, int], Waiting] = {}
         self._given_up: set[tuple[str, int]] = set()
+        self._lines_sent = 0
 
     def __bool__(self) -> bool:
         return bool(self._waiting)
@@ -100,7 +101,10 @@ class Recordings:
     async def _record(self, burst: list[Waiting]) -> None:
         while burst := self._standing(burst):
             for waiting in burst:
-                waiting.offered = True
+                if not waiting.offered:
+                    # Lines of one run go one after another; what a server holds up must not come out last.
+                    self._lines_sent += 1
+                    waiting.line.number, waiting.offered = self._lines_sent, True
             try:
                 answers = await self._source.append([waiting.line for waiting in burst])
             except InvalidInput as error:

@@ -7,7 +7,9 @@ from mainspring.core.progress import (
     LOG_BYTES_LIVE,
     RECALL_BYTES,
     LogHead,
+    Noted,
     admit,
+    is_late,
     surplus,
     unread,
     weight_of,
@@ -20,14 +22,21 @@ from mainspring.verbs import recall_too_large
 
 def record(call: Call, row: Row, line: Append) -> None:
     """Write a line of the row's holder."""
-    if line.checkpoint is not None:
-        row.checkpoint = line.checkpoint
-    if line.progress is not None:
-        row.progress = line.progress
+    if not is_late(row.noted, line.token, line.number):
+        _note(row, line)
     for name, result in line.steps.items():
         call.tables.steps.setdefault(row.id, {}).setdefault(name, result)
     if line.log:
         _write_log(call.tables, row.id, line)
+
+
+def _note(row: Row, line: Append) -> None:
+    if line.checkpoint is not None or line.progress is not None:
+        row.noted = Noted(line.token, line.number)
+    if line.checkpoint is not None:
+        row.checkpoint = line.checkpoint
+    if line.progress is not None:
+        row.progress = line.progress
 
 
 def _write_log(tables: Tables, task: str, line: Append) -> None:

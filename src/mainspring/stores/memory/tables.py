@@ -12,7 +12,7 @@ import msgspec
 from mainspring.core.limits import LimitRule, LimitState
 from mainspring.core.model import WAITING, Lane, State, Task
 from mainspring.core.order import LaneHead, Share
-from mainspring.core.progress import LogBlock, LogHead
+from mainspring.core.progress import LogBlock, LogHead, Noted
 from mainspring.core.workflows import NOTHING, Callback, Tally, tally
 from mainspring.ports import Clock, FireRecord, ScheduleRecord, Transition, WorkerInfo
 
@@ -56,6 +56,7 @@ class Row(Task):
     unique: bytes | None = None
     callback: Callback | None = None
     fingerprint: int | None = None
+    noted: Noted = Noted()
 
 
 class KeyUse(NamedTuple):

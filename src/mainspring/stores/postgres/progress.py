@@ -40,8 +40,12 @@ async def append(tx: Transaction, lines: Sequence[Append]) -> list[Answer]:
         rows = await tx.rows("hold", *columns(sorted(set(wanted))))
         held = {(row["task"], row["token"]) for row in rows}
     accepted = [place for place in good if (lines[place].task, lines[place].token) in held]
-    marks = [(lines[place].task, lines[place].checkpoint, lines[place].progress) for place in accepted]
-    await tx.do_many("mark", [mark for mark in marks if mark[1] is not None or mark[2] is not None])
+    marks = [
+        (line.task, line.checkpoint, line.progress, line.token, line.number)
+        for line in (lines[place] for place in accepted)
+        if line.checkpoint is not None or line.progress is not None
+    ]
+    await tx.do_many("mark", marks)
     steps = [
         (lines[place].task, name, result) for place in accepted for name, result in lines[place].steps.items()
     ]

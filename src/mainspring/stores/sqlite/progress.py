@@ -23,10 +23,12 @@ from mainspring.stores.sqlite.rows import NULL, STORED_NULL, state_of, texts
 from mainspring.stores.sqlite.transaction import Transaction
 from mainspring.verbs import lease_lost, recall_too_large
 
+# But for a line that comes too late: `is_late` of core/progress.py.
 APPEND = (
-    "UPDATE tasks INDEXED BY tasks_id SET checkpoint = coalesce(?, checkpoint),"
-    " progress = coalesce(?, progress)"
-    " WHERE id = ? AND token = ? AND state = 4"
+    "UPDATE tasks INDEXED BY tasks_id SET checkpoint = coalesce(?1, checkpoint),"
+    " progress = coalesce(?2, progress), noted_token = ?4, noted = ?5"
+    " WHERE id = ?3 AND token = ?4 AND state = 4"
+    " AND (noted_token IS NOT ?4 OR noted <= ?5 OR ?5 = 0)"
 )
 HOLDS = "SELECT n FROM tasks INDEXED BY tasks_id WHERE id = ? AND token = ? AND state = 4"
 ADD_STEP = (
@@ -91,8 +93,10 @@ def append(tx: Transaction, line: Append) -> Answer:
 
 def _update(db: Database, line: Append) -> Answer:
     before = db.total_changes()
-    db.execute(APPEND, (line.checkpoint, line.progress, line.task, line.token))
-    return Answer.OK if db.total_changes() > before else Answer.LOST
+    db.execute(APPEND, (line.checkpoint, line.progress, line.task, line.token, line.number))
+    if db.total_changes() > before or db.execute(HOLDS, (line.task, line.token)).get is not None:
+        return Answer.OK
+    return Answer.LOST
 
 
 def _append(db: Database, line: Append) -> Answer:

@@ -12,7 +12,7 @@ from mainspring.core.dag import Effect, effect
 from mainspring.core.lifecycle import DOOMED_ERROR, SPARED_ERROR, Cause
 from mainspring.core.limits import LimitRule
 from mainspring.core.model import Lane, NewTask, Policy, State, Task, decode_policy
-from mainspring.ports import Action, Answer, Fired, FireLine, Moved
+from mainspring.ports import Action, Answer, Append, Fired, FireLine, Moved
 from mainspring.testing.record import Answered, Called, Event, Phase, Ran, Restored, Step
 
 _HELD = (Answer.OK, Answer.CANCEL)
@@ -49,6 +49,7 @@ class Life:
         self.born_s = self.entered_s = step.at_s
         self.result = step.result
         self.checkpoint: bytes | None = None
+        self.noted: tuple[int, int] = (0, 0)
         self.cancel_wanted = False
         self.cancel_told = False
         self.doomed = False
@@ -240,8 +241,8 @@ class Model:
             self._renewed(args[0], event)
         elif event.verb == "append":
             for line, answer in zip(args[0], event.answer, strict=True):
-                if answer is Answer.OK and line.checkpoint is not None:
-                    self.lives[line.task].checkpoint = line.checkpoint
+                if answer is Answer.OK:
+                    self._noted(self.lives[line.task], line)
         elif event.verb == "force":
             for line, answer in zip(args[0], event.answer, strict=True):
                 if isinstance(answer, Task) and line.action in _CANCELS:
@@ -284,6 +285,15 @@ class Model:
                     if life is not None and not life.state.is_final:
                         life.cancel_wanted = life.cancel_told = True
 
+    def _noted(self, life: Life, line: Append) -> None:
+        """Of the lines of a run the last one counts, in whatever order they come."""
+        mark = line.token, line.number
+        says_something = line.checkpoint is not None or line.progress is not None
+        if says_something and (line.number == 0 or life.noted[0] != line.token or mark >= life.noted):
+            life.noted = mark
+            if line.checkpoint is not None:
+                life.checkpoint = line.checkpoint
+
     def _renewed(self, renewals: Sequence[Any], event: Answered) -> None:
         for renewal, answers in zip(renewals, event.answer, strict=True):
             for held, answer in zip(renewal.held, answers, strict=True):
@@ -323,6 +333,7 @@ class Model:
             life.deadline_us, life.cancel_wanted = task.deadline_us, task.cancel_requested_at_us is not None
             life.ended_us = task.finished_at_us or 0
             life.result, life.checkpoint = task.result, task.checkpoint
+            life.noted = event.noted[life.id]
             life.incarnation, life.claim_seq = event.holders[life.id]
             life.open_parents = set(event.open_parents.get(life.id, ()))
             life.doomed = any(

@@ -8,7 +8,10 @@ JOIN mainspring.tasks t ON t.id = l.task AND t.token = l.token AND t.state + 0 =
 ORDER BY t.id FOR UPDATE OF t
 
 -- name: mark
-UPDATE mainspring.tasks SET checkpoint = coalesce($2, checkpoint), progress = coalesce($3, progress) WHERE id = $1
+-- But for a line that comes too late: `is_late` of core/progress.py.
+UPDATE mainspring.tasks
+SET checkpoint = coalesce($2, checkpoint), progress = coalesce($3, progress), noted_token = $4, noted = $5
+WHERE id = $1 AND (noted_token IS DISTINCT FROM $4 OR noted <= $5 OR $5 = 0)
 
 -- name: add_step
 INSERT INTO mainspring.steps (task, n, name, result)
