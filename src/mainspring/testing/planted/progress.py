@@ -127,7 +127,6 @@ def _replay_unwatched(replay: Any) -> Any:
 PROGRESS_BUGS: tuple[Bug, ...] = (
     bug("a checkpoint of a fenced run is stored", settling, "append", instead(_append_by_any_token)),
     bug("only the first checkpoint is kept", progress, "record", _keep_first_checkpoint),
-    bug("a line that was overtaken counts", progress, "is_late", instead(lambda *line: False)),
     bug("a later run is handed no checkpoint", claiming, "_grant", _without_checkpoint),
     bug("of two checkpoints at once the first is sent", Waiting, "add", _add_all_but_checkpoint),
     bug("outcomes go ahead of checkpoints", Outbox, "hand_over", instead(_outcomes_first)),
