@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from mainspring import __version__
-from mainspring.api.routes import EVENTS, TEXT, Route
+from mainspring.api.routes import TEXTS, Route
 from mainspring.wire.problems import CONTENT_TYPE, Problem
 
 _REF = "#/components/schemas/{name}"
@@ -25,7 +25,7 @@ def document(routes: Iterable[Route]) -> bytes:
     routes = tuple(routes)
     shapes: dict[Any, None] = {Problem: None}
     for route in routes:
-        for shape in (route.takes, *route.gives.values()):
+        for shape in (route.takes, *(shape for given in route.gives.values() for shape in _each(given))):
             if isinstance(shape, type):
                 shapes[shape] = None
     _, components = msgspec.json.schema_components(shapes, ref_template=_REF)
@@ -83,12 +83,21 @@ def _parameters(route: Route) -> list[Mapping[str, Any]]:
     ]
 
 
-def _response(shape: Any) -> dict[str, Any]:
-    if shape is None:
+def _each(given: Any) -> tuple[Any, ...]:
+    return given if isinstance(given, tuple) else (given,)
+
+
+def _response(given: Any) -> dict[str, Any]:
+    """`given` is a shape or a media type of text, or several for the caller to choose from."""
+    if given is None:
         return {"description": "Done"}
-    if shape in (TEXT, EVENTS):
-        return {"description": "Text", "content": {shape: {"schema": {"type": "string"}}}}
-    return {"description": "Done", "content": {"application/json": {"schema": _schema(shape)}}}
+    content: dict[str, Any] = {}
+    for shape in _each(given):
+        if shape in TEXTS:
+            content[shape] = {"schema": {"type": "string"}}
+        else:
+            content["application/json"] = {"schema": _schema(shape)}
+    return {"description": "Done", "content": content}
 
 
 def _schema(shape: type) -> dict[str, str]:

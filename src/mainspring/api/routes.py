@@ -53,10 +53,13 @@ from mainspring.wire.workflows import WorkflowIn
 Handler = Callable[[Door, Call], Awaitable[Answer]]
 TEXT = "text/plain"
 EVENTS = "text/event-stream"
+OPENMETRICS = "application/openmetrics-text"
+TEXTS = (TEXT, EVENTS, OPENMETRICS)
 
 
 class Route(NamedTuple):
-    """One operation. `takes` is the body's shape, `gives` the shape of each answer that is no problem.
+    """One operation. `takes` is the body's shape, `gives` the shape of each answer that is no problem, or the
+    several that `Accept` chooses from.
 
     `is_open`: no token is asked for. `head`: HEAD is answered as GET is.
     """
@@ -100,8 +103,8 @@ _TASKS = (
     Route("GET", f"{API}/tasks/{{id}}/events", watching.events,
           "Watch a task's states and progress", {200: EVENTS, 204: None}, None, {}, _RESUME),
     Route("GET", f"{API}/tasks/{{id}}/logs", watching.logs,
-          "Read a task's log, or follow it", {200: LogView, 204: None}, None, watching.LOG_QUERY,
-          (*_RESUME, "Accept")),
+          "Read a task's log, or follow it", {200: (LogView, TEXT, EVENTS), 204: None}, None,
+          watching.LOG_QUERY, (*_RESUME, "Accept")),
     Route("PATCH", f"{API}/tasks/{{id}}", tasks.edit,
           "Change a waiting task", {200: TaskView}, PatchIn, {}, _TAGS),
     Route("DELETE", f"{API}/tasks/{{id}}", tasks.delete,
@@ -242,7 +245,7 @@ _PROBES = tuple(
 )
 
 _OTHERS = (
-    Route("GET", "/metrics", cluster.read_metrics, "Metrics for Prometheus", {200: TEXT}),
+    Route("GET", "/metrics", cluster.read_metrics, "Metrics for Prometheus", {200: (TEXT, OPENMETRICS)}),
     Route(
         "GET",
         "/problems/{code}",
