@@ -242,6 +242,15 @@ def test_closing_lets_the_running_tasks_of_its_worker_finish():
         assert ended.result(timeout=20) == "let go"
 
 
+def test_a_worker_is_left_after_its_application_was_closed():
+    jobs = Jobs("memory:")
+    with jobs.app.worker():
+        assert jobs.add.submit(1).result(timeout=20) == 11
+        jobs.app.close()
+        assert homes() == []
+    assert homes() == []
+
+
 def test_what_cannot_be_opened_is_told_and_tried_again(tmp_path):
     jobs = Jobs(f"sqlite:///{tmp_path}/not/there.db")
     for _ in range(2):

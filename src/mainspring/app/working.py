@@ -80,10 +80,11 @@ class AppWorker:
         await self._stop()
 
     async def _stop(self) -> None:
+        running, self._running = self._running, None
         async with self._exit:
-            if self._worker is not None and self._running is not None:
+            if self._worker is not None and running is not None:
                 self._worker.drain()
-                await self._running
+                await running
 
     @blocking
     async def halt(self) -> None:
@@ -102,7 +103,8 @@ class AppWorker:
 
     def __exit__(self, *_: object) -> None:
         try:
-            self.stop()
+            if self._running is not None:  # else the application was closed, and it with it
+                self.stop()
         finally:
             self._app.__exit__()
 
@@ -117,7 +119,8 @@ class AppWorker:
 
     async def __aexit__(self, *_: object) -> None:
         try:
-            await self.stop.aio()
+            if self._running is not None:
+                await self.stop.aio()
         finally:
             await self._app.__aexit__()
 

@@ -10,9 +10,9 @@ Inside a handler; any function is one, nothing here has to be imported to write 
 A program that submits; `mainspring.Mainspring` is its client:
 
     client ─┬─ functions ─► calls ─► handles     what is submitted, and what is known of it then
-            │  options                           how it is to be run
+            │  options, schedules                how it is to be run, and how often
             ├─ life ─► home, blocking            one event loop, reached by blocking calls and by awaiting
-            └─► ports.Backend ─┬─ http           a server, over connections
+            └─► ports.Backend ─┬─ http           a server, over connections, asked with patience
                                └─ (app)          a scheduler in the same process
 
 Nothing here loads a store or a server.
