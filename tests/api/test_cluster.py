@@ -118,7 +118,7 @@ async def test_metrics_count_what_happened(node):
 
 
 async def test_the_text_is_as_prometheus_wants_it(node):
-    """Protocol checks F-56 to F-64."""
+    """Protocol checks F-56, F-57, F-58, F-59, F-60, F-62, F-63 and F-64."""
     async with node() as n:
         await n.submit()
         (lease,) = await n.claim()
@@ -134,9 +134,16 @@ async def test_the_text_is_as_prometheus_wants_it(node):
         if name not in seen[-1:]:
             seen.append(name)
     assert len(seen) == len(set(seen)), "all lines of one metric stand together"
+    heads = [line.split(" ")[1:3] for line in answer.text.splitlines() if line.startswith("#")]
+    names = [name for _, name in heads[::2]]
+    assert heads == [[kind, name] for name in names for kind in ("HELP", "TYPE")]
+    assert len(names) == len(set(names)) == len(seen)
     lines = [line for line in answer.text.splitlines() if not line.startswith("#")]
     keys = [line.rpartition(" ")[0] for line in lines]
     assert len(keys) == len(set(keys))
+    labels = set(re.findall(r'[{,]([^=,{]+)="', "\n".join(keys)))
+    assert all(re.fullmatch(r"(?!__)[a-zA-Z_][a-zA-Z0-9_]*", label) for label in labels)
+    assert all(float(line.rpartition(" ")[2]) >= 0 for line in lines)
     for family in parse_text(answer.text):
         assert family.documentation
         if family.type == "counter":

@@ -41,7 +41,7 @@ ERRORS = [
 
 @pytest.mark.parametrize(("method", "path", "request_", "status"), ERRORS)
 async def test_every_error_is_a_problem(node, method, path, request_, status):
-    """Protocol checks A-1 to A-6, A-8, A-11 and A-13, for the router's own errors too."""
+    """Protocol checks A-1, A-2, A-3, A-4, A-5, A-6, A-7, A-8, A-11 and A-13, for the router's errors too."""
     async with node() as n:
         answer = await n.http.request(method, path, **request_)
     problem = answer.json()
@@ -95,6 +95,16 @@ async def test_head_is_get_without_a_body(node, path):
     assert head.content == b""
     assert head.status_code == get.status_code
     assert head.headers == get.headers
+
+
+@pytest.mark.parametrize("accept", ["image/png", "application/json;q=0", "text/html, */*;q=0.1", ";"])
+async def test_answers_are_json_whatever_is_accepted(node, accept):
+    """Protocol check D-41: the documented default instead of 406."""
+    async with node() as n:
+        listed = await n.http.get(TASKS, headers={"Accept": accept})
+        missing = await n.http.get("/nope", headers={"Accept": accept})
+    assert (listed.status_code, listed.headers["content-type"]) == (200, "application/json")
+    assert (missing.status_code, missing.headers["content-type"]) == (404, "application/problem+json")
 
 
 @pytest.mark.parametrize(
@@ -178,7 +188,7 @@ async def test_hosts_and_origins_may_be_named(node):
     "authorization", [None, "", "Bearer", "Bearer wrong", "Basic s3cret", "s3cret", "Bearer s3cret2"]
 )
 async def test_a_token_is_asked_for(node, authorization):
-    """S4-36; protocol check D-43: 401 with WWW-Authenticate, unknown paths included."""
+    """S4-36; protocol checks D-43 and A-12: 401 with WWW-Authenticate, whatever else is wrong."""
     async with node(token="s3cret", loopback=False) as n:
         headers = {} if authorization is None else {"Authorization": authorization}
         for path in (TASKS, "/metrics", "/openapi.json", "/nope", "/jobs"):

@@ -75,7 +75,7 @@ async def test_payloads_come_back_digit_for_digit(node, text):
     ],
 )
 async def test_bad_input_stores_nothing(node, body, field):
-    """Protocol checks D-49 and D-51: a problem document that names the field; nothing is stored."""
+    """Protocol checks D-49, D-51 and A-9: a problem document that names the field; nothing is stored."""
     async with node() as n:
         answer = await n.http.post(TASKS, content=body, headers={"Content-Type": "application/json"})
         stats = (await n.http.get("/api/v1/cluster/stats")).json()
@@ -184,7 +184,7 @@ async def test_an_id_in_use_is_a_conflict(node):
 
 
 async def test_a_full_queue_says_when_to_try_again(node):
-    """Protocol check D-44: 429 with Retry-After, a whole number."""
+    """Protocol checks D-44 and A-9: 429 with Retry-After, a whole number, in the document, too."""
     async with node() as n:
         await n.http.put("/api/v1/limits/queue:small", json={"max_waiting": 1})
         await n.submit(queue="small")

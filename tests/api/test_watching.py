@@ -153,6 +153,25 @@ async def test_a_reader_that_was_cut_off_is_told_only_what_is_new(node):
     assert [event["event"] for event in late] == ["state", "end"]
 
 
+async def test_events_are_written_as_readers_parse_them(node):
+    """Protocol check E-53: UTF-8, one line of data whatever the text holds, a blank line behind each event."""
+    text = "a\r\nb\rc\n\ndata: x\n\u2028\u0085\u00e4\U0001f600\0"
+    async with watched(node) as (n, http):
+        task = await n.submit()
+        (lease,) = await n.claim()
+        await log(n, lease, 0, text)
+        await n.settle(lease, "succeeded")
+        reply = await http.get(f"{TASKS}/{task['id']}/logs", headers={"Accept": "text/event-stream"})
+    assert reply.headers["content-type"] == "text/event-stream"
+    parts = reply.content.decode("utf-8").split("\n\n")
+    assert parts[0] == "retry: 1000"
+    assert parts[-1] == ""
+    told = [dict(line.split(": ", 1) for line in part.split("\n")) for part in parts[1:-1]]
+    assert [event["event"] for event in told] == ["log", "end"]
+    assert json.loads(told[0]["data"])["text"] == text
+    assert "\r" not in reply.content.decode()
+
+
 @pytest.mark.parametrize("what", ["events", "logs"])
 async def test_the_head_of_a_stream(node, what):
     """Protocol check D-40: as GET would begin, and nothing is watched for it; over, as GET would say it."""

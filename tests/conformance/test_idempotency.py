@@ -48,6 +48,7 @@ async def test_keys_belong_to_their_principal(bench):
 
 
 async def test_a_key_expires(bench):
+    """Protocol check B-21: after its time a key is a new one."""
     await bench.put_one(bench.task(), idempotency=key(bench, ttl=20))
     await bench.advance(15)
     assert isinstance(await bench.put_one(bench.task(), idempotency=key(bench, ttl=20)), Existing)
