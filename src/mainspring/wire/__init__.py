@@ -6,6 +6,7 @@
                └─────► leases, progress ◄──► Lease, Report, Append    what workers say
     Task, ScheduleRecord ... ─► views, schedule_views, workflow_views, explain ─► bytes    what all read
                             ─► watching ─► events                           what whoever watches is sent
+    values ─► payloads ─► bytes                                     what programs submit
     NewTask ─► outgoing ─► bytes ─► incoming ─► Task                        the same, from the client's side
     MainspringError ◄─► problems ◄─► problem documents (RFC 9457)
 
