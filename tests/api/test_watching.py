@@ -154,7 +154,7 @@ async def test_a_reader_that_was_cut_off_is_told_only_what_is_new(node):
 
 
 async def test_events_are_written_as_readers_parse_them(node):
-    """Protocol check E-53: UTF-8, one line of data whatever the text holds, a blank line behind each event."""
+    """Protocol check E-53: UTF-8, one line of data whatever the text holds, and a blank line behind it."""
     text = "a\r\nb\rc\n\ndata: x\n\u2028\u0085\u00e4\U0001f600\0"
     async with watched(node) as (n, http):
         task = await n.submit()
