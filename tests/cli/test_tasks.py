@@ -2,6 +2,7 @@
 
 import json
 
+import httpx
 import pytest
 
 from tests.e2e.processes import until
@@ -35,6 +36,16 @@ def test_list_is_newest_first_and_filtered(cli, queue):
     for spelling in ("scheduled", "PENDING", "ready,scheduled"):
         assert len(cli.json("tasks", "list", "--queue", queue, "--state", spelling)["tasks"]) == 2
     assert cli.json("tasks", "list", "--queue", queue, "--kind", "other")["tasks"] == []
+
+
+def test_programs_are_shown_what_the_server_wrote(cli, queue):
+    """Protocol check G-80, for the doors that there are: byte for byte, odd numbers and all."""
+    odd = '[1.10, 1E+2, 12345678901234567890123, "\\u00e9\\u2028"]'
+    task = later(cli, queue, "--payload", odd)
+    shown = cli.ok("tasks", "get", task, "-o", "json")
+    written = httpx.get(f"{cli.url}/api/v1/tasks/{task}").text
+    assert shown == f"{written}\n"
+    assert odd in written
 
 
 def test_list_goes_through_all_pages(cli, queue, write):
