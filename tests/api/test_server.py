@@ -88,6 +88,16 @@ async def test_ambiguous_requests_are_refused(node, text):
     assert b"connection: close\r\n" in head
 
 
+async def test_fields_behind_the_body_are_no_header_fields(node):
+    """RFC 9110, 6.5.1: whoever looked at the head for us has not seen them."""
+    async with node(token="s3cret") as n, served(n) as port:
+        head = CREATE + HOST + JSON + b"Transfer-Encoding: chunked\r\n"
+        body = b"\r\n2\r\n{}\r\n0\r\n"
+        late, _ = await send(port, head + body + b"Authorization: Bearer s3cret\r\n\r\n")
+        early, _ = await send(port, head + b"Authorization: Bearer s3cret\r\n" + body + b"Host: b\r\n\r\n")
+    assert (late, early) == (401, 201)
+
+
 @pytest.mark.parametrize("hosts", [b"", HOST + HOST, b"Host: a b\r\n"])
 async def test_a_request_names_one_host(node, hosts):
     """Protocol check D-50."""

@@ -41,6 +41,11 @@ class OneWriteProtocol(HttpToolsProtocol):
         if scope is not None and "method" not in scope:
             self._await_head(scope, len(data))
 
+    def on_headers_complete(self) -> None:
+        """What comes behind a body in chunks is not merged into the head (RFC 9110, 6.5.1)."""
+        super().on_headers_complete()
+        self.headers = []
+
     def _await_head(self, scope: Scope, received: int) -> None:
         """Of the piece in which a head begins nothing is counted: others may have ended there."""
         if scope is not self._unfinished:

@@ -40,6 +40,7 @@ class Door:
         config = uvicorn.Config(
             app,
             http=OneWriteProtocol,
+            ws="none",
             proxy_headers=False,
             lifespan="off",
             access_log=False,
