@@ -7,7 +7,7 @@ import asyncpg
 from redis.asyncio import Redis
 
 from mainspring.stores.postgres import PostgresStore
-from mainspring.stores.redis import RedisPrototype
+from mainspring.stores.redis import RedisStore
 from tests.conformance.bench import Bench
 from tests.servers import PostgresServer, RedisServer, ValkeyServer, running
 
@@ -121,7 +121,7 @@ class RedisBench(Bench):
         return self.new_node()
 
     def new_node(self) -> Any:
-        return RedisPrototype(self._url, self._namespace, OFFSET_CLOCK.replace("OFFSET", self._offset))
+        return RedisStore(self._url, self._namespace, OFFSET_CLOCK.replace("OFFSET", self._offset))
 
     async def advance(self, seconds: float) -> None:
         async with Redis.from_url(self._url) as client:

@@ -1,7 +1,7 @@
 """A prototype, not a driver: no URL opens it. It has the hot verbs of the port as Lua for Redis and Valkey,
 proves by the conformance suite that the port fits these engines, and is the seed of the driver to come.
 
-    RedisPrototype (prototype.py) ── one call, one script, one write to the server's log
+    RedisStore (store.py) ── one call, one script, one write to the server's log
            │
     packing.py     lines of the port as packed requests; packed heads and opaque strings as records
            │
@@ -14,6 +14,6 @@ proves by the conformance suite that the port fits these engines, and is the see
                    resolve.lua, get.lua, stats.lua, board.lua   one entry per verb
 """
 
-from mainspring.stores.redis.prototype import RedisPrototype
+from mainspring.stores.redis.store import RedisStore
 
-__all__ = ["RedisPrototype"]
+__all__ = ["RedisStore"]

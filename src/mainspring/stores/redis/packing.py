@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from mainspring.core.lifecycle import KEEPS_PLACE, Change
+from mainspring.core.limits import LimitState
 from mainspring.core.model import (
     Lane,
     Lease,
@@ -21,6 +22,7 @@ from mainspring.core.model import (
     UniqueRule,
     decode_policy,
 )
+from mainspring.core.order import LaneHead
 from mainspring.ports import (
     Accepted,
     Ask,
@@ -207,6 +209,13 @@ class Reply:
             task=task, lane=self.lanes[head["lane_id"]], payload=body.payload, policy=body.policy,
             labels=body.labels, attempts=attempts or None, **{name: head[name] for name in _IN_LEASE},
         )  # fmt: skip
+
+    def heads(self, ready: Sequence[tuple[int, int]]) -> list[LaneHead]:
+        return [LaneHead(number, self.lanes[number], seq) for number, seq in ready]
+
+    @staticmethod
+    def usage(told: Sequence[tuple[str, int, float]]) -> dict[str, LimitState]:
+        return {name: LimitState(running, arrival_us) for name, running, arrival_us in told}
 
     def submitted(self, answer: Sequence[Any]) -> Accepted | Existing | Refused:
         kind, *said = answer

@@ -5,7 +5,8 @@ from importlib.resources import files
 
 _FOLDER = files(__package__).joinpath("lua")
 _SHARED = ("keys", "clock", "record", "limits", "reply", "settle", "submit", "claim")
-_VERBS = ("exchange", "renew", "force", "promote", "resolve", "get", "stats", "board", "weigh")
+# Every other file of the folder is a verb.
+_VERBS = sorted({path.name.removesuffix(".lua") for path in _FOLDER.iterdir()} - set(_SHARED))
 
 
 def _read(name: str) -> str:

@@ -1,0 +1,89 @@
+"""The store's verbs: each is one script, and so one transaction."""
+
+from collections.abc import Sequence
+
+from mainspring.core.limits import LimitRule
+from mainspring.core.model import Task
+from mainspring.ports import (
+    Answer,
+    BoardView,
+    Exchange,
+    Exchanged,
+    Features,
+    Force,
+    Moved,
+    Refused,
+    Renewal,
+    Stats,
+)
+from mainspring.stores.redis import controls, editing, exchanging, holding, reading, tending
+from mainspring.stores.redis.connecting import Database
+from mainspring.stores.redis.scripts import SOURCES
+
+
+class RedisStore:
+    """One namespace of one server, shared by any number of nodes.
+
+    Promises durability A when the server runs with `appendfsync always`, B with `everysec`. A call whose
+    answer is lost is never repeated by the library: `StoreUnavailable` says that its outcome is unknown.
+    """
+
+    features = Features("redis", durability="A", several_processes=True)
+
+    def __init__(self, url: str, namespace: str = "mainspring", clock: str = SOURCES["clock"]) -> None:
+        self._db = Database(url, namespace, clock)
+
+    async def open(self) -> None:
+        await self._db.open()
+
+    async def close(self) -> None:
+        await self._db.close()
+
+    # --- the hot verbs --------------------------------------------------------------------------
+
+    async def exchange(self, batch: Exchange) -> Exchanged:
+        return await exchanging.exchange(self._db, batch)
+
+    async def renew(self, renewals: Sequence[Renewal]) -> Sequence[Sequence[Answer]]:
+        return await holding.renew(self._db, renewals)
+
+    # --- by hand --------------------------------------------------------------------------------
+
+    async def force(self, lines: Sequence[Force]) -> Sequence[Task | Refused]:
+        return await editing.force(self._db, lines)
+
+    # --- services -------------------------------------------------------------------------------
+
+    async def promote(self, limit: int) -> Moved:
+        return await tending.promote(self._db, limit)
+
+    async def resolve(self, limit: int) -> Moved:
+        return await tending.resolve(self._db, limit)
+
+    # --- schedules ------------------------------------------------------------------------------
+
+    # --- workflows ------------------------------------------------------------------------------
+
+    # --- reading --------------------------------------------------------------------------------
+
+    async def board(self) -> BoardView:
+        return await reading.board(self._db)
+
+    async def get(self, tasks: Sequence[str]) -> Sequence[Task | None]:
+        return await reading.get(self._db, tasks)
+
+    async def stats(self) -> Stats:
+        return await reading.stats(self._db)
+
+    # --- the laws -------------------------------------------------------------------------------
+
+    # --- controls, membership, leadership -------------------------------------------------------
+
+    async def set_queue(self, queue: str, paused_by: str | None) -> None:
+        await controls.set_queue(self._db, queue, paused_by)
+
+    async def set_limit(self, name: str, rule: LimitRule | None, only_new: bool = False) -> bool:
+        return await controls.set_limit(self._db, name, rule, only_new)
+
+    async def set_weight(self, tenant: str, weight: float) -> None:
+        await controls.set_weight(self._db, tenant, weight)
