@@ -1,13 +1,16 @@
-"""Real servers for tests, from wheels: each is started once, on a socket of its own, and stopped at the end.
+"""Real servers for tests, from wheels: each is started on a socket of its own, and stopped at the end. One that
+was killed can be started again on what it has left.
 
 Nothing is shared with servers that the machine may run, and nothing listens on the network.
 """
 
+import contextlib
 import ctypes
 import os
 import pwd
 import shutil
 import signal
+import socket
 import subprocess
 import tempfile
 import time
@@ -26,18 +29,24 @@ class Server(ABC):
     package: str
     program: str
     stop_signal = signal.SIGTERM
+    _options: tuple[str, ...] = ()
 
     def __init__(self, *options: str) -> None:
         # Short, because the path of a socket holds at most 107 bytes.
         self.folder = Path(tempfile.mkdtemp(prefix="ms-"))
         try:
             self._identity = self.prepare()
-            self._log = (self.folder / "log").open("wb")
-            self._process = self._spawn([*self.command(), *options])
-            self._wait_until_ready()
+            self.start(*options)
         except BaseException:
             shutil.rmtree(self.folder, ignore_errors=True)
             raise
+
+    def start(self, *options: str) -> None:
+        """Start the server on its folder, and wait until it answers. With options: those from now on."""
+        self._options = options or self._options
+        self._log = (self.folder / "log").open("ab")
+        self._process = self._spawn([*self.command(), *self._options])
+        self._wait_until_ready()
 
     @classmethod
     def binary(cls) -> Path | None:
@@ -83,6 +92,23 @@ class Server(ABC):
                 raise RuntimeError(f"{self.program} did not start: {(self.folder / 'log').read_text()}")
             time.sleep(0.02)
 
+    def kill(self) -> None:
+        """SIGKILL to the server and all of its processes, as if the machine had lost its power."""
+        self._process.send_signal(signal.SIGSTOP)  # or it would replace a killed child by a new one
+        children = [int(child) for child in self._children().read_text().split()]
+        self._process.kill()
+        for child in children:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(child, signal.SIGKILL)
+        self._process.wait()
+        for child in children:
+            while _is_alive(child):
+                time.sleep(0.001)
+        self._log.close()
+
+    def _children(self) -> Path:
+        return Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children")
+
     def stop(self, remove: bool = True) -> None:
         if self._process.poll() is None:
             self._process.send_signal(self.stop_signal)
@@ -100,6 +126,14 @@ def _die_with_parent() -> None:
     """A test run that is killed leaves no server behind (Linux: PR_SET_PDEATHSIG)."""
     if os.uname().sysname == "Linux":
         ctypes.CDLL(None).prctl(1, signal.SIGTERM)
+
+
+def _is_alive(pid: int) -> bool:
+    """A process that is dead may still be there, until whoever adopted it has asked."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 class PostgresServer(Server):
@@ -165,7 +199,15 @@ class RedisServer(Server):
         ]
 
     def is_ready(self) -> bool:
-        return self.socket.exists()
+        """The socket of a server that was killed is still there, and one that loads its file says so."""
+        with contextlib.closing(socket.socket(socket.AF_UNIX)) as asking:
+            asking.settimeout(START_LIMIT_S)
+            try:
+                asking.connect(str(self.socket))
+                asking.sendall(b"PING\r\n")
+                return asking.recv(100).startswith(b"+PONG")
+            except OSError:
+                return False
 
     @property
     def url(self) -> str:
