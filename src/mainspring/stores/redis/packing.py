@@ -34,6 +34,7 @@ from mainspring.ports import (
     Renewal,
     Settlement,
 )
+from mainspring.verbs import NewWorkflow
 
 pack = msgspec.msgpack.encode
 unpack = msgspec.msgpack.decode
@@ -89,6 +90,12 @@ class Head(NamedTuple):
     is_parent: bool
     worker: str
     incarnation: str
+    ordinal: int
+    fingerprint: str
+    schedule_id: str
+    fire_at_us: int
+    workflow: str
+    callback: int
 
 
 class Request:
@@ -128,11 +135,13 @@ class Request:
         return (
             change.state, change.cause in KEEPS_PLACE, change.attempt, change.retries, change.losses,
             change.snoozes, change.delay_us, self._aside(end), self._aside(change.attempts),
+            fingerprint_text(change.fingerprint),
         )  # fmt: skip
 
     def _group(self, group: Group) -> tuple[object, ...]:
         key = False if group.idempotency is None else _key(group.idempotency)
-        return [self._task(task) for task in group.tasks], key
+        workflow = False if group.workflow is None else _workflow(group.workflow)
+        return [self._task(task) for task in group.tasks], key, workflow
 
     def _task(self, task: NewTask) -> tuple[object, ...]:
         body = Body(task.payload, task.policy, task.labels, task.name)
@@ -143,6 +152,11 @@ class Request:
             _or_false(task.timeout_us), _or_false(task.deadline_us), task.depends_on, unique, rule,
             self._aside(pack(body)),
         )  # fmt: skip
+
+
+def fingerprint_text(fingerprint: int | None) -> str | bool:
+    """63 bits are more than a script's numbers hold."""
+    return False if fingerprint is None else f"{fingerprint:016x}"
 
 
 def _or_false(value: int | None) -> int | bool:
@@ -161,6 +175,12 @@ def _unique(rule: UniqueRule) -> tuple[object, ...]:
 def _key(key: Idempotency) -> tuple[object, ...]:
     name = msgspec.json.encode((key.principal, key.key)).decode()
     return name, key.digest.hex(), key.ttl_us
+
+
+def _workflow(new: NewWorkflow) -> tuple[object, ...]:
+    labels = None if new.labels is None else new.labels.decode()
+    kept = msgspec.json.encode((new.name, labels, new.callbacks)).decode()
+    return new.id, kept, {task: int(callback) for callback, task in new.callbacks.items()}
 
 
 def _ask(ask: Ask) -> tuple[object, ...]:

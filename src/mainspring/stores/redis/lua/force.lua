@@ -32,7 +32,7 @@ local function replay(head)
         return false
     end
     head[ATTEMPT], head[RETRIES], head[LOSSES], head[SNOOZES] = 0, 0, 0, 0
-    head[CANCEL_AT], head[STARTED], head[FINISHED], head[RUN_AT] = false, false, false, false
+    head[CANCEL_AT], head[STARTED], head[RUN_AT] = false, false, false
     if head[DEADLINE] and head[DEADLINE] < now then
         head[DEADLINE] = false
     end

@@ -25,4 +25,17 @@ local key = {
     unresolved = KEYS[22],    -- set: final parents with children left to `resolve`
     shares = KEYS[23],        -- hash: tenant -> weight, virtual time
     term = KEYS[24],          -- hash: number, expires_us
+    dead = KEYS[25],          -- sorted set: failed tasks by their end
+    letters = KEYS[26],       -- sorted by name: fingerprint, end, order of arrival, task; of failed tasks
+    groups = KEYS[27],        -- sorted set: fingerprint by the number of its letters, below zero
+    schedules = KEYS[28],     -- hash: schedule -> its record, as JSON
+    schedule_ids = KEYS[29],  -- sorted by name: schedules
+    looks = KEYS[30],         -- sorted set: schedules by when they are to be looked at
+    fires = KEYS[31],         -- sorted by name: schedule, number, what became of fire times as JSON
+    fired = KEYS[32],         -- sorted by name: schedule, time, task
+    open_fires = KEYS[33],    -- sorted by name: schedule, time, task that is not final
+    workflows = KEYS[34],     -- hash: workflow -> made at, name, labels, callbacks, as JSON
+    founded = KEYS[35],       -- sorted set: workflows by their arrival
+    members = KEYS[36],       -- sorted by name: workflow, order of arrival, task
+    forgotten = KEYS[37],     -- hash: `state:workflow` -> members that are gone
 }

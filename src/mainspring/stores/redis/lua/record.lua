@@ -5,9 +5,10 @@ local STATE, LANE, SEQ, TOKEN, VERSION, CREATED, RUN_AT, TIMEOUT, DEADLINE = 1, 
 local STARTED, LEASE_UNTIL, TIMEOUT_AT, FINISHED, CANCEL_AT, CLAIM_SEQ = 10, 11, 12, 13, 14, 15
 local SETTLED_TOKEN, SETTLED_DIGEST, ATTEMPT, RETRIES, LOSSES, SNOOZES = 16, 17, 18, 19, 20, 21
 local OPEN_PARENTS, ON_PARENT_FAILURE, IS_PARENT, WORKER, INCARNATION = 22, 23, 24, 25, 26
+local ORDINAL, FINGERPRINT, SCHEDULE, FIRE_AT, WORKFLOW, CALLBACK = 27, 28, 29, 30, 31, 32
 
 local BLOCKED, SCHEDULED, READY, RUNNING, SUCCEEDED, FAILED, CANCELLED = 1, 2, 3, 4, 5, 6, 7
-local RUN_ANYWAY, HOLD = 2, 3  -- on_parent_failure; 1 is to be doomed
+local RUN_ANYWAY, HOLD, ONLY = 2, 3, 4  -- on_parent_failure; 1 is to be doomed
 local CHILDREN_RELEASED_AT_ONCE = 500
 local CHUNK = 1000            -- arguments per command: `unpack` is bound by the interpreter's stack
 
@@ -113,8 +114,9 @@ local function claims_of(incarnation, claim_seq)
     return prefixed(incarnation) .. struct.pack('>I8', claim_seq)
 end
 
--- `usage` (limits.lua) is told of every task that starts or stops to run.
-local usage = {}
+-- `usage` (limits.lua) is told of every task that starts or stops to run, `belonging` (belonging.lua) of tasks of
+-- schedules and workflows, and of dead letters.
+local usage, belonging = {}, {}
 
 local function leave(head)
     count(head, -1)
@@ -129,6 +131,8 @@ local function leave(head)
         redis.call('ZREM', key.held, claims_of(head[INCARNATION], head[CLAIM_SEQ]) .. head.id)
         head[LEASE_UNTIL], head[TIMEOUT_AT] = false, false
         usage.stop(lane_of(head[LANE]))
+    elseif state == FAILED then
+        belonging.replayed(head)
     end
 end
 
@@ -146,9 +150,14 @@ local function enter(head, keeps_place)
     elseif state == RUNNING then
         redis.call('ZADD', key.held, 0, claims_of(head[INCARNATION], head[CLAIM_SEQ]) .. head.id)
         usage.start(lane_of(head[LANE]))
+    elseif state == FAILED then
+        belonging.died(head)
     end
     if state <= READY then
-        head[WORKER] = false
+        head[WORKER], head[FINISHED] = false, false
+    end
+    if head[SCHEDULE] then
+        belonging.moved(head)
     end
 end
 
@@ -169,12 +178,38 @@ local function due_state(run_at)
     return run_at and run_at > now and SCHEDULED or READY
 end
 
+-- Whether a task runs, now that every parent has released it: one under ONLY only after a bad end.
+local function may_run(child)
+    if child[ON_PARENT_FAILURE] ~= ONLY then
+        return true
+    end
+    local packed = redis.call('HGET', key.parents, child.id)
+    local parents = packed and cmsgpack.unpack(packed) or {}
+    load(parents)
+    for _, id in ipairs(parents) do
+        if heads[id] and heads[id][STATE] ~= SUCCEEDED then
+            return true
+        end
+    end
+    return false
+end
+
 local function release(child)
     child[OPEN_PARENTS] = child[OPEN_PARENTS] - 1
     dirty[child.id] = child
     if child[OPEN_PARENTS] == 0 then
-        move(child, due_state(child[RUN_AT]))
+        if may_run(child) then
+            move(child, due_state(child[RUN_AT]))
+        else
+            redis.call('HSET', key.ends, child.id, SPARED_END)
+            move(child, CANCELLED)
+        end
     end
+end
+
+-- Whether a parent's end keeps a child from running: it is doomed, or held.
+local function is_in_vain(state, rule)
+    return state ~= SUCCEEDED and rule ~= RUN_ANYWAY and rule ~= ONLY
 end
 
 -- Applies a final parent to up to `limit` of its blocked children; how many. Children that it dooms are left
@@ -192,7 +227,7 @@ local function apply_parent(head, limit, doomed_end)
         load(children)
         for n, edge in ipairs(edges) do
             local child = heads[children[n]]
-            local fails = head[STATE] ~= SUCCEEDED and child and child[ON_PARENT_FAILURE] ~= RUN_ANYWAY
+            local fails = child and is_in_vain(head[STATE], child[ON_PARENT_FAILURE])
             if not child or child[STATE] ~= BLOCKED then
                 redis.call('ZREM', key.edges, edge)
             elseif fails and child[ON_PARENT_FAILURE] == HOLD then

@@ -1,5 +1,5 @@
 -- Lines: {task, token, digest, only_if_lapsed, change, if_cancelled or false}. A change: {state, keeps_place,
--- attempt, retries, losses, snoozes, delay_us, end, attempts}; the empty string says nothing.
+-- attempt, retries, losses, snoozes, delay_us, end, attempts, fingerprint or false}; the empty string says nothing.
 local OK, LOST, CANCEL, ALREADY = 1, 2, 3, 4
 
 local function put(hash, task, text)
@@ -26,6 +26,7 @@ local function settle(line)
     local change = head[CANCEL_AT] and line[6] or line[5]
     head[SETTLED_TOKEN], head[SETTLED_DIGEST] = token, digest
     head[ATTEMPT], head[RETRIES], head[LOSSES], head[SNOOZES] = change[3], change[4], change[5], change[6]
+    head[FINGERPRINT] = change[10]
     put(key.ends, task, change[8])
     put(key.attempts, task, change[9])
     if change[1] == SCHEDULED then

@@ -1,5 +1,6 @@
--- Groups: {tasks, key or false}. A task: {id, lane, delay_us, run_at, timeout, deadline, parents, unique,
+-- Groups: {tasks, key or false, workflow or false}. A task: {id, lane, delay_us, run_at, timeout, deadline, parents, unique,
 -- on_parent_failure, body}; unique: {digest, states, period_us} or false. A key: {name, digest, ttl_us}.
+-- A workflow: {id, what is kept of it, the parts of its tasks that are callbacks}.
 -- A group is looked at whole before anything of it is written.
 local ACCEPTED, EXISTING, REFUSED = 1, 2, 3
 local PAGE = 50
@@ -95,9 +96,25 @@ local function refusal(tasks, ids)
     return nil
 end
 
+local function makes_any(tasks, ids)
+    for _, task in ipairs(tasks) do
+        if ids[task[1]] == task[1] then
+            return true
+        end
+    end
+    return false
+end
+
+local function taken_workflow(tasks, ids, workflow)
+    if workflow and makes_any(tasks, ids) and redis.call('HEXISTS', key.workflows, workflow[1]) == 1 then
+        return {REFUSED, 'id_taken', 'there is a workflow ' .. workflow[1] .. ' already', -1}
+    end
+    return nil
+end
+
 -- A parent that has failed already is work for `resolve`, like one that fails later.
 local function open_edges(head, wanted, ids)
-    local seen, parents, late = {}, {}, {}
+    local seen, parents = {}, {}
     for _, name in ipairs(wanted) do
         local id = ids[name] or name
         if not seen[id] then
@@ -105,12 +122,13 @@ local function open_edges(head, wanted, ids)
             parents[#parents + 1] = id
             local parent = head_of(id)
             local ended = parent and parent[STATE] > RUNNING
-            local released = ended and (parent[STATE] == SUCCEEDED or head[ON_PARENT_FAILURE] == RUN_ANYWAY)
+            local released = ended and head[ON_PARENT_FAILURE] ~= ONLY
+                and not is_in_vain(parent[STATE], head[ON_PARENT_FAILURE])
             if not released then
                 head[OPEN_PARENTS] = head[OPEN_PARENTS] + 1
                 redis.call('ZADD', key.edges, 0, prefixed(id) .. head.id)
                 if ended then
-                    late[#late + 1] = id
+                    redis.call('SADD', key.unresolved, id)
                 end
             end
             if parent and not parent[IS_PARENT] then
@@ -122,23 +140,23 @@ local function open_edges(head, wanted, ids)
     if #parents > 0 then
         redis.call('HSET', key.parents, head.id, cmsgpack.pack(parents))
     end
-    if #late > 0 then
-        redis.call('SADD', key.unresolved, unpack(late))
-    end
 end
 
-local function store(task, ids, parents_here)
+local function store(task, ids, parents_here, workflow)
     local ordinal = mint()
     local head = {
         BLOCKED, lane_id(task[2]), false, 0, ordinal, now,
         task[3] > 0 and now + task[3] or task[4], task[5], task[6],
         false, false, false, false, false, 0, 0, 0, 0, 0, 0, 0, 0, task[9],
-        parents_here[task[1]] or false, false, false, id = task[1],
+        parents_here[task[1]] or false, false, false, ordinal, false, false, false, false, false, id = task[1],
     }
     heads[head.id] = head
     redis.call('HSET', key.bodies, head.id, task[10])
     if task[8] then
         redis.call('ZADD', key.uniques, 0, prefixed(task[8][1]) .. struct.pack('>I8', ordinal) .. head.id)
+    end
+    if workflow then
+        belonging.joined(head, workflow)
     end
     open_edges(head, task[7], ids)
     head[STATE] = head[OPEN_PARENTS] > 0 and BLOCKED or due_state(head[RUN_AT])
@@ -147,13 +165,13 @@ local function store(task, ids, parents_here)
 end
 
 local function submit(group)
-    local tasks, wanted = group[1], group[2]
+    local tasks, wanted, workflow = group[1], group[2], group[3]
     local earlier = earlier_use(wanted)
     if earlier then
         return earlier
     end
     local ids = stand_ins(tasks)
-    local refused = refusal(tasks, ids)
+    local refused = refusal(tasks, ids) or taken_workflow(tasks, ids, workflow)
     if refused then
         return refused
     end
@@ -166,8 +184,11 @@ local function submit(group)
     for place, task in ipairs(tasks) do
         named[place] = ids[task[1]]
         if named[place] == task[1] then
-            store(task, ids, parents_here)
+            store(task, ids, parents_here, workflow)
         end
+    end
+    if workflow and makes_any(tasks, ids) then
+        belonging.founded(workflow)
     end
     for place, id in ipairs(named) do
         states[place], versions[place] = head_of(id)[STATE], head_of(id)[VERSION]
