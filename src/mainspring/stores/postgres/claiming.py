@@ -1,7 +1,7 @@
 """Claiming: the heads of lanes, under every guard that a node's board may have missed."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from asyncpg import Record
 
@@ -14,11 +14,20 @@ from mainspring.stores.postgres.limits import Usage
 from mainspring.stores.postgres.rows import can_be_stored, lease_of
 from mainspring.stores.postgres.transaction import Transaction
 
+# Takes up to so many from the heads of lanes for a claim, in the order asked.
+Take = Callable[[Transaction, Ask, Sequence[Quota], int], Awaitable[Claimed]]
 
-async def claim(tx: Transaction, asks: Sequence[Ask], usage: Usage | None) -> list[Claimed]:
-    """`usage` is what limits have in use, `None` if there are none."""
+
+async def claim(
+    tx: Transaction, asks: Sequence[Ask], usage: Usage | None, take: Take | None = None
+) -> list[Claimed]:
+    """`usage` is what limits have in use, `None` if there are none. `take` is another way to the heads of
+    lanes, for a store that knows some of them beforehand."""
     return [
-        await _claim(tx, ask, usage) if not tx.is_careful or _may_ask(ask) else Claimed([]) for ask in asks
+        await _claim(tx, ask, usage, take or take_heads)
+        if not tx.is_careful or _may_ask(ask)
+        else Claimed([])
+        for ask in asks
     ]
 
 
@@ -27,7 +36,7 @@ def _may_ask(ask: Ask) -> bool:
     return can_be_stored(ask.worker) and can_be_stored(ask.incarnation)
 
 
-async def _claim(tx: Transaction, ask: Ask, usage: Usage | None) -> Claimed:
+async def _claim(tx: Transaction, ask: Ask, usage: Usage | None, take: Take) -> Claimed:
     last = await tx.value("claimant", ask.incarnation)
     if last is None:
         await tx.do("new_claimant", ask.incarnation)
@@ -40,10 +49,10 @@ async def _claim(tx: Transaction, ask: Ask, usage: Usage | None) -> Claimed:
     unknown = [quota.lane_id for quota in ask.lanes if tx.lane(quota.lane_id) is None]
     lanes = [(quota, lane) for quota in ask.lanes if (lane := tx.lane(quota.lane_id)) is not None]
     if usage is not None:
-        claimed = await _take_guarded(tx, ask, lanes, usage)
+        claimed = await _take_guarded(tx, ask, lanes, usage, take)
     else:
         open_lanes = [quota for quota, lane in lanes if lane.queue not in tx.paused]
-        claimed = await _take(tx, ask, open_lanes, ask.limit)
+        claimed = await take(tx, ask, open_lanes, ask.limit)
     if claimed.leases:
         await tx.do("claimed", ask.incarnation, ask.claim_seq)
         _book(tx, claimed.leases)
@@ -51,7 +60,7 @@ async def _claim(tx: Transaction, ask: Ask, usage: Usage | None) -> Claimed:
 
 
 async def _take_guarded(
-    tx: Transaction, ask: Ask, lanes: Sequence[tuple[Quota, Lane]], usage: Usage
+    tx: Transaction, ask: Ask, lanes: Sequence[tuple[Quota, Lane]], usage: Usage, take: Take
 ) -> Claimed:
     """Lane by lane, since lanes share the slots of a name."""
     claimed = Claimed([], [])
@@ -59,7 +68,7 @@ async def _take_guarded(
         room = room_for(lane, tx.paused, tx.rules, usage.states, tx.now_us)
         count = min(quota.limit, ask.limit - len(claimed.leases), room)
         if count > 0:
-            taken = await _take(tx, ask, [Quota(quota.lane_id, count)], count)
+            taken = await take(tx, ask, [Quota(quota.lane_id, count)], count)
             claimed.leases += taken.leases
             claimed.empty += taken.empty
             if taken.leases:
@@ -67,7 +76,7 @@ async def _take_guarded(
     return claimed
 
 
-async def _take(tx: Transaction, ask: Ask, quotas: Sequence[Quota], limit: int) -> Claimed:
+async def take_heads(tx: Transaction, ask: Ask, quotas: Sequence[Quota], limit: int) -> Claimed:
     """A lane asked twice goes on where its first quota ends. A lane that gave less than it was asked for
     is empty, unless the ask was full by then."""
     if not quotas or limit <= 0:
@@ -85,14 +94,14 @@ async def _take(tx: Transaction, ask: Ask, quotas: Sequence[Quota], limit: int) 
     gave = Counter(row["ask"] for row in rows)
     reached = max(gave, default=0) if len(rows) == limit else len(quotas) + 1
     empty = [quota.lane_id for n, quota in enumerate(quotas, 1) if n < reached and gave[n] < quota.limit]
-    return Claimed(_leases(tx, rows), empty)
+    return Claimed(granted(tx, rows), empty)
 
 
-def _book(tx: Transaction, granted: Sequence[Lease]) -> None:
-    for lane_id, count in Counter(lease.lane_id for lease in granted).items():
+def _book(tx: Transaction, started: Sequence[Lease]) -> None:
+    for lane_id, count in Counter(lease.lane_id for lease in started).items():
         tx.count_move(lane_id, State.READY, State.RUNNING, count)
     if tx.steps is not None:
-        for lease in granted:
+        for lease in started:
             tx.record(lease.task, State.READY, Cause.CLAIM, State.RUNNING, lease.attempt, lease.token)
 
 
@@ -100,9 +109,9 @@ async def leases(tx: Transaction, statement: str, *values: object) -> list[Lease
     """The leases of a statement that selects `lease`."""
     rows = await tx.rows(statement, *values)
     await tx.find_lanes({row["lane_id"] for row in rows})
-    return _leases(tx, rows)
+    return granted(tx, rows)
 
 
-def _leases(tx: Transaction, rows: Sequence[Record]) -> list[Lease]:
+def granted(tx: Transaction, rows: Sequence[Record]) -> list[Lease]:
     """Tasks of no lane are left out: the auditor tells of them."""
     return [lease_of(row, lane) for row in rows if (lane := tx.lane(row["lane_id"])) is not None]

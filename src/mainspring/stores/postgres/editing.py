@@ -166,6 +166,7 @@ def _change_lane(tx: Transaction, row: Row, edit: Edit) -> None:
     row.lane_id = lane_id
     if row.state is State.READY:
         tx.gained.add(lane_id)
+        tx.regained.add(lane_id)
 
 
 async def delete(tx: Transaction, tasks: Sequence[str]) -> list[Refused | None]:

@@ -2,12 +2,13 @@
 
 from mainspring.ports import Exchange, Exchanged
 from mainspring.stores.postgres import claiming, settling, submitting
+from mainspring.stores.postgres.claiming import Take
 from mainspring.stores.postgres.moves import release_children
 from mainspring.stores.postgres.rows import can_be_stored
 from mainspring.stores.postgres.transaction import Transaction
 
 
-async def exchange(tx: Transaction, batch: Exchange) -> Exchanged:
+async def exchange(tx: Transaction, batch: Exchange, take: Take | None = None) -> Exchanged:
     if batch.submits:
         await submitting.prepare(tx, batch.submits)
     asked = {quota.lane_id for ask in batch.claims for quota in ask.lanes}
@@ -19,7 +20,7 @@ async def exchange(tx: Transaction, batch: Exchange) -> Exchanged:
     await release_children(tx)
     submits = await submitting.submit(tx, batch.submits)
     usage = await tx.usage()
-    claims = await claiming.claim(tx, batch.claims, usage)
+    claims = await claiming.claim(tx, batch.claims, usage, take)
     if usage is not None and usage.booked:
         await tx.do("put_arrivals", *usage.arrivals())
     ready = await tx.ready()

@@ -44,6 +44,7 @@ async def _hand_back_unnamed(tx: Transaction, renewals: Sequence[Renewal], named
         tx.freed.add(row["lane_id"])
         if state is State.READY:
             tx.gained.add(row["lane_id"])
+            tx.regained.add(row["lane_id"])
         else:
             tx.ended(row["id"], state, row["is_parent"])
         cause = Cause.RELEASE if state is State.READY else Cause.CANCEL

@@ -48,6 +48,8 @@ def move(tx: Transaction, row: Row, cause: Cause, new: State, **changes: Any) ->
     if new is State.READY:
         if row.seq is None or cause not in KEEPS_PLACE:
             row.seq = tx.mint()
+        else:
+            tx.regained.add(row.lane_id)
         tx.gained.add(row.lane_id)
     if new in WAITING:
         row.worker = row.incarnation = row.finished_at_us = None

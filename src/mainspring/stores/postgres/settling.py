@@ -60,6 +60,8 @@ def _book(
     tx.freed.add(lane_id)
     if state is State.READY:
         tx.gained.add(lane_id)
+        if (line.if_cancelled if cancelled else line.change).cause in KEEPS_PLACE:
+            tx.regained.add(lane_id)
     elif state.is_final:
         tx.ended(line.task, state, is_parent)
     if tx.steps is not None:

@@ -66,7 +66,8 @@ class Transaction:
     """The driver's words to the database. Lanes it adds are known to others only after its commit.
 
     `is_replay`: an earlier try has lost a race. `is_careful`: an earlier try brought a value that the
-    database does not take, so each line is looked at before it is sent.
+    database does not take, so each line is looked at before it is sent. `gained` are the lanes that it gave
+    ready tasks, `regained` those of them where one stands before others that came earlier.
     """
 
     def __init__(
@@ -86,6 +87,7 @@ class Transaction:
         self.is_careful = is_careful
         self.now_us = 0
         self.gained: set[int] = set()
+        self.regained: set[int] = set()
         self.freed: set[int] = set()
         self.finished: list[str] = []
         self.ended_parents: dict[str, State] = {}

@@ -44,6 +44,7 @@ async def mend(tx: Transaction, record: Record) -> str:
         what.append(f"now {state.label}")
     elif row.state is State.READY:
         tx.gained.add(row.lane_id)
+        tx.regained.add(row.lane_id)
     await flush(tx)
     if row.state is State.BLOCKED and broken & {"blocked_without_parent", "lost_edge"}:
         what.append(await rebuild_edges(tx, row, record.parents, none_is_open=not facts.open_edges))
