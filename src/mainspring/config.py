@@ -7,13 +7,15 @@ can name the setting as the user wrote it.
 import os
 import tomllib
 from collections.abc import Mapping
+from enum import IntEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 
 from mainspring.core.durations import parse_duration_s
 from mainspring.errors import InvalidInput
+from mainspring.ports import PostgresOptions, StoreOptions
 
 PREFIX = "MAINSPRING_"
 
@@ -25,6 +27,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     listen: str = "127.0.0.1:8080"
     store: str = ""
     db: str = "scheduler.db"
+    pg_max_conns: int = PostgresOptions().most
+    pg_min_conns: int = PostgresOptions().fewest
+    pg_max_conn_lifetime_s: float = PostgresOptions().lifetime_s
+    pg_statement_cache: Literal["auto", "on", "off"] = PostgresOptions().statement_cache
     api_url: str = "http://localhost:8080"
     worker_id: str = ""
     concurrency: int = 10
@@ -54,6 +60,22 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return self.store or f"sqlite:///{self.db}"
 
     @property
+    def store_origin(self) -> str:
+        """Where the store's address came from, as an error should name it."""
+        name = "store" if self.store else "db"
+        return self.origin(name) if name in self.origins else f"--{name}"
+
+    @property
+    def store_options(self) -> StoreOptions:
+        postgres = PostgresOptions(
+            fewest=self.pg_min_conns,
+            most=self.pg_max_conns,
+            lifetime_s=self.pg_max_conn_lifetime_s,
+            statement_cache=self.pg_statement_cache,
+        )
+        return StoreOptions(history=self.history, postgres=postgres)
+
+    @property
     def listen_address(self) -> tuple[str, int]:
         return parse_address(self.listen, "listen")
 
@@ -64,8 +86,16 @@ ALIASES: dict[str, tuple[str, ...]] = {
     "listen": ("LISTEN_ADDR",),
     "log_level": ("LOG_LEVEL",),
     "lease_s": (),
+    "pg_max_conns": ("PG_MAX_CONNS",),
+    "pg_min_conns": ("PG_MIN_CONNS",),
+    "pg_max_conn_lifetime_s": ("PG_MAX_CONN_LIFETIME",),
 }
-_DURATIONS = ("lease_s", "grace_s", "keep_succeeded_s", "keep_cancelled_s", "keep_failed_s")
+# What other programs of the same environment read, too: a setting of our own goes first.
+SHARED: dict[str, tuple[str, ...]] = {"store": ("DATABASE_URL",)}
+_DURATIONS = (
+    "lease_s", "grace_s", "keep_succeeded_s", "keep_cancelled_s", "keep_failed_s", "pg_max_conn_lifetime_s",
+)  # fmt: skip
+_CHOICES = {"pg_statement_cache": ("auto", "on", "off")}
 _TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 
 
@@ -78,15 +108,39 @@ def load(
     """
     environment = os.environ if environment is None else environment
     written = _read_file(file)
-    values: dict[str, Any] = {}
-    origins: dict[str, str] = {}
+    given: dict[str, _Given] = {}
     for name in Settings.__struct_fields__:
-        if name == "origins":
-            continue
-        found = _lookup(name, flags, environment, written, file)
-        if found is not None:
-            values[name], origins[name] = _parse(name, *found), found[1]
-    return Settings(**values, origins=origins)
+        if name != "origins" and (found := _lookup(name, flags, environment, written, file)) is not None:
+            given[name] = found
+    if "db" in given and "store" in given and given["db"].source < given["store"].source:
+        # Both say where tasks are kept, and the file was named closer by.
+        del given["store"]
+    values = {name: _parse(name, found.value, found.origin) for name, found in given.items()}
+    settings = Settings(**values, origins={name: found.origin for name, found in given.items()})
+    _check_together(settings)
+    return settings
+
+
+class _Source(IntEnum):
+    FLAG = 0
+    VARIABLE = 1
+    SHARED_VARIABLE = 2
+    FILE = 3
+
+
+class _Given(NamedTuple):
+    value: Any
+    origin: str
+    source: _Source
+
+
+def _check_together(settings: Settings) -> None:
+    """What only two settings together can be wrong about."""
+    fewest, most = settings.pg_min_conns, settings.pg_max_conns
+    if fewest > most:
+        raise InvalidInput(
+            settings.origin("pg_min_conns"), f"{fewest} is more than pg_max_conns", f"1 to {most}"
+        )
 
 
 def _lookup(
@@ -95,10 +149,10 @@ def _lookup(
     environment: Mapping[str, str],
     written: Mapping[str, Any],
     file: Path | None,
-) -> tuple[Any, str] | None:
+) -> _Given | None:
     public = name.removesuffix("_s")
     if flags.get(name) is not None:
-        return flags[name], f"--{public.replace('_', '-')}"
+        return _Given(flags[name], f"--{public.replace('_', '-')}", _Source.FLAG)
     given = [
         variable
         for variable in (PREFIX + public.upper(), *ALIASES.get(name, ()))
@@ -107,9 +161,12 @@ def _lookup(
     if len({environment[variable] for variable in given}) > 1:
         raise InvalidInput(given[0], f"differs from {given[1]}", "one of the two, or the same value in both")
     if given:
-        return environment[given[0]], given[0]
+        return _Given(environment[given[0]], given[0], _Source.VARIABLE)
+    for variable in SHARED.get(name, ()):
+        if environment.get(variable):
+            return _Given(environment[variable], variable, _Source.SHARED_VARIABLE)
     if public in written:
-        return written[public], f"{public} in {file}"
+        return _Given(written[public], f"{public} in {file}", _Source.FILE)
     return None
 
 
@@ -140,6 +197,8 @@ def _parse(name: str, value: Any, origin: str) -> Any:
         return tuple(part.strip() for part in parts if part.strip())
     if not isinstance(value, str):
         raise InvalidInput(origin, f"not text: {value!r}", "text")
+    if name in _CHOICES and value not in _CHOICES[name]:
+        raise InvalidInput(origin, f"cannot be {value!r}", ", ".join(_CHOICES[name]))
     return value
 
 

@@ -19,7 +19,7 @@ from mainspring.core.lifecycle import Outcome, Report, digest, settle
 from mainspring.core.model import Lane, Lease, NewTask, Policy, State, Task, encode_policy
 from mainspring.core.order import Quota
 from mainspring.errors import StoreUnavailable
-from mainspring.ports import Store
+from mainspring.ports import Store, StoreOptions
 from mainspring.stores import open_store
 from mainspring.verbs import (
     Accepted,
@@ -287,7 +287,7 @@ class SqliteBench(Bench):
     several_nodes = True
 
     def new_store(self) -> Store:
-        return open_store(f"sqlite:///{self.folder / 'store.db'}", self.clock, history=True)
+        return open_store(f"sqlite:///{self.folder / 'store.db'}", self.clock, StoreOptions(history=True))
 
     def new_node(self) -> Store:
         return self.new_store()

@@ -262,7 +262,7 @@ def test_what_cannot_be_opened_is_told_and_tried_again(tmp_path):
     jobs.app.close()
 
 
-@pytest.mark.parametrize("url", ["", "ftp://host", "postgresql://host", "m.db", "sqlite"])
+@pytest.mark.parametrize("url", ["", "ftp://host", "mysql://host", "m.db", "sqlite"])
 def test_an_address_that_is_none_is_refused_at_once(url):
     with pytest.raises(InvalidInput, match="url: not an address"):
         Mainspring(url)

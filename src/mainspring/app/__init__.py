@@ -1,9 +1,9 @@
 """What users import: an application, which has tasks, and is a client of the scheduler that its URL names.
 
-Mainspring(url) ─┬─ sqlite:///FILE, memory:   embedding   a scheduler in this process
-                 └─ http://HOST:PORT          sdk.http    a server
+Mainspring(url) ─┬─ sqlite:, postgresql:, memory:   embedding   a scheduler in this process
+                 └─ http://HOST:PORT                sdk.http    a server
      │
-     └─ worker, run_worker                    working     runs the tasks in this process
+     └─ worker, run_worker                          working     runs the tasks in this process
 """
 
 import functools
@@ -14,21 +14,20 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from mainspring.config import Settings, load
+from mainspring.core.addresses import SERVERS, scheme_of, shown
 from mainspring.core.durations import parse_duration_s
 from mainspring.errors import InvalidInput
 from mainspring.ports import Backend, Clock
 from mainspring.sdk.client import Client
 from mainspring.sdk.functions import TaskFunction
+from mainspring.stores import SCHEMES
 
 if TYPE_CHECKING:
     from mainspring.app.working import AppWorker
 
 __all__ = ["Mainspring", "TaskFunction"]
 
-SERVERS = ("http", "https")
-STORES = ("sqlite", "memory")
-_SCHEMES = [(scheme, ":") for scheme in SERVERS + STORES]
-ACCEPTED = "http://HOST:PORT, sqlite:///FILE, memory:"
+ACCEPTED = "http://HOST:PORT, sqlite:///FILE, postgresql://USER:PASSWORD@HOST:PORT/DATABASE, memory:"
 
 
 class Mainspring(Client):
@@ -43,17 +42,17 @@ class Mainspring(Client):
     handle.result(timeout=60)
 
     `url` is a server (`http://`), or a store with which a scheduler is embedded in this process
-    (`sqlite:///FILE`, `memory:`). Without one, `MAINSPRING_API_URL` or `MAINSPRING_STORE` says where to go,
-    if a task is ever submitted. `token` (or `MAINSPRING_TOKEN`) is shown to a server; a call to a server that
-    does not answer is repeated for up to `timeout` seconds.
+    (`sqlite:///FILE`, `postgresql://...`, `memory:`). Without one, `MAINSPRING_API_URL`, `MAINSPRING_STORE`
+    or `DATABASE_URL` says where to go, if a task is ever submitted. `token` (or `MAINSPRING_TOKEN`) is shown
+    to a server; a call to a server that does not answer is repeated for up to `timeout` seconds.
     """
 
     def __init__(
         self, url: str | None = None, *, token: str | None = None, timeout: float | str = 15.0
     ) -> None:
         """Raises `InvalidInput` for an address that is none. Opens nothing yet."""
-        if url is not None and url.partition(":")[:2] not in _SCHEMES:
-            raise InvalidInput("url", f"not an address: {url!r}", ACCEPTED)
+        if url is not None and scheme_of(url) not in (*SERVERS, *SCHEMES):
+            raise InvalidInput("url", f"not an address: {shown(url)!r}", ACCEPTED)
         self.url = url
         patience_s = parse_duration_s(timeout, "timeout")
         super().__init__(functools.partial(_connect, url, token, patience_s))
@@ -94,16 +93,17 @@ def _connect(
 def _settings(url: str | None, token: str | None) -> Settings:
     """The environment's settings with the application's address: a server's, or else a store's."""
     settings = load({"token": token})
-    if url is None:
-        if settings.origin("api_url") != "default":
-            url = settings.api_url
-        elif settings.origin("store") != "default":
-            url = settings.store
-        else:
-            raise InvalidInput(
-                "url",
-                "this application has none to submit to",
-                "Mainspring(URL), or MAINSPRING_API_URL or MAINSPRING_STORE in the environment",
-            )
-    is_server = url.partition(":")[0] in SERVERS
+    if url is not None:
+        settings = replace(settings, origins={**settings.origins, "store": "url"})
+    elif settings.origin("api_url") != "default":
+        url = settings.api_url
+    elif settings.origin("store") != "default":
+        url = settings.store
+    else:
+        raise InvalidInput(
+            "url",
+            "this application has none to submit to",
+            "Mainspring(URL), or MAINSPRING_API_URL or MAINSPRING_STORE in the environment",
+        )
+    is_server = scheme_of(url) in SERVERS
     return replace(settings, api_url=url if is_server else "", store="" if is_server else url)

@@ -18,15 +18,18 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mainspring import __version__
-from mainspring.cli.addresses import at_its_server, at_its_store
+from mainspring.cli.addresses import at_its_store, at_its_work
 from mainspring.cli.exits import Exit
 from mainspring.cli.options import CONFIG, load_settings
 from mainspring.clock import SystemClock
 from mainspring.config import Settings
+from mainspring.core.addresses import shown
 from mainspring.errors import InvalidInput, MainspringError
+from mainspring.ports import Clock
 from mainspring.sdk import Registry
 
 if TYPE_CHECKING:
+    from mainspring.worker import Engine
     from mainspring.worker.allowed import Allowed
 
 LEFT_BEHIND_S = 1.0
@@ -46,7 +49,9 @@ def _flags(*options: _Decorator) -> _Decorator:
 _SERVER_FLAGS = _flags(
     click.option("--listen", metavar="HOST:PORT", help="Default 127.0.0.1:8080; port 0 takes a free one."),
     click.option("--db", metavar="FILE", help="SQLite file; default scheduler.db."),
-    click.option("--store", metavar="URL", help="Instead of --db: sqlite:///FILE or memory:."),
+    click.option(
+        "--store", metavar="URL", help="Instead of --db: sqlite:///FILE, postgresql://... or memory:."
+    ),
     click.option("--token", help="Callers must show this token (better: MAINSPRING_TOKEN)."),
     click.option("--insecure", is_flag=True, default=None, help="Listen beyond loopback without a token."),
     click.option("--node-id", metavar="NAME"),
@@ -79,7 +84,7 @@ _LOG_LEVEL = click.option("--log-level", type=click.Choice(["debug", "info", "wa
 @_LOG_LEVEL
 @CONFIG
 def standalone(config: Path | None, **flags: Any) -> int:
-    """Scheduler, API and worker in one process, on one SQLite file."""
+    """Scheduler, API and worker in one process, on one SQLite file or another store."""
     settings = _node_settings(flags, config)
     handlers = _handlers(settings)
     return _run(settings, _serve(at_its_store(settings), "standalone", handlers))
@@ -90,24 +95,27 @@ def standalone(config: Path | None, **flags: Any) -> int:
 @_LOG_LEVEL
 @CONFIG
 def server(config: Path | None, **flags: Any) -> int:
-    """Scheduler and API; workers connect over HTTP. Several may share one SQLite file."""
+    """Scheduler and API; workers connect over HTTP. Several may share one store."""
     settings = _node_settings(flags, config)
     return _run(settings, _serve(settings, "server", None))
 
 
 @click.command()
 @click.option("--api-url", metavar="URL", help="The server; by default http://localhost:8080.")
+@click.option("--store", metavar="URL", help="Instead of a server: straight on this store.")
 @click.option("--token", help="The server's token (better: MAINSPRING_TOKEN).")
 @_WORKER_FLAGS
 @_LOG_LEVEL
 @CONFIG
 def worker(config: Path | None, **flags: Any) -> int:
-    """Runs tasks that a server hands out over HTTP; never opens the store.
+    """Runs tasks: those that a server hands out over HTTP, or straight from a store.
 
     User code runs in child processes: whatever it does to them, the worker reports it.
     """
-    settings = at_its_server(load_settings(flags, config))
-    return _run(settings, _work(settings))
+    if flags["api_url"] is not None and flags["store"] is not None:
+        raise click.UsageError("give --api-url or --store, not both")
+    settings = at_its_work(load_settings(flags, config))
+    return _run(settings, _work_on_store(settings) if settings.store else _work(settings))
 
 
 def _node_settings(flags: dict[str, Any], config: Path | None) -> Settings:
@@ -219,29 +227,37 @@ class Stop:
 
 async def _serve(settings: Settings, role: str, handlers: Registry | None) -> int:
     from mainspring.node import Node
+    from mainspring.worker import InProcessEngine
 
-    node = Node(settings, handlers=handlers)
+    clock = SystemClock()
+    engine = None if handlers is None else InProcessEngine(handlers, clock)
+    node = Node(settings, engine=engine, clock=clock)
     with Stop() as stop:
         if node.worker is not None:
             stop.on_second = node.worker.halt
         async with node:
             host, port = node.address
-            shown = f"[{host}]" if ":" in host else host
-            click.echo(f"mainspring {role} listens on http://{shown}:{port}")
+            named = f"[{host}]" if ":" in host else host
+            click.echo(f"mainspring {role} listens on http://{named}:{port}")
             await stop.asked.wait()
     return Exit.OK
+
+
+def _engine(settings: Settings, clock: Clock) -> "Engine":
+    from mainspring.worker.supervisor import ProcessEngine
+
+    return ProcessEngine(settings.app, clock, allowed=_allowed(settings), log_level=settings.log_level)
 
 
 async def _work(settings: Settings) -> int:
     from mainspring.worker import Worker, WorkerSettings
     from mainspring.worker.sources import HttpSource
-    from mainspring.worker.supervisor import ProcessEngine
 
     clock = SystemClock()
     node = f"{socket.gethostname()}-{os.getpid()}"
     works = Worker(
         source := HttpSource(settings.api_url, settings.token),
-        ProcessEngine(settings.app, clock, allowed=_allowed(settings), log_level=settings.log_level),
+        _engine(settings, clock),
         clock,
         WorkerSettings(
             worker=settings.worker_id or node,
@@ -259,4 +275,21 @@ async def _work(settings: Settings) -> int:
             await works.run()
         finally:
             await source.close()
+    return Exit.OK
+
+
+async def _work_on_store(settings: Settings) -> int:
+    from mainspring.node import Node
+
+    clock = SystemClock()
+    node = Node(settings, serve=False, campaigns=False, engine=_engine(settings, clock), clock=clock)
+    if not node.store.features.several_processes:
+        problem = "such a store ends with its process: nobody could submit to it"
+        raise InvalidInput(settings.origin("store"), problem, "a store that several processes share")
+    assert node.worker is not None
+    with Stop() as stop:
+        stop.on_first, stop.on_second = node.worker.drain, node.worker.halt
+        async with node:
+            click.echo(f"mainspring worker {node.worker.info().worker} works on {shown(settings.store)}")
+            await node.worked()
     return Exit.OK

@@ -2,8 +2,8 @@
 
     Node ─┬─ store       what the settings name
           ├─ scheduler   over the store
-          ├─ services    promoter, reaper, resolver, campaigner, firer, pruner, auditor
-          ├─ worker      in this process, if the node works
+          ├─ services    promoter, reaper, resolver; a node that campaigns: firer, pruner, auditor, too
+          ├─ worker      if the node works: in the engine that it is given
           └─ door        the HTTP server, if the node serves
 
 Parts are started from the bottom up and stopped from the top down, so that nobody calls what is gone.
@@ -22,9 +22,9 @@ from mainspring.config import Settings
 from mainspring.core.model import SECOND_US
 from mainspring.election.store import StoreElector
 from mainspring.errors import StoreError
+from mainspring.node.opening import open_named, store_of
 from mainspring.ports import Clock, Retention, Store
 from mainspring.scheduler import Scheduler, SchedulerSettings
-from mainspring.sdk import Registry
 from mainspring.services import (
     Auditor,
     Campaigner,
@@ -36,9 +36,8 @@ from mainspring.services import (
     Service,
     ServiceLoop,
 )
-from mainspring.stores import open_store
 from mainspring.telemetry import Metrics
-from mainspring.worker import InProcessEngine, Worker, WorkerSettings
+from mainspring.worker import Engine, Worker, WorkerSettings
 
 if TYPE_CHECKING:
     from mainspring.node.door import Door
@@ -47,7 +46,10 @@ if TYPE_CHECKING:
 class Node:
     """One process of a deployment, as an async context manager.
 
-    `serve` opens the HTTP door on `settings.listen`; `handlers` gives it a worker that runs them.
+    `serve` opens the HTTP door on `settings.listen`; `engine` gives it a worker that runs tasks in it. A node
+    that does not campaign never leads: due tasks, lapsed leases and open dependencies are its work as they
+    are every node's, but schedules, retention and audits are left to others.
+
     Entering raises what the store raises, and `InvalidInput` for settings that cannot hold.
     """
 
@@ -56,14 +58,15 @@ class Node:
         settings: Settings,
         *,
         serve: bool = True,
-        handlers: Registry | None = None,
+        engine: Engine | None = None,
+        campaigns: bool = True,
         clock: Clock | None = None,
     ) -> None:
         self.settings = settings
         self.clock = clock or SystemClock()
         self.node_id = settings.node_id or f"{socket.gethostname()}-{os.getpid()}"
         self.metrics = Metrics()
-        self.store: Store = open_store(settings.store_url, self.clock, history=settings.history)
+        self.store: Store = store_of(settings, self.clock)
         self.elector = StoreElector(self.store, self.clock, self.node_id)
         self.scheduler = Scheduler(
             self.store,
@@ -72,8 +75,10 @@ class Node:
             self.elector,
             self.metrics,
         )
-        self.worker = self._make_worker(handlers) if handlers is not None else None
+        self.worker = self._make_worker(engine) if engine is not None else None
+        self._work: asyncio.Task[None] | None = None
         self._serves = serve
+        self._campaigns = campaigns
         self._door: Door | None = None
         self._services: list[ServiceLoop] = []
         self._exit = contextlib.AsyncExitStack()
@@ -87,7 +92,7 @@ class Node:
 
     async def __aenter__(self) -> "Node":
         async with contextlib.AsyncExitStack() as starting:
-            await self.store.open()
+            await open_named(self.store, self.settings)
             starting.push_async_callback(self.store.close)
             await self.scheduler.start()
             starting.push_async_callback(self.scheduler.close)
@@ -98,21 +103,27 @@ class Node:
                 await self._door.open()
                 starting.push_async_callback(self._door.close)
             if self.worker is not None:
-                work = asyncio.create_task(self.worker.run(), name="worker")
-                starting.push_async_callback(self._stop_worker, work)
+                self._work = asyncio.create_task(self.worker.run(), name="worker")
+                starting.push_async_callback(self._stop_worker, self._work)
             self._exit = starting.pop_all()
         return self
 
     async def __aexit__(self, *_: object) -> None:
         await self._exit.aclose()
 
+    async def worked(self) -> None:
+        """Returns when the node's worker has been drained. Raises what it had to give up for."""
+        if self._work is None:
+            raise RuntimeError("this node does not work")
+        await asyncio.shield(self._work)
+
     # --- parts ----------------------------------------------------------------------------------
 
-    def _make_worker(self, handlers: Registry) -> Worker:
+    def _make_worker(self, engine: Engine) -> Worker:
         settings = self.settings
         return Worker(
             self.scheduler,
-            InProcessEngine(handlers, self.clock),
+            engine,
             self.clock,
             WorkerSettings(
                 worker=settings.worker_id or f"{self.node_id}-worker",
@@ -138,25 +149,33 @@ class Node:
         await asyncio.gather(work, return_exceptions=True)
 
     def _start_services(self) -> None:
+        services = [*self._services_of_all(), *(self._services_of_leaders() if self._campaigns else ())]
+        self._services = [ServiceLoop(service, self.clock) for service in services]
+        for loop in self._services:
+            loop.start()
+        self.scheduler.on_hint = self._wake_services
+
+    def _services_of_all(self) -> Sequence[Service]:
+        """What every node does by itself: however many do it, rows are taken by guard."""
+        return (
+            Promoter(self.store, self.scheduler),
+            Reaper(self.store, self.scheduler),
+            Resolver(self.store, self.scheduler),
+        )
+
+    def _services_of_leaders(self) -> Sequence[Service]:
         keep = self.settings
         retention = Retention(
             succeeded_us=int(keep.keep_succeeded_s * SECOND_US),
             failed_us=int(keep.keep_failed_s * SECOND_US),
             cancelled_us=int(keep.keep_cancelled_s * SECOND_US),
         )
-        services: Sequence[Service] = (
+        return (
             Campaigner(self.elector),
-            Promoter(self.store, self.scheduler),
-            Reaper(self.store, self.scheduler),
-            Resolver(self.store, self.scheduler),
             Firer(self.store, self.scheduler, self.elector, self.clock, self.metrics),
             Pruner(self.store, self.elector, retention),
             Auditor(self.store, self.elector, self.clock, self.metrics),
         )
-        self._services = [ServiceLoop(service, self.clock) for service in services]
-        for loop in self._services:
-            loop.start()
-        self.scheduler.on_hint = self._wake_services
 
     async def _stop_services(self) -> None:
         await asyncio.gather(*(loop.stop() for loop in self._services))

@@ -1,6 +1,7 @@
 """Every seam of Mainspring.
 
     store   the system of record: atomic domain verbs over batches
+    options what a store is opened with
     seams   time, leadership, where workers and applications get served
 
 The lines of the verbs and their answers (`verbs`) can be imported from here, too.
@@ -13,6 +14,7 @@ Time crosses this page as durations; the only absolute instants are those that u
 No verb takes `now`: a store judges leases, delays and ages by its own clock alone.
 """
 
+from mainspring.ports.options import PostgresOptions, StoreOptions
 from mainspring.ports.seams import Backend, Clock, Elector, TaskSource
 from mainspring.ports.store import Features, Store
 from mainspring.verbs import (
@@ -117,6 +119,7 @@ __all__ = [
     "Overdue",
     "Page",
     "Parent",
+    "PostgresOptions",
     "Pruned",
     "Query",
     "Recall",
@@ -132,6 +135,7 @@ __all__ = [
     "Settlement",
     "Stats",
     "Store",
+    "StoreOptions",
     "Surroundings",
     "TaskSource",
     "Term",

@@ -1,7 +1,8 @@
 """Where tasks are kept: one driver per system of record, all passing one conformance suite.
 
     url ─► open_store ─┬─ memory:              stores.memory     nothing outlives the process
-                       └─ sqlite:///FILE       stores.sqlite     one file, shared by several processes
+                       ├─ sqlite:///FILE       stores.sqlite     one file, shared by several processes
+                       └─ postgresql://...     stores.postgres   a database, shared by any number of nodes
 
 A driver is imported when its URL is opened, so that nobody needs the libraries of a store they do not use.
 """
@@ -10,25 +11,29 @@ from collections.abc import Callable
 from importlib import import_module
 from urllib.parse import unquote
 
+from mainspring.core.addresses import POSTGRES, scheme_of, shown
 from mainspring.errors import InvalidInput
-from mainspring.ports import Clock, Store
+from mainspring.ports import Clock, Store, StoreOptions
+from mainspring.ports.options import DEFAULTS
 
-ACCEPTED = "memory:, sqlite:///relative/file, sqlite:////absolute/file"
+ACCEPTED = "memory:, sqlite:///relative/file, sqlite:////absolute/file, postgresql://USER:PASSWORD@HOST:PORT/DATABASE"
+SCHEMES = ("memory", "sqlite", *POSTGRES)
 
 
-def open_store(url: str, clock: Clock, *, history: bool = False) -> Store:
+def open_store(url: str, clock: Clock, options: StoreOptions = DEFAULTS) -> Store:
     """The store behind `url`, not yet opened: the caller awaits its `open`.
 
-    With `history` every transition of every task is kept (the memory store always does).
-
-    Raises `InvalidInput` for a URL that names no store.
+    Raises `InvalidInput` for a URL that names no store, or one whose libraries are not installed.
     """
-    scheme = url.partition(":")[0]
+    scheme = scheme_of(url)
     if scheme == "memory":
         return _driver("memory", "MemoryStore")(clock)
     if scheme == "sqlite":
-        return _driver("sqlite", "SqliteStore")(file_of(url), clock, history=history)
-    raise InvalidInput("store", f"no driver for {url!r}", ACCEPTED)
+        return _driver("sqlite", "SqliteStore")(file_of(url), clock, history=options.history)
+    if scheme in POSTGRES:
+        make = _driver("postgres", "PostgresStore", library="asyncpg")
+        return make(url, options.postgres, history=options.history)
+    raise InvalidInput("store", f"no driver for {shown(url)!r}", ACCEPTED)
 
 
 def file_of(url: str) -> str | None:
@@ -44,6 +49,14 @@ def file_of(url: str) -> str | None:
     return path
 
 
-def _driver(room: str, name: str) -> Callable[..., Store]:
-    driver: Callable[..., Store] = getattr(import_module(f"mainspring.stores.{room}"), name)
+def _driver(room: str, name: str, library: str = "") -> Callable[..., Store]:
+    """`library` is what an extra of the room's name brings."""
+    try:
+        driver: Callable[..., Store] = getattr(import_module(f"mainspring.stores.{room}"), name)
+    except ModuleNotFoundError as error:
+        if not library or error.name != library:
+            raise
+        raise InvalidInput(
+            "store", f"needs the package {library}, which is not installed", f"pip install mainspring[{room}]"
+        ) from error
     return driver

@@ -53,7 +53,7 @@ async def test_a_node_that_cannot_listen_looks(new_database, monkeypatch):
         raise asyncpg.InterfaceError("no session")
 
     async with new_database() as database, database.store() as one, database.store() as two:
-        monkeypatch.setattr(listening.asyncpg, "connect", refused)
+        monkeypatch.setattr(one._db, "connect", refused)
         await heard_of(one, two)
 
 

@@ -3,17 +3,20 @@ caller."""
 
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import asyncpg
 import msgspec
 
 from mainspring.errors import StoreCorrupt, StoreError, StoreFull, StoreUnavailable
+from mainspring.ports import PostgresOptions
+from mainspring.stores.postgres.address import Address
+from mainspring.stores.postgres.dialling import dial
 from mainspring.stores.postgres.schema import migrate
 from mainspring.stores.postgres.transaction import BadValue, Known, Replay, Transaction
 
 if TYPE_CHECKING:
-    from asyncpg import Record
+    from asyncpg import Connection, Record
     from asyncpg.pool import Pool, PoolConnectionProxy
 
 T = TypeVar("T")
@@ -37,11 +40,16 @@ class Database:
     be unknown, and every verb is safe to repeat."""
 
     def __init__(
-        self, dsn: str, connections: int, changed: Callable[[], None], *, keeps_history: bool = False
+        self,
+        address: Address,
+        options: PostgresOptions,
+        changed: Callable[[], None],
+        *,
+        keeps_history: bool = False,
     ) -> None:
         """`changed` is called after a write that other nodes may wait for."""
-        self.dsn = dsn
-        self._connections = connections
+        self._address = address
+        self._options = options
         self._changed = changed
         self._keeps_history = keeps_history
         self._pool: Pool[Record] | None = None
@@ -51,11 +59,10 @@ class Database:
         """Connect, and bring the schema up to date. Raises `StoreUnavailable`, `StoreTooNew`."""
         with translated():
             pool = await asyncpg.create_pool(
-                self.dsn,
-                min_size=1,
-                max_size=self._connections,
+                connect=self._connect,
+                min_size=self._options.fewest,
+                max_size=self._options.most,
                 reset=_nothing_to_reset,
-                command_timeout=CALL_LIMIT_S,
             )
             try:
                 async with pool.acquire() as connection:
@@ -64,6 +71,14 @@ class Database:
                 pool.terminate()
                 raise
         self._pool, self._known = pool, Known(keeps_history=self._keeps_history)
+
+    async def connect(self) -> "Connection[Record]":
+        """A connection beside the pool, for the caller alone."""
+        return await dial(self._address)
+
+    async def _connect(self, *_: object, **options: Any) -> "Connection[Record]":
+        del options["loop"]
+        return await dial(self._address, command_timeout=CALL_LIMIT_S, **options)
 
     async def close(self) -> None:
         pool, self._pool = self._pool, None

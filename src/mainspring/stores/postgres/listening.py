@@ -97,7 +97,7 @@ class Hints:
         """Keep a connection that listens, for as long as the server gives one."""
         while True:
             with contextlib.suppress(*NOT_REACHED):
-                await self._hear_on(await asyncpg.connect(self._db.dsn))
+                await self._hear_on(await self._db.connect())
             self._is_hearing = False
             await asyncio.sleep(CONNECT_AGAIN_S)
 

@@ -24,6 +24,7 @@ from mainspring.ports import (
     Moved,
     Overdue,
     Page,
+    PostgresOptions,
     Pruned,
     Query,
     Recall,
@@ -40,6 +41,7 @@ from mainspring.ports import (
     Transition,
     WorkerInfo,
 )
+from mainspring.ports.options import DEFAULTS
 from mainspring.stores.postgres import (
     controls,
     editing,
@@ -53,6 +55,7 @@ from mainspring.stores.postgres import (
     tending,
     workflows,
 )
+from mainspring.stores.postgres.address import parse_address
 from mainspring.stores.postgres.auditing import audit, inspect, repair
 from mainspring.stores.postgres.connecting import Database
 from mainspring.stores.postgres.dead import dead_groups
@@ -70,9 +73,12 @@ class PostgresStore(Store):
     does not answer within half a minute, `StoreFull` when its disk is full.
     """
 
-    def __init__(self, dsn: str, connections: int = 4, *, history: bool = False) -> None:
+    def __init__(
+        self, address: str, options: PostgresOptions = DEFAULTS.postgres, *, history: bool = False
+    ) -> None:
+        """Raises `InvalidInput` for an address that cannot be one."""
         self.features = Features("postgres", durability="A", several_processes=True, full_history=history)
-        self._db = Database(dsn, connections, self._wrote, keeps_history=history)
+        self._db = Database(parse_address(address), options, self._wrote, keeps_history=history)
         self._hints = Hints(self._db)
 
     async def open(self) -> None:

@@ -1,0 +1,24 @@
+"""The store that settings name. What is wrong with it is told by the setting's name, as the user gave it."""
+
+from mainspring.config import Settings
+from mainspring.errors import InvalidInput, StoreError
+from mainspring.ports import Clock, Store
+from mainspring.stores import open_store
+
+
+def store_of(settings: Settings, clock: Clock) -> Store:
+    """Not yet opened. Raises `InvalidInput` naming the setting."""
+    try:
+        return open_store(settings.store_url, clock, settings.store_options)
+    except InvalidInput as error:
+        if error.field != "store":
+            raise
+        raise InvalidInput(settings.store_origin, error.problem, error.accepted) from None
+
+
+async def open_named(store: Store, settings: Settings) -> None:
+    """Open the store. Raises what its `open` does, naming the setting."""
+    try:
+        await store.open()
+    except StoreError as error:
+        raise type(error)(f"{settings.store_origin}: {error.detail}") from error

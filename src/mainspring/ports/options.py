@@ -1,0 +1,35 @@
+"""What a store is opened with beside its address."""
+
+from typing import Literal
+
+import msgspec
+
+
+class PostgresOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """Its pool of connections. `fewest` are kept open, further ones opened when all are busy, up to `most`.
+
+    None gets older than `lifetime_s`, so that a server behind a balancer that is taken out gets rid of its
+    clients. `statement_cache`: whether the server keeps a connection's prepared statements. `auto` trusts a
+    server itself and no pooler before it.
+    """
+
+    fewest: int = 1
+    most: int = 10
+    lifetime_s: float = 1800.0
+    statement_cache: Literal["auto", "on", "off"] = "auto"
+
+
+class StoreOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """A field for what concerns every store, and one a driver for what concerns it alone; each has a default
+    with which a small node is well served.
+
+    `history` keeps every transition of every task (the memory store always does). `migrates` brings an older
+    schema up to date; else opening one raises `StoreTooOld`.
+    """
+
+    history: bool = False
+    migrates: bool = True
+    postgres: PostgresOptions = PostgresOptions()
+
+
+DEFAULTS = StoreOptions()
