@@ -1,0 +1,69 @@
+"""Where a setting's value comes from, and which source counts."""
+
+import pytest
+
+from mainspring.config import load
+from mainspring.errors import InvalidInput
+
+URL = "postgres://u:p@localhost:5432/scheduler?sslmode=disable"
+
+
+def test_database_url_says_where_the_store_is():
+    """S1-20, S3-11."""
+    settings = load({}, {"DATABASE_URL": URL})
+    assert (settings.store_url, settings.store_origin) == (URL, "DATABASE_URL")
+
+
+@pytest.mark.parametrize(
+    ("flags", "environment", "url", "origin"),
+    [
+        ({"store": "memory:"}, {}, "memory:", "--store"),
+        ({"db": "x.db"}, {}, "sqlite:///x.db", "--db"),
+        ({}, {"MAINSPRING_STORE": "memory:"}, "memory:", "MAINSPRING_STORE"),
+        ({}, {"MAINSPRING_DB": "x.db"}, "sqlite:///x.db", "MAINSPRING_DB"),
+    ],
+)
+def test_mainsprings_own_settings_count_more_than_database_url(flags, environment, url, origin):
+    settings = load(flags, {"DATABASE_URL": URL, **environment})
+    assert (settings.store_url, settings.store_origin) == (url, origin)
+
+
+def test_a_file_named_by_a_flag_counts_more_than_a_store_in_the_environment():
+    settings = load({"db": "x.db"}, {"MAINSPRING_STORE": "memory:"})
+    assert (settings.store_url, settings.store_origin) == ("sqlite:///x.db", "--db")
+
+
+def test_the_environment_counts_more_than_the_file_of_settings(tmp_path):
+    (tmp_path / "settings.toml").write_text('store = "memory:"\npg_max_conns = 7\n')
+    settings = load({}, {"DATABASE_URL": URL, "PG_MAX_CONNS": "8"}, tmp_path / "settings.toml")
+    assert (settings.store_url, settings.pg_max_conns) == (URL, 8)
+    settings = load({}, {}, tmp_path / "settings.toml")
+    assert (settings.store_url, settings.pg_max_conns) == ("memory:", 7)
+
+
+def test_settings_of_the_pool():
+    """S1-26, S1-27, S1-28: the sources' own names and values."""
+    given = {"PG_MAX_CONNS": "50", "PG_MIN_CONNS": "5", "PG_MAX_CONN_LIFETIME": "30m"}
+    options = load({}, given).store_options.postgres
+    assert (options.most, options.fewest, options.lifetime_s) == (50, 5, 1800.0)
+    own = {f"MAINSPRING_{name}": value for name, value in given.items()}
+    assert load({}, own).store_options.postgres == options
+
+
+@pytest.mark.parametrize(
+    ("environment", "field"),
+    [
+        ({"PG_MIN_CONNS": "11"}, "PG_MIN_CONNS"),
+        ({"PG_MAX_CONNS": "3", "MAINSPRING_PG_MIN_CONNS": "4"}, "MAINSPRING_PG_MIN_CONNS"),
+        ({"PG_MAX_CONNS": "0"}, "PG_MAX_CONNS"),
+        ({"PG_MAX_CONNS": "many"}, "PG_MAX_CONNS"),
+        ({"PG_MAX_CONNS": "5", "MAINSPRING_PG_MAX_CONNS": "6"}, "MAINSPRING_PG_MAX_CONNS"),
+        ({"PG_MAX_CONN_LIFETIME": "soon"}, "PG_MAX_CONN_LIFETIME"),
+        ({"MAINSPRING_PG_STATEMENT_CACHE": "maybe"}, "MAINSPRING_PG_STATEMENT_CACHE"),
+    ],
+)
+def test_a_pool_that_cannot_be(environment, field):
+    with pytest.raises(InvalidInput) as caught:
+        load({}, environment)
+    assert caught.value.field == field
+    assert caught.value.accepted
