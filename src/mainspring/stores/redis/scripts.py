@@ -9,6 +9,7 @@ from mainspring.stores.redis.packing import End, pack
 _FOLDER = files(__package__).joinpath("lua")
 _SHARED = (
     "keys", "clock", "constants", "record", "limits", "belonging", "reply", "settle", "submit", "claim",
+    "by_hand",
 )  # fmt: skip
 # Every other file of the folder is a verb.
 _VERBS = sorted({path.name.removesuffix(".lua") for path in _FOLDER.iterdir()} - set(_SHARED))

@@ -3,27 +3,14 @@
 -- blob of all opaque strings, which lines name by their number. Answers {submits, settles, claims, ready, usage}.
 -- Everything is unpacked before the first write: a request that is no request changes nothing.
 local settles, submits, claims, charges, lengths = unpack(cmsgpack.unpack(ARGV[1]))
-local opaque, from = {[0] = ''}, 1
-for n, length in ipairs(lengths) do
-    opaque[n] = string.sub(ARGV[2], from, from + length - 1)
-    from = from + length
-end
+local opaque = opaque_strings(ARGV[2], lengths)
 for _, line in ipairs(settles) do
     for _, change in ipairs({line[5], line[6] or nil}) do
         change[8], change[9] = opaque[change[8]], opaque[change[9]]
     end
 end
 for _, group in ipairs(submits) do
-    for _, task in ipairs(group[1]) do
-        task[10] = opaque[task[10]]
-        if task[8] then
-            local states = {}
-            for _, state in ipairs(task[8][2]) do
-                states[state] = true
-            end
-            task[8][2] = states
-        end
-    end
+    open_group(group, opaque)
 end
 
 local settled, submitted, granted = settle_all(settles), submit_all(submits), claim_all(claims)

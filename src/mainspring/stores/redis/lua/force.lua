@@ -1,43 +1,12 @@
 -- By hand. ARGV[1]: lines {task, action, version or false}; actions: 1 cancel, 2 kill, 3 replay, 4 run now,
 -- 5 discard.
 -- Answers for each line a view, or {code, detail}.
-local function fence(head)
-    head[TOKEN] = math.max(head[TOKEN] + 1, mint())
-end
-
-local function kill(head)
-    if head[STATE] > RUNNING then
-        return false
-    end
-    head[CANCEL_AT] = head[CANCEL_AT] or now
-    fence(head)
-    move(head, CANCELLED)
-    return true
-end
-
-local function cancel(head)
-    if head[STATE] ~= RUNNING then
-        return kill(head)
-    end
-    if not head[CANCEL_AT] then
-        head[CANCEL_AT] = now
-        touch(head)
-    end
-    return true
-end
-
--- Attempts stay on record; result and error do not.
 local function replay(head)
     if head[STATE] ~= FAILED and head[STATE] ~= CANCELLED then
         return false
     end
-    head[ATTEMPT], head[RETRIES], head[LOSSES], head[SNOOZES] = 0, 0, 0, 0
-    head[CANCEL_AT], head[STARTED], head[RUN_AT] = false, false, false
-    if head[DEADLINE] and head[DEADLINE] < now then
-        head[DEADLINE] = false
-    end
-    redis.call('HDEL', key.ends, head.id)
-    fence(head)
+    start_over(head)
+    head[RUN_AT] = false
     move(head, READY)
     return true
 end
