@@ -19,6 +19,7 @@ PROTOTYPE_VERBS = HOT_VERBS | {
     "resolve",
     "stats",
     "board",
+    "dead_groups",
     "set_limit",
     "set_queue",
     "set_weight",

@@ -7,6 +7,7 @@ from mainspring.core.model import Task
 from mainspring.ports import (
     Answer,
     BoardView,
+    DeadGroups,
     Exchange,
     Exchanged,
     Features,
@@ -16,7 +17,7 @@ from mainspring.ports import (
     Renewal,
     Stats,
 )
-from mainspring.stores.redis import controls, editing, exchanging, holding, reading, tending
+from mainspring.stores.redis import controls, dead, editing, exchanging, holding, reading, tending
 from mainspring.stores.redis.connecting import Database
 from mainspring.stores.redis.scripts import SOURCES
 
@@ -74,6 +75,11 @@ class RedisStore:
 
     async def stats(self) -> Stats:
         return await reading.stats(self._db)
+
+    # --- dead letters ---------------------------------------------------------------------------
+
+    async def dead_groups(self, limit: int, cursor: str | None) -> DeadGroups:
+        return await dead.dead_groups(self._db, limit, cursor)
 
     # --- the laws -------------------------------------------------------------------------------
 
