@@ -7,6 +7,7 @@ import time
 from benchmarks import mainspring_node as ours
 from benchmarks.harness import Figure, Probe, Row
 from mainspring.app import Mainspring
+from mainspring.clock import SystemClock
 from mainspring.config import Settings
 from mainspring.core.model import SECOND_US, Lane, NewTask, State
 from mainspring.core.schedules import Schedule
@@ -18,6 +19,7 @@ from mainspring.scheduler import Scheduler
 from mainspring.sdk import Context
 from mainspring.stores.sqlite.connection import connect
 from mainspring.verbs import NewWorkflow
+from mainspring.worker import InProcessEngine
 
 LEVEL = 100
 PARENTS = 3
@@ -59,7 +61,7 @@ async def log(ctx: Context, count: int) -> None:
 
 def _node(concurrency: int = 100) -> Node:
     settings = Settings(db=ours.FILE, concurrency=concurrency)
-    return Node(settings, serve=False, handlers=app.registry)
+    return Node(settings, serve=False, engine=InProcessEngine(app.registry, SystemClock()))
 
 
 async def workflow(count: int) -> dict[str, float]:

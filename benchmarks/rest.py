@@ -6,9 +6,11 @@ import time
 
 from benchmarks import mainspring_node as ours
 from benchmarks.harness import Bar, Figure, Probe, Row
+from mainspring.clock import SystemClock
 from mainspring.config import Settings
 from mainspring.node import Node
 from mainspring.ports import Store
+from mainspring.worker import InProcessEngine
 
 _LIFE = {"open", "close", "listen"}
 
@@ -16,7 +18,7 @@ _LIFE = {"open", "close", "listen"}
 async def at_rest(seconds: float) -> dict[str, float]:
     """A standalone node with an idle worker: what it asks its store, and what it burns."""
     settings = Settings(db=ours.FILE, listen="127.0.0.1:0")
-    node = Node(settings, handlers=ours.app.registry)
+    node = Node(settings, engine=InProcessEngine(ours.app.registry, SystemClock()))
     calls = 0
 
     def counted(verb):  # type: ignore[no-untyped-def]

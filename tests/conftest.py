@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from tests import servers
+
 ROOT = Path(__file__).parents[1]
 
 # A shell that runs the tests in its background makes them ignore interrupts, and so every process that they
@@ -19,6 +21,10 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 settings.register_profile("default", deadline=None)
 settings.register_profile("ci", settings.get_profile("default"), derandomize=True)
 settings.load_profile("ci" if os.environ.get("CI") else "default")
+
+
+def pytest_sessionfinish() -> None:
+    servers.stop_all()
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -10,6 +10,7 @@ from mainspring.config import load
 from mainspring.node import Node
 from mainspring.sdk.home import ThreadHome
 from tests.sdk.jobs import Jobs
+from tests.stores import addresses
 
 
 @contextlib.contextmanager
@@ -27,15 +28,18 @@ def serving(store: str, **settings: str) -> Iterator[str]:
         home.join()
 
 
-@pytest.fixture(params=["memory", "sqlite", "http"])
+@pytest.fixture(params=["memory", "sqlite", "postgres", "http"])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """Where an application finds its scheduler."""
-    file = f"sqlite:///{tmp_path}/m.db"
-    if request.param == "http":
-        with serving(file) as address:
+    if request.param == "memory":
+        yield "memory:"
+        return
+    with addresses.address(request.param, tmp_path) as address:
+        if request.param != "http":
             yield address
-    else:
-        yield file if request.param == "sqlite" else "memory:"
+            return
+        with serving(address) as server:
+            yield server
 
 
 @pytest.fixture

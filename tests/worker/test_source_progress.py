@@ -1,19 +1,14 @@
-"""Steps, parents and logs from handler to store and back: over the scheduler in process and over HTTP."""
+"""Steps, parents and logs from handler to store and back: over every source."""
 
 import asyncio
-
-import pytest
 
 from mainspring.core.model import State
 from mainspring.errors import LeaseLost
 from mainspring.ports import ClaimRequest, Group, Recall, Recalled
 from mainspring.sdk import Context
-from tests.worker.test_source_suite import Bench, bench
+from tests.worker.test_source_suite import Bench, bench, place
 
-
-@pytest.fixture(params=["scheduler", "http"])
-def place(request):
-    return request.param
+__all__ = ["place"]
 
 
 async def text_of(at: Bench, task: str) -> str:

@@ -1,11 +1,13 @@
-"""One text for every source: the same worker over the scheduler in its process and over HTTP."""
+"""One text for every source: the same worker over the scheduler in its process, over HTTP, and straight on
+the store, as a node of its own (S1-50)."""
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from mainspring.config import Settings
 from mainspring.core.model import Lane, NewTask, Policy, RetryPolicy, State, Task, encode_policy
@@ -15,6 +17,7 @@ from mainspring.ports import Group, TaskSource
 from mainspring.sdk import Cancel, Context, Fatal, Retry, Snooze
 from mainspring.worker import Worker, WorkerSettings
 from mainspring.worker.sources import HttpSource
+from tests.stores import addresses
 from tests.worker.scripted import embedded, working
 
 AT_ONCE = RetryPolicy(strategy="fixed", delay_s=0.0)
@@ -63,23 +66,31 @@ class Bench:
 
 
 @asynccontextmanager
-async def bench(kind: str, **settings) -> AsyncIterator[Bench]:
-    chosen = Settings(store="memory:", listen="127.0.0.1:0", **{"lease_s": 1.5, **settings})
-    async with Node(chosen, serve=kind == "http") as node:
-        if kind != "http":
-            yield Bench(node, node.scheduler)
-            return
-        host, port = node.address
-        source = HttpSource(f"http://{host}:{port}", chosen.token)
-        try:
-            yield Bench(node, source)
-        finally:
-            await source.close()
+async def bench(place: str, **settings) -> AsyncIterator[Bench]:
+    """`place` is `scheduler`, `http`, or the address of a store: then the worker's node shares nothing but
+    that store with the one that is asked to submit and to wait."""
+    on_store = ":" in place
+    store = place if on_store else "memory:"
+    chosen = Settings(store=store, listen="127.0.0.1:0", **{"lease_s": 1.5, **settings})
+    async with AsyncExitStack() as stack:
+        node = await stack.enter_async_context(Node(chosen, serve=place == "http"))
+        source: TaskSource = node.scheduler
+        if place == "http":
+            source = HttpSource("http://{}:{}".format(*node.address), chosen.token)
+            stack.push_async_callback(source.close)
+        elif on_store:
+            workers = Node(replace(chosen, node_id="workers"), serve=False, campaigns=False)
+            source = (await stack.enter_async_context(workers)).scheduler
+        yield Bench(node, source)
 
 
-@pytest.fixture(params=["scheduler", "http"])
-def place(request):
-    return request.param
+@pytest.fixture(params=["scheduler", "http", *addresses.SHARED])
+def place(request, tmp_path):
+    if request.param not in addresses.SHARED:
+        yield request.param
+        return
+    with addresses.address(request.param, tmp_path) as address:
+        yield address
 
 
 async def test_a_task_runs_and_its_result_is_kept(place):
