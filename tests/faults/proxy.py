@@ -3,8 +3,8 @@
     client ──TCP──► Proxy ──unix socket──► server
                       │
                       ├─ delay_s     each round trip takes so much longer
-                      ├─ cut_at      a connection is cut at one of its next round trips, on the way there or on
-                      │              the way back
+                      ├─ cut_at      a connection is cut at one of its next round trips, on the way there or
+                      │              on the way back
                       ├─ refuse      nobody listens any more
                       └─ fall_silent a black hole: what is sent on a connection, old or new, goes nowhere
 

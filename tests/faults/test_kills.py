@@ -1,0 +1,46 @@
+"""The server is killed under load and started again on the same folder, twenty times: nothing that was
+acknowledged is lost or done twice, and all goes on by itself."""
+
+import asyncio
+import random
+from statistics import median
+
+import pytest
+
+from tests.faults.history import look_up
+from tests.faults.load import Diary, working
+from tests.faults.proxy import Proxy
+
+KILLS, CLIENTS = 20, 6
+# The promise is 5 s. A measured run stays well below it; a machine with something else to do needs room.
+BACK_WITHIN_S = 15.0
+
+
+@pytest.mark.limit(300)
+async def test_a_server_killed_twenty_times_loses_nothing(kind, server, measured):
+    """SIGKILL to the server and all of its processes, at moments drawn from the work that is going on."""
+    draw, diary, recoveries = random.Random(7), Diary(), list[float]()
+    async with Proxy(kind.socket(server)) as proxy, working(kind.url(proxy.port), diary, nodes=2) as house:
+        async with house.under_load(CLIENTS):
+            for _ in range(KILLS):
+                await diary.wait_for(draw.randint(1, 80))
+                await asyncio.to_thread(server.kill)
+                await asyncio.to_thread(server.start)
+                recoveries.append(await house.clients.probe())
+        assert house.clients.errors["StoreUnavailable"] >= KILLS
+        await house.settled(may_be_lost=kind.loses_last_writes)
+        clients = house.clients
+    store = kind.store(kind.direct_url(server))
+    await store.open()
+    found = await look_up(store, clients.offered, clients.told, diary.words, may_lose=kind.loses_last_writes)
+    await store.close()
+    measured(
+        tasks=found.tasks,
+        kills=KILLS,
+        recovery_s_median=median(recoveries),
+        recovery_s_longest=max(recoveries),
+        acknowledged_lost=len(found.lost),
+    )
+    assert found.violations == []
+    assert kind.loses_last_writes or not found.lost
+    assert max(recoveries) < BACK_WITHIN_S
