@@ -17,6 +17,7 @@ from tests.e2e.processes import Process, running
 from tests.servers import PostgresServer
 from tests.stores import addresses
 
+pytestmark = pytest.mark.limit(180)  # many processes of one small machine start at a time
 CLOCK = SystemClock()
 APP = """
 from mainspring import Mainspring
