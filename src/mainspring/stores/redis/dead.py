@@ -1,4 +1,4 @@
-"""Dead letters by what killed them: groups stand in the order of their size, letters in that of their ends."""
+"""Dead letters by what killed them: groups stand in the order of their size, letters as they ended."""
 
 from mainspring.ports import DeadGroup, DeadGroups
 from mainspring.stores.redis.connecting import Database
@@ -7,10 +7,10 @@ from mainspring.verbs.dead import group_cursor, parse_group_cursor
 
 
 async def dead_groups(db: Database, limit: int, cursor: str | None) -> DeadGroups:
-    behind: tuple[str | int, ...] = ()
+    behind: tuple[bytes | int, ...] = ()
     if cursor:
         size, fingerprint = parse_group_cursor(cursor)
-        behind = (-size, str(fingerprint_text(fingerprint)))
+        behind = (-size, str(fingerprint_text(fingerprint)).encode())
     reply = await db.run("dead_groups", limit, *behind)
     told, has_more = reply.answers
     groups = []

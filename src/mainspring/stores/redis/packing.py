@@ -4,7 +4,7 @@ and errors are opaque strings that travel in one blob beside the request, and ar
 The server's packer knows text but no bytes, and no `nil` in an array: digests go as hex, `None` as `False`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -123,7 +123,17 @@ class Request:
             [_ask(ask) for ask in claims],
             charges,
         )
-        return pack((*lines, [len(blob) for blob in self._blobs])), b"".join(self._blobs)
+        return pack((*lines, self._lengths())), b"".join(self._blobs)
+
+    def packed_decisions(
+        self, decisions: Iterable[tuple[tuple[object, ...], Group, tuple[object, ...]]]
+    ) -> tuple[bytes, bytes]:
+        """Decisions about schedules: what stands before the group of their tasks, and what behind it."""
+        lines = [(*before, self._group(group), *behind) for before, group, behind in decisions]
+        return pack((lines, self._lengths())), b"".join(self._blobs)
+
+    def _lengths(self) -> list[int]:
+        return [len(blob) for blob in self._blobs]
 
     def _settlement(self, line: Settlement) -> tuple[object, ...]:
         other = line.if_cancelled is not line.change and self._change(line.if_cancelled)
@@ -152,6 +162,21 @@ class Request:
             _or_false(task.timeout_us), _or_false(task.deadline_us), task.depends_on, unique, rule,
             self._aside(pack(body)),
         )  # fmt: skip
+
+
+def can_be_stored(text: str) -> bool:
+    """Whether the text is one: half of a letter that takes two is none."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def prefixed(text: str) -> bytes:
+    """The text as it stands in front of others in a name."""
+    encoded = text.encode()
+    return len(encoded).to_bytes(2, "big") + encoded
 
 
 def fingerprint_text(fingerprint: int | None) -> str | bool:
@@ -194,9 +219,10 @@ def pack_renewals(renewals: Sequence[Renewal]) -> bytes:
 
 
 class Reply:
-    """A script's answer. `view` numbers in it become tasks or leases."""
+    """A script's answer. `view` numbers in it become tasks or leases; `more` are strings as stored."""
 
-    def __init__(self, packed: bytes, blob: bytes) -> None:
+    def __init__(self, packed: bytes, blob: bytes, *more: bytes) -> None:
+        self.more = more
         self.now_us, self.answers, told, lengths = unpack(packed)
         self.lanes: dict[int, Lane] = {number: _lane.decode(text) for number, text in told}
         self._parts: list[bytes] = []

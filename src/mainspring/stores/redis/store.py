@@ -8,16 +8,32 @@ from mainspring.ports import (
     Answer,
     BoardView,
     DeadGroups,
+    DueSchedules,
     Exchange,
     Exchanged,
     Features,
+    Fired,
+    FireLine,
+    FirePage,
     Force,
     Moved,
     Refused,
     Renewal,
+    SchedulePage,
+    SeenSchedules,
     Stats,
 )
-from mainspring.stores.redis import controls, dead, editing, exchanging, holding, reading, tending
+from mainspring.stores.redis import (
+    controls,
+    dead,
+    editing,
+    exchanging,
+    firing,
+    holding,
+    reading,
+    schedules,
+    tending,
+)
 from mainspring.stores.redis.connecting import Database
 from mainspring.stores.redis.scripts import SOURCES
 
@@ -62,6 +78,24 @@ class RedisStore:
         return await tending.resolve(self._db, limit)
 
     # --- schedules ------------------------------------------------------------------------------
+
+    async def due_schedules(self, limit: int) -> DueSchedules:
+        return await schedules.due(self._db, limit)
+
+    async def schedules(self, ids: Sequence[str]) -> SeenSchedules:
+        return await schedules.look(self._db, ids)
+
+    async def find_schedules(self, limit: int, cursor: str | None) -> SchedulePage:
+        return await schedules.find(self._db, limit, cursor)
+
+    async def fire(self, lines: Sequence[FireLine], term: int | None) -> Fired:
+        return await firing.fire(self._db, lines, term)
+
+    async def delete_schedule(self, schedule: str, version: int | None) -> Refused | None:
+        return await firing.delete(self._db, schedule, version)
+
+    async def fires(self, schedule: str, limit: int, cursor: str | None) -> FirePage:
+        return await schedules.fires(self._db, schedule, limit, cursor)
 
     # --- workflows ------------------------------------------------------------------------------
 

@@ -46,6 +46,17 @@ belonging.moved = function(head)
     end
 end
 
+-- An answer with the records of schedules behind it.
+local function with_schedules(answer, ids)
+    for first = 1, #ids, CHUNK do
+        local last = math.min(first + CHUNK - 1, #ids)
+        for _, record in ipairs(redis.call('HMGET', key.schedules, unpack(ids, first, last))) do
+            answer[#answer + 1] = record or ''
+        end
+    end
+    return answer
+end
+
 -- A task that was stored just now is that of a fire.
 belonging.fired = function(head, schedule, fire_at)
     head[SCHEDULE], head[FIRE_AT] = schedule, fire_at
