@@ -5,9 +5,10 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 SEEDS  ?= 200
 ARGS   ?=
+PEERS  := $(patsubst benchmarks/peers/requirements/%.txt,.venv-peers/%/.ready,$(wildcard benchmarks/peers/requirements/*.txt))
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check lint fmt benchmark simulate contract build clean
+.PHONY: help install demo test check lint fmt benchmark benchmark-peers benchmark-stores simulate contract build clean
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1@\2/p' $(MAKEFILE_LIST) | awk -F@ '{ printf "%-18s %s\n", $$1, $$2 }'
@@ -40,6 +41,18 @@ fmt: $(READY) ## format, and fix what ruff can fix
 benchmark: $(READY) ## compare with raw loops and peers (PROFILE=1 adds a profile)
 	@command -v wrk >/dev/null || apt-get install -y -q wrk || echo "without wrk, one figure fails"
 	$(if $(PROFILE),PROFILE=$(PROFILE)) $(BIN)/python -m benchmarks
+
+benchmark-peers: $(READY) $(PEERS) ## beside other task queues (ARGS='--quick --class postgres')
+	$(BIN)/python -m benchmarks.peers $(ARGS)
+
+benchmark-stores: $(READY) ## claims, sizes and rest on every store (ARGS='--quick --store redis')
+	$(BIN)/python -m benchmarks.stores $(ARGS)
+
+# One environment per peer: they want different versions of the same libraries.
+.venv-peers/%/.ready: benchmarks/peers/requirements/%.txt
+	@test -x $(@D)/bin/python || $(PYTHON) -m venv $(@D)
+	@$(@D)/bin/python -m pip install --quiet --quiet --disable-pip-version-check -r $<
+	@touch $@
 
 simulate: $(READY) ## a cluster on a virtual clock, with faults (SEEDS=200)
 	$(BIN)/mainspring simulate --seeds $(SEEDS)

@@ -20,23 +20,39 @@ class Adapter(ABC):
 
     native = "async def"
     settings: str
-    kept_means = ""
+    kept_means = "kept or dropped"
     record: str
-    chooses = True  # whether results may be kept or not
     bulk = "one call per task: no bulk submit"
 
     def __init__(self, url: str, kept: bool) -> None:
         self.url = url
         self.kept = kept
 
+    def about(self) -> dict[str, str]:
+        """What the report tells of the peer."""
+        return {
+            "handlers": self.native,
+            "settings": self.settings,
+            "results": self.kept_means,
+            "record": self.record,
+            "bulk": self.bulk,
+        }
+
     async def prepare(self) -> None:
         """Once per store, before anything else: tables and the like."""
+        return
 
     async def open(self) -> None:
         """Connect as a submitter."""
+        return
+
+    async def rest(self) -> None:
+        """Nothing more will be submitted: `left` is all that will be asked."""
+        return
 
     async def close(self) -> None:
-        pass
+        """Disconnect."""
+        return
 
     @abstractmethod
     def submit(self, task: str, *arguments: Any) -> Any:

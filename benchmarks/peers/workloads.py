@@ -1,8 +1,8 @@
 """The workloads, over any adapter. Runs in the peer's environment: only the standard library is imported.
 
-    python -m benchmarks.peers.workloads PEER URL kept|dropped WORKLOAD '{"param": 1}' DIRECTORY
+    python -m benchmarks.peers.workloads PEER URL kept|dropped SERVER WORKLOAD '{"param": 1}' DIRECTORY
 
-prints what it measured as JSON on its last line.
+prints what it measured as JSON on its last line. SERVER is the id of the store's process, 0 if it has none.
 """
 
 import asyncio
@@ -20,17 +20,18 @@ from typing import Any
 
 from benchmarks.peers import tally
 from benchmarks.peers.adapter import CALLERS, Adapter
+from benchmarks.peers.processes import cpu_s, resident_mb
 from benchmarks.peers.tally import Tally
 from benchmarks.peers.wire import Redis
 
 BULK = 1000
 START_LIMIT_S, STALL_LIMIT_S = 30.0, 15.0
-APPS = {"taskiq-stream": "taskiq", "mainspring": "mainspring"}
+MODULES = {"taskiq-stream": "taskiq"}
 CLASSES = {"taskiq-stream": "StreamPeer"}
 
 
 def adapter_of(peer: str, url: str, kept: bool) -> Adapter:
-    module = importlib.import_module(f"benchmarks.peers.apps.{APPS.get(peer, peer)}")
+    module = importlib.import_module(f"benchmarks.peers.apps.{MODULES.get(peer, peer)}")
     adapter: Adapter = getattr(module, CLASSES.get(peer, "Peer"))(url, kept)
     return adapter
 
@@ -38,8 +39,9 @@ def adapter_of(peer: str, url: str, kept: bool) -> Adapter:
 class Bench:
     """One peer over one store, and its worker processes."""
 
-    def __init__(self, peer: str, url: str, kept: bool) -> None:
+    def __init__(self, peer: str, url: str, kept: bool, server: int) -> None:
         self.adapter = adapter_of(peer, url, kept)
+        self.server = server
         self.tally = Tally(os.environ[tally.FILE])
         self._words = [peer, url, "kept" if kept else "dropped"]
         self.workers: list[subprocess.Popen[bytes]] = []
@@ -51,7 +53,7 @@ class Bench:
         for _ in range(count):
             words = [sys.executable, "-m", "benchmarks.peers.work", *self._words]
             self.workers.append(
-                subprocess.Popen(
+                subprocess.Popen(  # noqa: ASYNC220 - nothing else is to run meanwhile
                     [*words, "defaults" if defaults else "tuned"],
                     env={**os.environ, tally.PLACE: str(self._spawned)},
                     start_new_session=True,  # to be killed with the children it may have
@@ -79,38 +81,37 @@ class Bench:
                 )
             await asyncio.sleep(0.002)
 
-    async def fill(self, count: int, limit_s: float) -> tuple[int, float]:
-        """How many are waiting now, and how long that took: `limit_s` may come before `count`."""
-        done, started = 0, time.perf_counter()
-        while done < count and time.perf_counter() - started < limit_s:
+    async def fill(self, count: int, limit_s: float, slow_s: float) -> tuple[int, float]:
+        """How many are waiting now, and how long that took. Who would not store `count` within `limit_s`
+        stops after `slow_s`."""
+        done, took_s, started = 0, 0.0, time.perf_counter()
+        while done < count and (took_s < slow_s or took_s * count < limit_s * done):
             await self.adapter.submit_bulk(min(BULK, count - done))
             done += min(BULK, count - done)
-        return done, time.perf_counter() - started
+            took_s = time.perf_counter() - started
+        return done, took_s
+
+    async def drained(self, count: int, deadline: float) -> None:
+        """Until `count` handlers have run, or the time is over."""
+        while self.tally.count() < count and time.perf_counter() < deadline:
+            await asyncio.sleep(0.002)
+
+    def used_s(self) -> dict[str, float]:
+        """Processor time of the workers, and of the server if there is one."""
+        used_s = {"worker_cpu_us": sum(cpu_s(worker.pid) for worker in self.workers)}
+        if self.server:
+            used_s["server_cpu_us"] = cpu_s(self.server)
+        return used_s
 
     def kill(self, worker: subprocess.Popen[bytes]) -> None:
         if worker.poll() is None:
             os.killpg(worker.pid, signal.SIGKILL)
             worker.wait()
 
-    def resident_mb(self, field: str) -> float:
-        """Of all processes of the first worker: `VmRSS` is now, `VmHWM` the most there was."""
-        session = self.workers[0].pid
-        kilobytes = 0
-        for pid in filter(str.isdigit, os.listdir("/proc")):
-            try:
-                with open(f"/proc/{pid}/stat") as file:
-                    if int(file.read().rpartition(")")[2].split()[3]) != session:
-                        continue
-                with open(f"/proc/{pid}/status") as file:
-                    kilobytes += next(int(line.split()[1]) for line in file if line.startswith(field))
-            except (OSError, StopIteration):
-                continue  # it has ended meanwhile
-        return kilobytes / 1024
-
-    def store_bytes(self) -> int | None:
+    def store_bytes(self) -> int:
         """What the store holds in memory, where that is Redis."""
         if not self.adapter.url.startswith("unix"):
-            return None
+            return 0
         return int(Redis(self.adapter.url).info("memory")["used_memory"])
 
 
@@ -119,7 +120,7 @@ async def submits(bench: Bench, seconds: float, bulk: int) -> dict[str, float]:
     await bench.adapter.submit("noop") if _native(bench) else bench.adapter.submit("noop")
     one = await _called(bench, 1, seconds)
     many = await _called(bench, CALLERS, seconds)
-    count, took_s = await bench.fill(bulk, 2.5 * seconds)
+    count, took_s = await bench.fill(bulk, 2 * seconds, 2 * seconds)
     return {"sequential": one, "concurrent": many, "bulk": count / took_s}
 
 
@@ -156,28 +157,29 @@ async def _called(bench: Bench, callers: int, seconds: float) -> float:
 
 
 async def drain(
-    bench: Bench, waiting: int, count: int, seconds: float, workers: int, fill_s: float
+    bench: Bench, waiting: int, count: int, seconds: float, workers: int, fill: tuple[float, float]
 ) -> dict[str, float]:
     """Tasks a second from the first handler to the last of `count`, by the peer's record if all are drained;
     at most `seconds` are watched, and then counted by the handlers that have run."""
     before = bench.store_bytes()
-    filled, took_s = await bench.fill(waiting, fill_s)
-    after = bench.store_bytes()
+    filled, took_s = await bench.fill(waiting, *fill)
     found = {"filled": float(filled), "fill_rate": filled / took_s}
-    if before is not None and after is not None:
-        found["bytes_per_task"] = (after - before) / filled
-    count = min(count, filled)
+    if before:
+        found["bytes_per_task"] = (bench.store_bytes() - before) / filled
+    await bench.adapter.rest()
     await bench.spawn(workers)
     bench.tally.open_gate()
     await bench.until(lambda: bench.tally.count() > 0, START_LIMIT_S, "no task was begun")
-    started, first = time.perf_counter(), bench.tally.count()
-    while (done := bench.tally.count()) < count and time.perf_counter() - started < seconds:
-        await asyncio.sleep(0.002)
+    started, first, used_s = time.perf_counter(), bench.tally.count(), bench.used_s()
+    await bench.drained(min(count, filled), started + seconds)
+    done = bench.tally.count()
     if done >= filled:
         await bench.recorded()
-    took_s = time.perf_counter() - started
-    found |= {"rate": (done - first) / took_s, "done": float(done), "loaded_mb": bench.resident_mb("VmHWM")}
-    return found
+    took_s, drained = time.perf_counter() - started, done - first
+    for name, cpu in bench.used_s().items():
+        found[name] = (cpu - used_s[name]) / drained * 1e6
+    loaded_mb = resident_mb(bench.workers[0].pid, "VmHWM")
+    return found | {"rate": drained / took_s, "done": float(done), "loaded_mb": loaded_mb}
 
 
 async def latency(bench: Bench, rate: float, count: int) -> dict[str, float]:
@@ -190,7 +192,7 @@ async def latency(bench: Bench, rate: float, count: int) -> dict[str, float]:
         await bench.adapter.submit("stamp", sent) if native else bench.adapter.submit("stamp", sent)
         await bench.until(lambda at=number: bench.tally.count() >= at, START_LIMIT_S, "no task was begun")
     await asyncio.sleep(0.5)
-    rest_mb = bench.resident_mb("VmRSS")
+    rest_mb = resident_mb(bench.workers[0].pid, "VmRSS")
     calls: list[asyncio.Task[None]] = []
     due = time.perf_counter()
     for _ in range(count):
@@ -232,13 +234,15 @@ async def recovery(bench: Bench, watch_s: float) -> dict[str, float]:
 WORKLOADS = {"submits": submits, "drain": drain, "latency": latency, "recovery": recovery}
 
 
-async def _run(peer: str, url: str, results: str, workload: str, params: dict[str, Any]) -> dict[str, float]:
-    bench = Bench(peer, url, results == "kept")
+async def _run(
+    peer: str, url: str, results: str, server: int, workload: str, params: dict[str, Any]
+) -> dict[str, Any]:
+    bench = Bench(peer, url, results == "kept", server)
     bench.tally.clear()
     await bench.adapter.prepare()
     await bench.adapter.open()
     try:
-        return await WORKLOADS[workload](bench, **params)
+        return await WORKLOADS[workload](bench, **params) | {"about": bench.adapter.about()}
     finally:
         for worker in bench.workers:
             bench.kill(worker)
@@ -246,7 +250,7 @@ async def _run(peer: str, url: str, results: str, workload: str, params: dict[st
 
 
 def main() -> None:
-    peer, url, results, workload, params, directory = sys.argv[1:]
+    peer, url, results, server, workload, params, directory = sys.argv[1:]
     os.chdir(directory)
     os.environ[tally.FILE] = os.path.abspath("tally")
     try:
@@ -256,7 +260,7 @@ def main() -> None:
     except ImportError:
         factory = None
     with asyncio.Runner(loop_factory=factory) as runner:
-        found = runner.run(_run(peer, url, results, workload, json.loads(params)))
+        found = runner.run(_run(peer, url, results, int(server), workload, json.loads(params)))
     print(json.dumps(found))
 
 

@@ -20,7 +20,6 @@ class Peer(Adapter):
     settings = f"batch_size {BATCH}, asyncpg, one connection a worker, uvloop, durable tables"
     kept_means = "a row of its log stays; it has no other way"
     record = "rows of the queue's table, from which a finished job moves to the log"
-    chooses = False
     bulk = "enqueue with lists, 1,000 a call"
 
     async def prepare(self) -> None:

@@ -1,0 +1,56 @@
+"""One probe is one process with a time limit, in the peer's own environment; what fails says why."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from benchmarks.peers.catalogue import OURS, Class, Participant, Workload
+
+ROOT = Path(__file__).parents[2]
+ENVIRONMENTS = ROOT / ".venv-peers"
+_SHARED = {"taskiq-stream": "taskiq"}
+SHOWN = 300
+
+
+def python_of(peer: str) -> str:
+    """The interpreter that has the peer installed."""
+    return sys.executable if peer == OURS else str(ENVIRONMENTS / _SHARED.get(peer, peer) / "bin" / "python")
+
+
+def measure(at: Class, who: Participant, workload: Workload) -> dict[str, Any]:
+    """What the probe found, with `server` as the store told it, or `error`."""
+    # Short, because the path of a socket holds at most 107 bytes.
+    with tempfile.TemporaryDirectory(prefix="ms-bench-") as folder, at.place(Path(folder)) as place:
+        words = [
+            python_of(who.peer), "-m", "benchmarks.peers.workloads",
+            who.peer, place.url, "kept" if who.kept else "dropped", str(place.pid),
+            workload.probe, json.dumps(workload.params), folder,
+        ]  # fmt: skip
+        return {"server": place.settings} | _run(words, workload.limit_s)
+
+
+def _run(words: list[str], limit_s: float) -> dict[str, Any]:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore", "C_FORCE_ROOT": "1"}
+    process = subprocess.Popen(
+        words,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+        start_new_session=True,
+    )
+    try:
+        printed, complaints = process.communicate(timeout=limit_s)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)  # its workers end with it
+        process.communicate()
+        return {"error": f"took more than {limit_s:g} s"}
+    if process.returncode:
+        lines = [line.strip() for line in complaints.splitlines() if line.strip(" |+-")]
+        return {"error": (lines or [f"exit code {process.returncode}"])[-1][:SHOWN]}
+    return dict(json.loads(printed.splitlines()[-1]))
