@@ -128,7 +128,8 @@ class RedisBench(Bench):
         return self.new_node()
 
     def new_node(self) -> Any:
-        return RedisStore(self._url, self._namespace, OFFSET_CLOCK.replace("OFFSET", self._offset))
+        clock = OFFSET_CLOCK.replace("OFFSET", self._offset)
+        return RedisStore(self._url, self._namespace, history=True, clock=clock)
 
     async def advance(self, seconds: float) -> None:
         async with Redis.from_url(self._url) as client:

@@ -14,27 +14,35 @@ from redis.exceptions import TimeoutError as TimedOut
 
 from mainspring.errors import StoreError, StoreFull, StoreUnavailable
 from mainspring.stores.redis.packing import Reply
-from mainspring.stores.redis.scripts import SOURCES, keys, scripts
+from mainspring.stores.redis.scripts import keys, scripts
 
 
 class Database:
     """A call whose answer is lost is never repeated by the library: `StoreUnavailable` says that its outcome
     is unknown."""
 
-    def __init__(self, url: str, namespace: str, clock: str = SOURCES["clock"]) -> None:
+    def __init__(
+        self, url: str, namespace: str, clock: str | None = None, *, keeps_history: bool = False
+    ) -> None:
         self._url = url
         self.keys = keys(namespace)
-        self._scripts = scripts(clock)
-        self._digests = {verb: sha1(text.encode()).hexdigest() for verb, text in self._scripts.items()}
+        self._scripts = scripts(clock, keeps_history=keeps_history)
+        self._calls = {
+            verb: (sha1(script.text.encode()).hexdigest(), [self.keys[name] for name in script.keys])
+            for verb, script in self._scripts.items()
+        }
         self._client: Redis | None = None
 
     async def open(self) -> None:
         """Connect, and hand in the scripts. Raises `StoreUnavailable`."""
         client = Redis.from_url(self._url, retry=Retry(NoBackoff(), 0))
         with translated():
-            for text in self._scripts.values():
-                await client.script_load(text)
+            for script in self._scripts.values():
+                await client.script_load(script.text)
         self._client = client
+
+    def wrote(self) -> None:
+        """Other nodes may wait for what was written."""
 
     async def close(self) -> None:
         client, self._client = self._client, None
@@ -43,13 +51,13 @@ class Database:
 
     async def run(self, verb: str, *arguments: bytes | int) -> Reply:
         """Call a script by its digest; with its text where the server was restarted or has dropped it."""
-        client, names = self._opened(), list(self.keys.values())
+        client, (digest, names) = self._opened(), self._calls[verb]
         call: list[Any] = [len(names), *names, *arguments]
         with translated():
             try:
-                answer = await client.evalsha(self._digests[verb], *call)
+                answer = await client.evalsha(digest, *call)
             except NoScriptError:
-                answer = await client.eval(self._scripts[verb], *call)
+                answer = await client.eval(self._scripts[verb].text, *call)
         return Reply(*answer)
 
     async def do(self, command: str, table: str, *arguments: str | bytes | int) -> Any:

@@ -14,8 +14,8 @@ async def dead_groups(db: Database, limit: int, cursor: str | None) -> DeadGroup
     reply = await db.run("dead_groups", limit, *behind)
     told, has_more = reply.answers
     groups = []
-    for fingerprint, size, first_us, last_us, number in told:
-        task = reply.task(number)
+    for fingerprint, size, first_us, last_us, view in told:
+        task = reply.task(view)
         groups.append(
             DeadGroup(int(fingerprint, 16), task.lane.kind, size, first_us, last_us, task.id, task.error)
         )

@@ -13,7 +13,7 @@ async def exchange(db: Database, batch: Exchange) -> Exchanged:
         reply.now_us,
         [reply.submitted(answer) for answer in submits],
         [Answer(answer) for answer in settles],
-        [Claimed([reply.lease(number) for number in leases], empty) for leases, empty in claims],
+        [Claimed([reply.lease(lease) for lease in leases], empty) for leases, empty in claims],
         reply.heads(ready),
         reply.usage(usage),
     )

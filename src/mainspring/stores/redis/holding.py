@@ -9,4 +9,7 @@ from mainspring.stores.redis.packing import pack_renewals
 
 async def renew(db: Database, renewals: Sequence[Renewal]) -> list[list[Answer]]:
     reply = await db.run("renew", pack_renewals(renewals))
-    return [[Answer(answer) for answer in answers] for answers in reply.answers]
+    told, has_news = reply.answers
+    if has_news:
+        db.wrote()
+    return [[Answer(answer) for answer in answers] for answers in told]

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from mainspring.core.lifecycle import KEEPS_PLACE, Change
+from mainspring.core.lifecycle import Change
 from mainspring.core.limits import LimitState
 from mainspring.core.model import (
     Lane,
@@ -61,41 +61,27 @@ _end = msgspec.msgpack.Decoder(End)
 _lane = msgspec.json.Decoder(Lane)
 
 
-class Head(NamedTuple):
-    """A packed head, in the order of `record.lua`."""
-
-    state: int
-    lane_id: int
-    seq: int
-    token: int
-    version: int
-    created_at_us: int
-    run_at_us: int
-    timeout_us: int
-    deadline_us: int
-    started_at_us: int
-    lease_until_us: int
-    timeout_at_us: int
-    finished_at_us: int
-    cancel_requested_at_us: int
-    claim_seq: int
-    settled_token: int
-    settled_digest: int
-    attempt: int
-    retries: int
-    losses: int
-    snoozes: int
-    open_parents: int
-    on_parent_failure: int
-    is_parent: bool
-    worker: str
-    incarnation: str
-    ordinal: int
-    fingerprint: str
-    schedule_id: str
-    fire_at_us: int
-    workflow: str
-    callback: int
+# Heads as they are packed: each field's name in scripts, and in records; `None` if it stays inside.
+_HEAD = {
+    "STATE": "state", "LANE": "lane_id", "SEQ": "seq", "TOKEN": "token", "VERSION": "version",
+    "CREATED": "created_at_us", "RUN_AT": "run_at_us", "TIMEOUT": "timeout_us", "DEADLINE": "deadline_us",
+    "STARTED": "started_at_us", "LEASE_UNTIL": "lease_until_us", "TIMEOUT_AT": "timeout_at_us",
+    "FINISHED": "finished_at_us", "CANCEL_AT": "cancel_requested_at_us", "CLAIM_SEQ": None,
+    "SETTLED_TOKEN": None, "SETTLED_DIGEST": None, "ATTEMPT": "attempt", "RETRIES": "retries",
+    "LOSSES": "losses", "SNOOZES": "snoozes", "OPEN_PARENTS": "open_parents", "ON_PARENT_FAILURE": None,
+    "IS_PARENT": None, "WORKER": "worker", "INCARNATION": None, "KEPT": None, "ORDINAL": None,
+    "UNIQUE": None, "FINGERPRINT": None, "SCHEDULE": "schedule_id", "FIRE_AT": "fire_at_us",
+    "WORKFLOW": "workflow", "CALLBACK": None, "NOTED_TOKEN": None, "NOTED": None,
+}  # fmt: skip
+FIELDS = {name: place for place, name in enumerate(_HEAD, 1)}
+# What other tables hold of a task, as bits of the head's field KEPT.
+KEPT = {
+    "KEPT_END": 1, "KEPT_ATTEMPTS": 2, "KEPT_CHECKPOINT": 4, "KEPT_PROGRESS": 8, "KEPT_PARENTS": 16,
+    "KEPT_STEPS": 32, "KEPT_LOG": 64,
+}  # fmt: skip
+ACCEPTED, EXISTING, REFUSED = 1, 2, 3
+# Whole numbers that a script's floats hold.
+EXACT = 1 << 53
 
 
 class Request:
@@ -138,12 +124,12 @@ class Request:
     def _settlement(self, line: Settlement) -> tuple[object, ...]:
         other = line.if_cancelled is not line.change and self._change(line.if_cancelled)
         change = self._change(line.change)
-        return line.task, line.token, line.digest, line.only_if_lapsed, change, other
+        return line.task, line.token, line.digest, line.lane_id > 0, line.only_if_lapsed, change, other
 
     def _change(self, change: Change) -> tuple[object, ...]:
         end = None if change.result is None and change.error is None else pack((change.result, change.error))
         return (
-            change.state, change.cause in KEEPS_PLACE, change.attempt, change.retries, change.losses,
+            change.state, change.cause, change.attempt, change.retries, change.losses,
             change.snoozes, change.delay_us, self._aside(end), self._aside(change.attempts),
             fingerprint_text(change.fingerprint),
         )  # fmt: skip
@@ -158,8 +144,8 @@ class Request:
         rule = decode_policy(task.policy).on_parent_failure if task.depends_on else OnParentFailure.CANCEL
         unique = False if task.unique is None else _unique(task.unique)
         return (
-            task.id, _lane_text(task.lane), task.delay_us, _or_false(task.run_at_us),
-            _or_false(task.timeout_us), _or_false(task.deadline_us), task.depends_on, unique, rule,
+            task.id, lane_text(task.lane), task.delay_us, exact(task.run_at_us), exact(task.timeout_us),
+            exact(task.deadline_us), task.depends_on, unique, rule,
             self._aside(pack(body)),
         )  # fmt: skip
 
@@ -184,12 +170,25 @@ def fingerprint_text(fingerprint: int | None) -> str | bool:
     return False if fingerprint is None else f"{fingerprint:016x}"
 
 
+def exact(value: int | None) -> int | str | bool:
+    """A number as scripts take it: text if it is beyond what their floats hold, which only a user's own
+    time can be."""
+    if value is None:
+        return False
+    return value if -EXACT < value < EXACT else str(value)
+
+
+def number(told: int | str | bool) -> int | None:
+    """The inverse of `exact`."""
+    return None if told is False else int(told)
+
+
 def _or_false(value: int | None) -> int | bool:
     return False if value is None else value
 
 
 @lru_cache(4096)
-def _lane_text(lane: Lane) -> str:
+def lane_text(lane: Lane) -> str:
     return msgspec.json.encode(lane).decode()
 
 
@@ -231,29 +230,37 @@ class Reply:
             self._parts.append(blob[start : start + length])
             start += length
 
-    def _view(self, number: int) -> tuple[str, dict[str, Any], Body, list[bytes]]:
-        task, head, body, *rest = self._parts[6 * number - 6 : 6 * number]
-        fields = {
-            name: None if value is False else value
-            for name, value in zip(Head._fields, unpack(head), strict=True)
-        }
-        return task.decode(), fields, _body.decode(body), rest
+    def part(self, number: int) -> bytes | None:
+        """An opaque string; `None` for 0."""
+        return self._parts[number - 1] if number else None
 
-    def task(self, number: int) -> Task:
-        task, head, body, (parents, end, attempts) = self._view(number)
-        result, error = _end.decode(end) if end else End()
-        return Task(
-            id=task, lane=self.lanes[head["lane_id"]], state=State(head["state"]), payload=body.payload,
-            policy=body.policy, labels=body.labels, name=body.name,
-            depends_on=tuple(unpack(parents)) if parents else (), result=result, error=error,
-            attempts=attempts or None, **{name: head[name] for name in _IN_TASK},
+    def task(self, view: Sequence[Any]) -> Task:
+        task, head, body, parents, end, attempts, checkpoint, progress = view
+        said = _body.decode(self._parts[body - 1])
+        result, error = _end.decode(self._parts[end - 1]) if end else End()
+        found = Task(
+            task, self.lanes[head[_LANE]], STATES[head[_STATE]], said.payload,
+            policy=said.policy, labels=said.labels, name=said.name, created_at_us=0, version=0,
+            depends_on=tuple(unpack(self._parts[parents - 1])) if parents else (), result=result, error=error,
+            attempts=self.part(attempts), checkpoint=self.part(checkpoint), progress=self.part(progress),
         )  # fmt: skip
+        for place, name in _PLAIN:
+            value = head[place]
+            setattr(found, name, None if value is False else value)
+        for place, name in _EXACT:
+            setattr(found, name, number(head[place]))
+        return found
 
-    def lease(self, number: int) -> Lease:
-        task, head, body, (_, _, attempts) = self._view(number)
+    def lease(self, told: Sequence[Any]) -> Lease:
+        (
+            task, token, lane_id, attempt, retries, losses, snoozes, timeout_us, deadline_us, started_at_us,
+            lease_until_us, worker, fire_at_us, body, attempts, checkpoint,
+        ) = told  # fmt: skip
+        said = _body.decode(self._parts[body - 1])
         return Lease(
-            task=task, lane=self.lanes[head["lane_id"]], payload=body.payload, policy=body.policy,
-            labels=body.labels, attempts=attempts or None, **{name: head[name] for name in _IN_LEASE},
+            task, token, lane_id, self.lanes[lane_id], said.payload, attempt, retries, losses, snoozes,
+            said.policy, number(timeout_us), number(deadline_us), self.part(checkpoint), self.part(attempts),
+            said.labels, started_at_us, lease_until_us, worker, number(fire_at_us),
         )  # fmt: skip
 
     def heads(self, ready: Sequence[tuple[int, int]]) -> list[LaneHead]:
@@ -265,16 +272,19 @@ class Reply:
 
     def submitted(self, answer: Sequence[Any]) -> Accepted | Existing | Refused:
         kind, *said = answer
-        if kind == _REFUSED:
+        if kind == REFUSED:
             code, detail, row = said
             return Refused(code, detail, None if row < 0 else row)
-        if kind == _EXISTING:
-            return Existing([self.task(number) for number in said[0]])
+        if kind == EXISTING:
+            return Existing([self.task(view) for view in said[0]])
         states, versions, existing = said
-        found = {place: self.task(number) for place, number in existing}
-        return Accepted(self.now_us, [State(state) for state in states], versions, found)
+        found = {place: self.task(view) for place, view in existing}
+        return Accepted(self.now_us, [STATES[state] for state in states], versions, found)
 
 
-_EXISTING, _REFUSED = 2, 3
-_IN_TASK = [name for name in Head._fields if name in Task.__struct_fields__ and name != "state"]
-_IN_LEASE = [name for name in Head._fields if name in Lease.__struct_fields__]
+STATES = {int(state): state for state in State}
+_LANE, _STATE = FIELDS["LANE"] - 1, FIELDS["STATE"] - 1
+_MAY_BE_FAR = {"run_at_us", "timeout_us", "deadline_us", "timeout_at_us", "fire_at_us"}
+_SHOWN = [(FIELDS[place] - 1, name) for place, name in _HEAD.items() if name in Task.__struct_fields__]
+_PLAIN = [(place, name) for place, name in _SHOWN if name not in {"state", *_MAY_BE_FAR}]
+_EXACT = [(place, name) for place, name in _SHOWN if name in _MAY_BE_FAR]

@@ -38,4 +38,4 @@ async def stats(db: Database) -> Stats:
 
 async def get(db: Database, tasks: Sequence[str]) -> list[Task | None]:
     reply = await db.run("get", pack(tasks))
-    return [reply.task(number) if number else None for number in reply.answers]
+    return [reply.task(view) if view else None for view in reply.answers]

@@ -1,41 +1,120 @@
-"""The scripts of `lua/*.lua`: each verb is its own file behind the files that all share."""
+"""The scripts of `lua/*.lua`: each verb is a file of its own behind those parts that it uses.
+
+A file's first line may name its parts: `-- uses: moves, reply`. Words in capitals are put in here: fields of
+heads, and numbers and tables of the core, so that no rule is written twice.
+"""
 
 import re
+from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
 from importlib.resources import files
+from typing import NamedTuple
 
-from mainspring.core.lifecycle import DOOMED_ERROR, SPARED_ERROR
-from mainspring.stores.redis.packing import End, pack
+from mainspring.core.dag import Effect, effect, holds_new
+from mainspring.core.lifecycle import DOOMED_ERROR, KEEPS_PLACE, SPARED_ERROR, TRANSITIONS, Cause
+from mainspring.core.model import FINAL, OnParentFailure, State
+from mainspring.core.progress import LOG_BYTES_KEPT
+from mainspring.ports import Action, Answer
+from mainspring.stores.redis.packing import ACCEPTED, EXISTING, FIELDS, KEPT, REFUSED, End, pack
 
 _FOLDER = files(__package__).joinpath("lua")
-_SHARED = (
-    "keys", "clock", "constants", "record", "limits", "belonging", "reply", "settle", "submit", "claim",
-    "by_hand",
-)  # fmt: skip
-# Every other file of the folder is a verb.
-_VERBS = sorted({path.name.removesuffix(".lua") for path in _FOLDER.iterdir()} - set(_SHARED))
+SOURCES = {path.name.removesuffix(".lua"): path.read_text() for path in _FOLDER.iterdir()}
+# A part defines, a verb answers.
+VERBS = sorted(name for name, text in SOURCES.items() if re.search(r"^return ", text, re.MULTILINE))
+KEY_NAMES: list[str] = re.findall(r"^    (\w+) = KEYS\[n\]", SOURCES["keys"], re.MULTILINE)
+_USES = re.compile(r"-- uses: (.+)\n")
+_WORD = re.compile(r"\b[A-Z][A-Z0-9_]+\b")
+# Arguments of one command: the interpreter's stack bounds them.
+CHUNK = 2000
+CHILDREN_RELEASED_AT_ONCE = 500
 
 
-def _read(name: str) -> str:
-    return _FOLDER.joinpath(f"{name}.lua").read_text()
+class Script(NamedTuple):
+    """A verb's whole text, and the names of the keys that it is to be told."""
+
+    text: str
+    keys: tuple[str, ...]
+
+
+def scripts(clock: str | None = None, *, keeps_history: bool = False) -> dict[str, Script]:
+    """All verbs. A test may hand in a clock that it can move."""
+    words = {**_constants(), "KEEPS_HISTORY": "true" if keeps_history else "false"}
+    return {verb: _script(verb, clock or SOURCES["clock"], words) for verb in VERBS}
+
+
+def _script(verb: str, clock: str, words: Mapping[str, str]) -> Script:
+    parts: list[str] = []
+    _gather(verb, parts)
+    body = "".join(clock if part == "clock" else SOURCES[part] for part in parts)
+    # One that picks keys by their names has to know all of them.
+    picked = set(KEY_NAMES if "key[" in body else re.findall(r"\bkey\.(\w+)", body))
+    names = tuple(name for name in KEY_NAMES if name in picked)
+    told = "".join(f"    {name} = KEYS[{n}],\n" for n, name in enumerate(names, 1))
+    text = f"local key = {{\n{told}}}\n" + _WORD.sub(lambda word: words.get(word[0], word[0]), body)
+    return Script(text, names)
+
+
+def _gather(name: str, parts: list[str]) -> None:
+    """A part once, behind those that it uses."""
+    uses = _USES.match(SOURCES[name])
+    for used in uses[1].split(", ") if uses else ():
+        if used not in parts:
+            _gather(used, parts)
+    parts.append(name)
+
+
+@lru_cache
+def _constants() -> dict[str, str]:
+    enums = {
+        **{state.name: state for state in State},
+        **{answer.name: answer for answer in Answer},
+        **{f"CAUSE_{cause.name}": cause for cause in Cause},
+        **{f"RULE_{rule.name}": rule for rule in OnParentFailure},
+        **{f"EFFECT_{each.name}": each for each in Effect},
+        **{f"DO_{action.name}": action for action in Action},
+    }
+    numbers = {
+        **{name: int(value) for name, value in enums.items()},
+        **FIELDS,
+        **KEPT,
+        "FIELDS": len(FIELDS),
+        "CHUNK": CHUNK,
+        "CHILDREN_RELEASED_AT_ONCE": CHILDREN_RELEASED_AT_ONCE,
+        "ACCEPTED": ACCEPTED,
+        "EXISTING": EXISTING,
+        "REFUSED": REFUSED,
+        "LOG_BYTES_KEPT": LOG_BYTES_KEPT,
+    }
+    tables = {
+        "ALLOWED_STEPS": _set(
+            cause * 100 + (old or 0) * 10 + new for cause, pairs in TRANSITIONS.items() for old, new in pairs
+        ),
+        "KEEPS_PLACE": _set(KEEPS_PLACE),
+        "EFFECTS": _table(lambda parent, rule: str(int(effect(parent, rule)))),
+        "HOLDS_NEW": _table(lambda parent, rule: "true" if holds_new(parent, rule) else "false"),
+        "DOOMED_END": _quoted(pack(End(error=DOOMED_ERROR))),
+        "SPARED_END": _quoted(pack(End(error=SPARED_ERROR))),
+    }
+    return {**{name: str(number) for name, number in numbers.items()}, **tables}
+
+
+def _set(numbers: Iterable[int]) -> str:
+    return "{" + ", ".join(f"[{number:d}] = true" for number in sorted(numbers)) + "}"
+
+
+def _table(value: Callable[[State, OnParentFailure], str]) -> str:
+    """By a parent's final state, and the rule of its child."""
+    rows = (
+        f"[{state:d}] = {{{', '.join(value(state, rule) for rule in OnParentFailure)}}}"
+        for state in sorted(FINAL)
+    )
+    return "{" + ", ".join(rows) + "}"
 
 
 def _quoted(text: bytes) -> str:
     return '"' + "".join(f"\\{byte:03d}" for byte in text) + '"'
 
 
-# What scripts write, or compare with, and never look into.
-_CONSTANTS = {"DOOMED_END": pack(End(error=DOOMED_ERROR)), "SPARED_END": pack(End(error=SPARED_ERROR))}
-SOURCES = {name: _read(name) for name in (*_SHARED, *_VERBS) if name != "constants"}
-SOURCES["constants"] = "".join(f"local {name} = {_quoted(text)}\n" for name, text in _CONSTANTS.items())
-_KEY_NAMES: list[str] = re.findall(r"^    (\w+) = KEYS\[\d+\]", SOURCES["keys"], re.MULTILINE)
-
-
-def scripts(clock: str = SOURCES["clock"]) -> dict[str, str]:
-    """The whole text of each verb's script. A test may hand in a clock that it can move."""
-    shared = "".join(clock if name == "clock" else SOURCES[name] for name in _SHARED)
-    return {verb: shared + SOURCES[verb] for verb in _VERBS}
-
-
 def keys(namespace: str) -> dict[str, str]:
-    """All keys of a namespace, in the order of the scripts' KEYS; one hash tag, so one slot."""
-    return {name: f"{{{namespace}}}:{name}" for name in _KEY_NAMES}
+    """All keys of a namespace; one hash tag, so one slot."""
+    return {name: f"{{{namespace}}}:{name}" for name in KEY_NAMES}

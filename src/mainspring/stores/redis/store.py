@@ -35,7 +35,6 @@ from mainspring.stores.redis import (
     tending,
 )
 from mainspring.stores.redis.connecting import Database
-from mainspring.stores.redis.scripts import SOURCES
 
 
 class RedisStore:
@@ -45,10 +44,11 @@ class RedisStore:
     answer is lost is never repeated by the library: `StoreUnavailable` says that its outcome is unknown.
     """
 
-    features = Features("redis", durability="A", several_processes=True)
-
-    def __init__(self, url: str, namespace: str = "mainspring", clock: str = SOURCES["clock"]) -> None:
-        self._db = Database(url, namespace, clock)
+    def __init__(
+        self, url: str, namespace: str = "mainspring", *, history: bool = False, clock: str | None = None
+    ) -> None:
+        self.features = Features("redis", durability="A", several_processes=True, full_history=history)
+        self._db = Database(url, namespace, clock, keeps_history=history)
 
     async def open(self) -> None:
         await self._db.open()

@@ -1,9 +1,7 @@
 """What services do on every node: due tasks, open edges. Rows are taken by guard."""
 
-from mainspring.core.lifecycle import DOOMED_ERROR
 from mainspring.ports import Moved
 from mainspring.stores.redis.connecting import Database
-from mainspring.stores.redis.packing import End, pack
 
 
 async def promote(db: Database, limit: int) -> Moved:
@@ -13,6 +11,6 @@ async def promote(db: Database, limit: int) -> Moved:
 
 
 async def resolve(db: Database, limit: int) -> Moved:
-    reply = await db.run("resolve", limit, pack(End(error=DOOMED_ERROR)))
+    reply = await db.run("resolve", limit)
     count, ready, finished = reply.answers
     return Moved(count, reply.heads(ready), finished)

@@ -1,3 +1,4 @@
+-- uses: record
 -- What tasks belong to: the groups of dead letters, the fires of a schedule, a workflow. Tasks of none cost nothing.
 local EPOCH = 4503599627370496  -- added to times in names, which must not be negative: 2^52
 

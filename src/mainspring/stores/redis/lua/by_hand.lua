@@ -1,3 +1,4 @@
+-- uses: moves
 -- What people and decisions do to a task: cancelling it, and letting it start over.
 local function fence(head)
     head[TOKEN] = math.max(head[TOKEN] + 1, mint())
@@ -9,7 +10,7 @@ local function kill(head)
     end
     head[CANCEL_AT] = head[CANCEL_AT] or now
     fence(head)
-    move(head, CANCELLED)
+    move(head, CAUSE_CANCEL, CANCELLED)
     return true
 end
 
@@ -28,9 +29,26 @@ end
 local function start_over(head)
     head[ATTEMPT], head[RETRIES], head[LOSSES], head[SNOOZES] = 0, 0, 0, 0
     head[CANCEL_AT], head[STARTED] = false, false
-    if head[DEADLINE] and head[DEADLINE] < now then
+    if is_past(head[DEADLINE]) then
         head[DEADLINE] = false
     end
-    redis.call('HDEL', key.ends, head.id)
+    end_as(head, false)
     fence(head)
+end
+
+-- A parent that had ended runs once more: children that are still blocked wait for it as before.
+local function wait_again(parent)
+    sync(key.dependents)
+    sync(key.edges)
+    local prefix = prefixed(parent)
+    local children = members_with(key.dependents, prefix)
+    load(children)
+    for _, id in ipairs(children) do
+        local child = heads[id]
+        if child and child[STATE] == BLOCKED and not redis.call('ZSCORE', key.edges, prefix .. id) then
+            add(key.edges, prefix .. id)
+            child[OPEN_PARENTS] = child[OPEN_PARENTS] + 1
+            dirty[id] = child
+        end
+    end
 end

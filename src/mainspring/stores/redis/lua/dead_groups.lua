@@ -1,3 +1,4 @@
+-- uses: reply
 -- Dead letters by what killed them. ARGV: how many groups; size and fingerprint of the last group of the page before,
 -- if there was one. Answers {groups, whether there are more}; a group: {fingerprint, size, first end, last end, view}.
 -- Writes nothing.
@@ -33,4 +34,4 @@ for n = 1, math.min(#ranked, 2 * limit), 2 do
         groups[#groups + 1] = {ranked[n], -tonumber(ranked[n + 1]), first_us, last_us, view(sample)}
     end
 end
-return reply({groups, #ranked > 2 * limit}, {})
+return reply({groups, #ranked > 2 * limit})

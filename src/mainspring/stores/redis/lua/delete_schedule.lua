@@ -1,3 +1,4 @@
+-- uses: belonging, reply
 -- ARGV: schedule, its record as it was read. Answers whether it is forgotten: not if it has changed.
 local schedule, record = ARGV[1], ARGV[2]
 local is_same = redis.call('HGET', key.schedules, schedule) == record
@@ -8,4 +9,4 @@ if is_same then
     redis.call('ZREM', key.looks, schedule)
     redis.call('ZREMRANGEBYLEX', key.fires, '[' .. prefix, '(' .. prefix .. '\255')
 end
-return reply(is_same, {})
+return reply(is_same)

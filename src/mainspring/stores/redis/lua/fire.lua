@@ -1,3 +1,4 @@
+-- uses: submit, by_hand, leading
 -- Decisions about schedules, each written whole or not at all, and only if its schedule is still as it was read.
 -- ARGV[1]: {decisions, lengths}; ARGV[2]: the blob of their opaque strings; ARGV[3]: how many records of fires are
 -- kept; ARGV[4]: the term, if it is a leader's. A decision: {schedule, the digest of its record or '', its record from now on,
@@ -62,5 +63,6 @@ local may_write, answers = ARGV[4] == nil or leads(tonumber(ARGV[4])), {}
 for n, decision in ipairs(decisions) do
     answers[n] = may_write and fire(decision) or DEPOSED
 end
-local packed = flush()
-return reply({answers, ready_lanes(), finished}, packed)
+release_children()
+flush()
+return reply({answers, heads_of_lanes(gained), finished})

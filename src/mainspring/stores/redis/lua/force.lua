@@ -1,13 +1,14 @@
--- By hand. ARGV[1]: lines {task, action, version or false}; actions: 1 cancel, 2 kill, 3 replay, 4 run now,
--- 5 discard.
--- Answers for each line a view, or {code, detail}.
-local function replay(head)
+-- uses: by_hand, forgetting, reply
+-- ARGV[1]: lines {task, action, version or false, delay_us}. Answers for each line a view, or {code, detail}.
+-- {answers, whether others may wait for it}
+local function replay(head, delay_us)
     if head[STATE] ~= FAILED and head[STATE] ~= CANCELLED then
         return false
     end
     start_over(head)
-    head[RUN_AT] = false
-    move(head, READY)
+    head[RUN_AT] = delay_us > 0 and now + delay_us
+    move(head, CAUSE_REPLAY, due_state(head[RUN_AT]))
+    wait_again(head.id)
     return true
 end
 
@@ -17,47 +18,30 @@ local function run_now(head)
     end
     head[RUN_AT] = false
     fence(head)
-    move(head, READY)
+    move(head, CAUSE_RESCHEDULE, READY)
     return true
 end
 
-local ACTIONS = {cancel, kill, replay, run_now, cancel}
-local WISHES = {'cancel', 'kill', 'replay', 'run_now', 'discard'}
-local DISCARD = 5
-local LABELS = {'blocked', 'scheduled', 'ready', 'running', 'succeeded', 'failed', 'cancelled'}
-
--- Whether an unfinished task waits for this one; the edges of ended ones are still there.
-local function is_needed(task)
-    local prefix, children = prefixed(task), {}
-    for n, edge in ipairs(redis.call('ZRANGEBYLEX', key.edges, '[' .. prefix, '(' .. prefix .. '\255')) do
-        children[n] = string.sub(edge, #prefix + 1)
-    end
-    load(children)
-    for _, child in ipairs(children) do
-        if heads[child] and heads[child][STATE] <= RUNNING then
-            return true
-        end
-    end
-    return false
-end
+local actions = {
+    [DO_CANCEL] = cancel, [DO_KILL] = kill, [DO_REPLAY] = replay, [DO_RUN_NOW] = run_now, [DO_DISCARD] = cancel,
+}
 
 local function force(line)
-    local task, action, version = unpack(line)
+    local task, action, version, delay_us = unpack(line)
     local head = head_of(task)
     if not head then
-        return {'not_found', 'no task ' .. task}
+        return {'not_found'}
     end
     if version and head[VERSION] ~= version then
-        return {'version_mismatch', 'task ' .. task .. ' is at another version'}
+        return {'version_mismatch', head[VERSION]}
     end
-    if action == DISCARD and is_needed(task) then
-        return {'wrong_state', 'unfinished tasks depend on task ' .. task}
+    if action == DO_DISCARD and is_needed(task) then
+        return {'depended_on'}
     end
-    if not ACTIONS[action](head) then
-        local detail = 'task ' .. task .. ' is ' .. LABELS[head[STATE]] .. ': ' .. WISHES[action] .. ' is not possible'
-        return {'wrong_state', detail}
+    if not actions[action](head, delay_us) then
+        return {'wrong_state', head[STATE]}
     end
-    return view_now(head)
+    return view(head.id)
 end
 
 local lines, ids, answers = cmsgpack.unpack(ARGV[1]), {}, {}
@@ -68,4 +52,6 @@ load(ids)
 for n, line in ipairs(lines) do
     answers[n] = force(line)
 end
-return reply(answers, flush())
+release_children()
+flush()
+return reply({answers, #finished > 0 or next(gained) ~= nil})

@@ -1,10 +1,11 @@
+-- uses: record
 -- Limits, as `core/limits.py` has them: slots, and rates by GCRA. Every name's running tasks are counted, so
 -- that a rule set later finds what ran before it.
 local UNLIMITED = 1073741824
 local MAX_RUNNING, RATE, INTERVAL_US, BURST, MAX_WAITING, RULE_TEXT = 1, 2, 3, 4, 5, 6
 
 local has_rules = redis.call('HLEN', key.rules) > 0
-local rules, used, freed = {}, {}, {}
+local rules, used, freed, pauses = {}, {}, {}, {}
 
 -- The name's own rule, else its family's, else false.
 local function rule_for(name)
@@ -20,36 +21,46 @@ local function rule_for(name)
     return rules[name]
 end
 
--- `added` is what this call changed; it is written by `flush`.
+-- What a name under a rule had in use before this call.
 local function use_of(name)
     local use = used[name]
     if not use then
-        use = {added = 0}
-        if has_rules then
-            use.running = tonumber(redis.call('HGET', key.running, name) or 0)
-            use.arrival = tonumber(redis.call('HGET', key.arrivals, name) or 0)
-        end
+        use = {
+            running = tonumber(redis.call('HGET', key.running, name) or 0),
+            arrival = tonumber(redis.call('ZSCORE', key.arrivals, name) or 0),
+        }
         used[name] = use
     end
     return use
 end
 
+local function running_now(name)
+    local changed = sums[key.running]
+    return use_of(name).running + (changed and changed[name] or 0)
+end
+
+local function is_paused(queue)
+    if pauses[queue] == nil then
+        pauses[queue] = redis.call('HEXISTS', key.paused, queue) == 1
+    end
+    return pauses[queue]
+end
+
 -- How many more tasks of the lane may start now, by its queue's pause and by every limit on it.
 local function room(lane)
-    if redis.call('HEXISTS', key.paused, lane[1]) == 1 then
+    if is_paused(lane[1]) then
         return 0
     end
     local free = UNLIMITED
     for _, name in ipairs(has_rules and lane.names or {}) do
         local rule = rule_for(name)
         if rule then
-            local use = use_of(name)
             if rule[MAX_RUNNING] then
-                free = math.min(free, rule[MAX_RUNNING] - use.running - use.added)
+                free = math.min(free, rule[MAX_RUNNING] - running_now(name))
             end
             if rule[RATE] then
                 local burst = rule[BURST] or rule[RATE]
-                local taken = math.max(use.arrival - now, 0) / rule[INTERVAL_US]
+                local taken = math.max(use_of(name).arrival - now, 0) / rule[INTERVAL_US]
                 free = math.min(free, math.floor(burst - taken + 1e-6))
             end
         end
@@ -57,33 +68,28 @@ local function room(lane)
     return math.max(0, free)
 end
 
+local function book(name)
+    local rule = rule_for(name)
+    if rule and rule[RATE] then
+        local use = use_of(name)
+        use.arrival = math.max(use.arrival, now) + rule[INTERVAL_US]
+        add(key.arrivals, name, use.arrival)
+    end
+end
+
 usage.start = function(lane)
     for _, name in ipairs(lane.names) do
-        local use, rule = use_of(name), rule_for(name)
-        use.added = use.added + 1
-        if rule and rule[RATE] then
-            use.arrival = math.max(use.arrival, now) + rule[INTERVAL_US]
-            use.is_late = true
+        sum(key.running, name, 1)
+        if has_rules then
+            book(name)
         end
     end
 end
 
 usage.stop = function(lane)
     for _, name in ipairs(lane.names) do
-        local use = use_of(name)
-        use.added = use.added - 1
+        sum(key.running, name, -1)
         freed[name] = true
-    end
-end
-
-usage.flush = function()
-    for name, use in pairs(used) do
-        if use.added ~= 0 and redis.call('HINCRBY', key.running, name, use.added) == 0 then
-            redis.call('HDEL', key.running, name)
-        end
-        if use.is_late then
-            redis.call('HSET', key.arrivals, name, use.arrival)
-        end
     end
 end
 
@@ -103,7 +109,7 @@ local function limited_usage()
     end
     for name, count_now in pairs(names) do
         if rule_for(name) then
-            local arrival = tonumber(redis.call('HGET', key.arrivals, name) or 0)
+            local arrival = tonumber(redis.call('ZSCORE', key.arrivals, name) or 0)
             found[#found + 1] = {name, count_now, arrival}
         end
     end
@@ -112,6 +118,6 @@ end
 
 -- A tenant's {weight, virtual time}.
 local function share_of(tenant)
-    local packed = redis.call('HGET', key.shares, tenant)
+    local packed = fetch(key.shares, tenant)
     return packed and cmsgpack.unpack(packed) or {1, 0}
 end

@@ -1,21 +1,15 @@
--- Heads of tasks: loaded once per call, changed in memory, written back by `flush`; and the one door for
--- every change of state, which keeps lines, holders and counts.
--- A field that is not set is `false`, since a packed array cannot hold `nil`. Whole numbers stay below 2^53.
-local STATE, LANE, SEQ, TOKEN, VERSION, CREATED, RUN_AT, TIMEOUT, DEADLINE = 1, 2, 3, 4, 5, 6, 7, 8, 9
-local STARTED, LEASE_UNTIL, TIMEOUT_AT, FINISHED, CANCEL_AT, CLAIM_SEQ = 10, 11, 12, 13, 14, 15
-local SETTLED_TOKEN, SETTLED_DIGEST, ATTEMPT, RETRIES, LOSSES, SNOOZES = 16, 17, 18, 19, 20, 21
-local OPEN_PARENTS, ON_PARENT_FAILURE, IS_PARENT, WORKER, INCARNATION = 22, 23, 24, 25, 26
-local ORDINAL, FINGERPRINT, SCHEDULE, FIRE_AT, WORKFLOW, CALLBACK = 27, 28, 29, 30, 31, 32
-
-local BLOCKED, SCHEDULED, READY, RUNNING, SUCCEEDED, FAILED, CANCELLED = 1, 2, 3, 4, 5, 6, 7
-local RUN_ANYWAY, HOLD, ONLY = 2, 3, 4  -- on_parent_failure; 1 is to be doomed
-local CHILDREN_RELEASED_AT_ONCE = 500
-local CHUNK = 1000            -- arguments per command: `unpack` is bound by the interpreter's stack
-
+-- uses: clock
+-- Heads of tasks: loaded once per call and changed in memory. What is to be written is gathered, and written by
+-- `flush`, one command for many members: a script that fails before has changed nothing.
+-- A field that is not set is `false`. Whole numbers stay below 2^53; larger ones, which only users' own times can be,
+-- are text: equal ones stay equal, and `tonumber` is near enough to compare them with the clock.
 local now = now_us()
 local minted = tonumber(redis.call('HGET', key.meta, 'minted') or 0)
-local heads, dirty, gained, counted, finished = {}, {}, {}, {}, {}
-local children_left = CHILDREN_RELEASED_AT_ONCE
+local minted_before = minted
+local heads, dirty = {}, {}
+-- `usage` (limits.lua) is told of every task that starts or stops to run, `belonging` (belonging.lua) of tasks of
+-- schedules and workflows, and of dead letters.
+local usage, belonging = {}, {}
 
 local function mint()
     minted = math.max(minted + 1, now)
@@ -41,9 +35,9 @@ local function load(ids)
         for n = first, last do
             local packed = found[n - first + 1]
             if packed then
-                local head = cmsgpack.unpack(packed)
+                local head = {cmsgpack.unpack(packed)}
                 head.id = missing[n]
-                heads[head.id] = head
+                heads[missing[n]] = head
             end
         end
     end
@@ -61,51 +55,180 @@ local function touch(head)
     dirty[head.id] = head
 end
 
--- Lanes: number -> {queue, kind, tenant, priority, key, names = ...}, or false.
+-- Which other tables hold something of a task is noted in its head, so that nobody looks there in vain.
+local function keeps(head, bit_)
+    return bit.band(head[KEPT], bit_) ~= 0
+end
+
+local function note_kept(head, bit_, is_kept)
+    head[KEPT] = is_kept and bit.bor(head[KEPT], bit_) or bit.band(head[KEPT], bit.bnot(bit_))
+end
+
+-- --- what is to be written -----------------------------------------------------------------------
+local hashes, sets, sums = {}, {}, {}
+
+local function gathered(tables, name)
+    local found = tables[name]
+    if not found then
+        found = {}
+        tables[name] = found
+    end
+    return found
+end
+
+-- The value `false` drops the field.
+local function put(hash, field, value)
+    gathered(hashes, hash)[field] = value
+end
+
+local function add(set, member, score)
+    gathered(sets, set)[member] = score or 0
+end
+
+local function remove(set, member)
+    gathered(sets, set)[member] = false
+end
+
+local function sum(hash, field, step)
+    local found = gathered(sums, hash)
+    found[field] = (found[field] or 0) + step
+end
+
+-- A field as this call has left it.
+local function fetch(hash, field)
+    local pending = hashes[hash]
+    if pending and pending[field] ~= nil then
+        return pending[field]
+    end
+    return redis.call('HGET', hash, field)
+end
+
+local function write(command, name, arguments)
+    for first = 1, #arguments, CHUNK do
+        redis.call(command, name, unpack(arguments, first, math.min(first + CHUNK - 1, #arguments)))
+    end
+end
+
+-- What goes is written first: a server that is out of memory lets a script finish that has begun to write.
+local function split(pending, swaps)
+    local gone, come, last = {}, {}, 0
+    for member, value in pairs(pending) do
+        if value == false then
+            gone[#gone + 1] = member
+        else
+            come[last + 1], come[last + 2] = swaps and value or member, swaps and member or value
+            last = last + 2
+        end
+    end
+    return gone, come
+end
+
+-- Must come before a set is read that this call may have changed.
+local function sync(set)
+    local pending = sets[set]
+    if pending then
+        sets[set] = nil
+        local gone, come = split(pending, true)
+        write('ZREM', set, gone)
+        write('ZADD', set, come)
+    end
+end
+
+local function write_hashes()
+    local added = {}
+    for name, pending in pairs(hashes) do
+        local gone, come = split(pending, false)
+        write('HDEL', name, gone)
+        added[name] = come
+    end
+    for name, come in pairs(added) do
+        write('HSET', name, come)
+    end
+    hashes = {}
+end
+
+local function write_sums()
+    for name, pending in pairs(sums) do
+        for field, step in pairs(pending) do
+            if step ~= 0 and redis.call('HINCRBY', name, field, step) == 0 then
+                redis.call('HDEL', name, field)
+            end
+        end
+    end
+    sums = {}
+end
+
+local function write_heads()
+    for id, head in pairs(dirty) do
+        put(key.heads, id, cmsgpack.pack(unpack(head, 1, FIELDS)))
+    end
+    dirty = {}
+end
+
+local write_lane_uses         -- defined below, with the lanes
+
+local function flush()
+    for name in pairs(sets) do
+        sync(name)
+    end
+    write_heads()
+    write_lane_uses()
+    write_hashes()
+    write_sums()
+    if minted ~= minted_before then
+        redis.call('HSET', key.meta, 'minted', minted)
+        minted_before = minted
+    end
+end
+
+-- --- lanes ---------------------------------------------------------------------------------------
+-- number -> {queue, kind, tenant, priority, key, text = ..., names = ...}, or false.
 local lanes = {}
+
+local function read_lane(text)
+    local lane = cjson.decode(text)
+    lane.text = text
+    lane.names = {'queue:' .. lane[1], 'kind:' .. lane[2], 'tenant:' .. lane[3]}
+    if lane[5] ~= '' then
+        lane.names[4] = 'key:' .. lane[5]
+    end
+    return lane
+end
 
 local function lane_of(number)
     local lane = lanes[number]
     if lane == nil then
         local text = redis.call('HGET', key.lanes, number)
-        lane = text and cjson.decode(text)
-        if lane then
-            lane.text = text
-            lane.names = {'queue:' .. lane[1], 'kind:' .. lane[2], 'tenant:' .. lane[3]}
-            if lane[5] ~= '' then
-                lane.names[4] = 'key:' .. lane[5]
-            end
-        end
+        lane = text and read_lane(text)
         lanes[number] = lane
     end
     return lane
 end
 
 local function lane_id(text)
-    local number = tonumber(redis.call('HGET', key.lane_ids, text) or nil)
+    local number = tonumber(fetch(key.lane_ids, text) or nil)
     if not number then
         number = mint()
-        redis.call('HSET', key.lane_ids, text, number)
-        redis.call('HSET', key.lanes, number, text)
+        put(key.lane_ids, text, number)
+        put(key.lanes, number, text)
+        lanes[number] = read_lane(text)
     end
     return number
 end
 
-local function count(head, step)
-    local field = head[STATE] .. ':' .. lane_of(head[LANE])[1]
-    counted[field] = (counted[field] or 0) + step
-end
-
-local function count_waiting(queue)
-    local fields = {BLOCKED .. ':' .. queue, SCHEDULED .. ':' .. queue, READY .. ':' .. queue}
-    local waiting = 0
-    for n, stored in ipairs(redis.call('HMGET', key.counts, unpack(fields))) do
-        waiting = waiting + tonumber(stored or 0) + (counted[fields[n]] or 0)
+-- A lane goes with its last task: nodes that still know its number are told that it is empty.
+write_lane_uses = function()
+    for number, step in pairs(sums[key.lane_uses] or {}) do
+        if step ~= 0 and redis.call('HINCRBY', key.lane_uses, number, step) == 0 then
+            redis.call('HDEL', key.lane_uses, number)
+            put(key.lanes, number, false)
+            put(key.lane_ids, lane_of(number).text, false)
+        end
     end
-    return waiting
+    sums[key.lane_uses] = nil
 end
 
--- Members of the sets that are sorted by name.
+-- --- names of members in sets that are sorted by name --------------------------------------------
 local function place_in_line(head)
     return struct.pack('>I8I8', head[LANE], head[SEQ]) .. head.id
 end
@@ -114,175 +237,15 @@ local function claims_of(incarnation, claim_seq)
     return prefixed(incarnation) .. struct.pack('>I8', claim_seq)
 end
 
--- `usage` (limits.lua) is told of every task that starts or stops to run, `belonging` (belonging.lua) of tasks of
--- schedules and workflows, and of dead letters.
-local usage, belonging = {}, {}
-
-local function leave(head)
-    count(head, -1)
-    local state = head[STATE]
-    if state == READY then
-        redis.call('ZREM', key.ready, place_in_line(head))
-    elseif state == SCHEDULED then
-        redis.call('ZREM', key.due, head.id)
-    elseif state == BLOCKED then
-        head[OPEN_PARENTS] = 0
-    elseif state == RUNNING then
-        redis.call('ZREM', key.held, claims_of(head[INCARNATION], head[CLAIM_SEQ]) .. head.id)
-        head[LEASE_UNTIL], head[TIMEOUT_AT] = false, false
-        usage.stop(lane_of(head[LANE]))
-    elseif state == FAILED then
-        belonging.replayed(head)
-    end
+local function place_of(head)
+    return string.char(head[STATE]) .. prefixed(lane_of(head[LANE])[1]) .. head.id
 end
 
-local function enter(head, keeps_place)
-    count(head, 1)
-    local state = head[STATE]
-    if state == READY then
-        if not head[SEQ] or not keeps_place then
-            head[SEQ] = mint()
-        end
-        redis.call('ZADD', key.ready, 0, place_in_line(head))
-        gained[head[LANE]] = true
-    elseif state == SCHEDULED then
-        redis.call('ZADD', key.due, head[RUN_AT], head.id)
-    elseif state == RUNNING then
-        redis.call('ZADD', key.held, 0, claims_of(head[INCARNATION], head[CLAIM_SEQ]) .. head.id)
-        usage.start(lane_of(head[LANE]))
-    elseif state == FAILED then
-        belonging.died(head)
+-- All members of a set that begin with `prefix`, without it.
+local function members_with(set, prefix)
+    local found = redis.call('ZRANGEBYLEX', set, '[' .. prefix, '(' .. prefix .. '\255')
+    for n, member in ipairs(found) do
+        found[n] = string.sub(member, #prefix + 1)
     end
-    if state <= READY then
-        head[WORKER], head[FINISHED] = false, false
-    end
-    if head[SCHEDULE] then
-        belonging.moved(head)
-    end
-end
-
-local finish                  -- defined below: a child's end may move children of its own
-
--- Fields that the new state reads (run_at, worker ...) are set before.
-local function move(head, state, keeps_place)
-    leave(head)
-    head[STATE] = state
-    touch(head)
-    enter(head, keeps_place)
-    if state > RUNNING then
-        finish(head)
-    end
-end
-
-local function due_state(run_at)
-    return run_at and run_at > now and SCHEDULED or READY
-end
-
--- Whether a task runs, now that every parent has released it: one under ONLY only after a bad end.
-local function may_run(child)
-    if child[ON_PARENT_FAILURE] ~= ONLY then
-        return true
-    end
-    local packed = redis.call('HGET', key.parents, child.id)
-    local parents = packed and cmsgpack.unpack(packed) or {}
-    load(parents)
-    for _, id in ipairs(parents) do
-        if heads[id] and heads[id][STATE] ~= SUCCEEDED then
-            return true
-        end
-    end
-    return false
-end
-
-local function release(child)
-    child[OPEN_PARENTS] = child[OPEN_PARENTS] - 1
-    dirty[child.id] = child
-    if child[OPEN_PARENTS] == 0 then
-        if may_run(child) then
-            move(child, due_state(child[RUN_AT]))
-        else
-            redis.call('HSET', key.ends, child.id, SPARED_END)
-            move(child, CANCELLED)
-        end
-    end
-end
-
--- Whether a parent's end keeps a child from running: it is doomed, or held.
-local function is_in_vain(state, rule)
-    return state ~= SUCCEEDED and rule ~= RUN_ANYWAY and rule ~= ONLY
-end
-
--- Applies a final parent to up to `limit` of its blocked children; how many. Children that it dooms are left
--- to a later pass unless `doomed_end` says how they end.
-local function apply_parent(head, limit, doomed_end)
-    local prefix, skipped, applied, left = prefixed(head.id), 0, 0, false
-    repeat
-        local edges = redis.call(
-            'ZRANGEBYLEX', key.edges, '[' .. prefix, '(' .. prefix .. '\255', 'LIMIT', skipped, CHUNK
-        )
-        local children = {}
-        for n, edge in ipairs(edges) do
-            children[n] = string.sub(edge, #prefix + 1)
-        end
-        load(children)
-        for n, edge in ipairs(edges) do
-            local child = heads[children[n]]
-            local fails = child and is_in_vain(head[STATE], child[ON_PARENT_FAILURE])
-            if not child or child[STATE] ~= BLOCKED then
-                redis.call('ZREM', key.edges, edge)
-            elseif fails and child[ON_PARENT_FAILURE] == HOLD then
-                skipped = skipped + 1
-            elseif applied == limit or fails and not doomed_end then
-                left, skipped = true, skipped + 1
-            else
-                applied = applied + 1
-                redis.call('ZREM', key.edges, edge)
-                if fails then
-                    redis.call('HSET', key.ends, child.id, doomed_end)
-                    move(child, CANCELLED)
-                else
-                    release(child)
-                end
-            end
-        end
-    until #edges == 0 or left and applied == limit
-    redis.call(left and 'SADD' or 'SREM', key.unresolved, head.id)
-    return applied
-end
-
--- Releases up to 500 children in a call. The rest, and those that a failed parent dooms, are left to
--- `resolve`: a wide or deep graph must not end in one script.
-finish = function(head)
-    head[FINISHED] = now
-    finished[#finished + 1] = head.id
-    if head[IS_PARENT] then
-        children_left = children_left - apply_parent(head, children_left, nil)
-    end
-end
-
--- Writes what the call changed. Returns the packed heads, which answers repeat.
-local function flush()
-    local packed, pairs_ = {}, {}
-    for id, head in pairs(dirty) do
-        head.id = nil
-        packed[id] = cmsgpack.pack(head)
-        head.id = id
-        pairs_[#pairs_ + 1] = id
-        pairs_[#pairs_ + 1] = packed[id]
-        if #pairs_ == CHUNK then
-            redis.call('HSET', key.heads, unpack(pairs_))
-            pairs_ = {}
-        end
-    end
-    if #pairs_ > 0 then
-        redis.call('HSET', key.heads, unpack(pairs_))
-    end
-    for field, step in pairs(counted) do
-        if step ~= 0 and redis.call('HINCRBY', key.counts, field, step) == 0 then
-            redis.call('HDEL', key.counts, field)
-        end
-    end
-    usage.flush()
-    redis.call('HSET', key.meta, 'minted', minted)
-    return packed
+    return found
 end

@@ -1,3 +1,4 @@
+-- uses: moves, reply, starting
 -- ARGV[1]: renewals {incarnation, claim_seq, lease_us, lines {task, token, started}}. Answers one list each.
 local function holder(task, token)
     local head = head_of(task)
@@ -7,12 +8,25 @@ end
 -- The worker never learned of this lease: the task did not run, so nothing is counted.
 local function hand_back(head)
     head[ATTEMPT] = head[ATTEMPT] - 1
-    move(head, head[CANCEL_AT] and CANCELLED or READY, true)
+    if head[CANCEL_AT] then
+        move(head, CAUSE_CANCEL, CANCELLED)
+    else
+        move(head, CAUSE_RELEASE, READY)
+    end
 end
 
-local function renew(renewal)
-    local incarnation, claim_seq, lease_us, lines = unpack(renewal)
-    local answers, named = {}, {}
+local function start_anew(head)
+    if head[TIMEOUT_AT] then
+        remove(key.timeouts, head.id)
+    end
+    start_run(head)
+    if head[TIMEOUT_AT] then
+        add(key.timeouts, head.id, head[TIMEOUT_AT])
+    end
+end
+
+local function renew_lines(lines, lease_us, answers)
+    local named = {}
     for n, line in ipairs(lines) do
         local head = holder(line[1], line[2])
         if not head then
@@ -20,19 +34,32 @@ local function renew(renewal)
         else
             named[head.id] = true
             head[LEASE_UNTIL] = now + lease_us
+            add(key.leases, head.id, head[LEASE_UNTIL])
             if not line[3] then
-                start_run(head)
+                start_anew(head)
             end
             dirty[head.id] = head
             answers[n] = head[CANCEL_AT] and CANCEL or OK
         end
     end
+    return named
+end
+
+local function renew(renewal)
+    local incarnation, claim_seq, lease_us, lines = unpack(renewal)
+    local answers = {}
+    local named = renew_lines(lines, lease_us, answers)
     local first = prefixed(incarnation)
     local last = claims_of(incarnation, claim_seq) .. '\255'
-    for _, member in ipairs(redis.call('ZRANGEBYLEX', key.held, '[' .. first, '(' .. last)) do
-        local head = head_of(string.sub(member, #first + 9))
-        if not named[head.id] then
-            hand_back(head)
+    sync(key.held)
+    local granted = redis.call('ZRANGEBYLEX', key.held, '[' .. first, '(' .. last)
+    for n, member in ipairs(granted) do
+        granted[n] = string.sub(member, #first + 9)
+    end
+    load(granted)
+    for _, id in ipairs(granted) do
+        if not named[id] then
+            hand_back(heads[id])
         end
     end
     return answers
@@ -48,4 +75,6 @@ load(ids)
 for n, renewal in ipairs(renewals) do
     answers[n] = renew(renewal)
 end
-return reply(answers, flush())
+release_children()
+flush()
+return reply({answers, #finished > 0 or next(gained) ~= nil})

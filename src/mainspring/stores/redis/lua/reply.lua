@@ -1,52 +1,87 @@
+-- uses: record
 -- The answer of a script: a packed array of `now`, the caller's own answers, lanes, lengths; and one blob of
--- all opaque strings behind each other, so that the client parses two strings and not hundreds.
-local viewed, views = {}, {}
+-- all opaque strings behind each other, so that the client parses two strings and not hundreds. Views name
+-- their opaque strings by number; 0 is none.
+local asked, told_lanes = {}, {}
 
--- The number of the task's record in the answer. It is read after `flush`, as it is then.
+-- Has a place of the answer filled with the text of a task's field, once all is written.
+local function ask_for(hash, head, view, place)
+    local found = asked[hash]
+    if not found then
+        found = {ids = {}, views = {}, places = {}}
+        asked[hash] = found
+    end
+    local n = #found.ids + 1
+    found.ids[n], found.views[n], found.places[n] = head.id, view, place
+    view[place] = 0
+end
+
+-- A lease as its worker is told of it. Fields as in `packing.py`.
+local function lease_of(head)
+    local lease = {
+        head.id, head[TOKEN], head[LANE], head[ATTEMPT], head[RETRIES], head[LOSSES], head[SNOOZES],
+        head[TIMEOUT], head[DEADLINE], head[STARTED], head[LEASE_UNTIL], head[WORKER], head[FIRE_AT], 0, 0, 0,
+    }
+    told_lanes[head[LANE]] = true
+    ask_for(key.bodies, head, lease, 14)
+    if keeps(head, KEPT_ATTEMPTS) then
+        ask_for(key.attempts, head, lease, 15)
+    end
+    if keeps(head, KEPT_CHECKPOINT) then
+        ask_for(key.checkpoints, head, lease, 16)
+    end
+    return lease
+end
+
+-- The task as it is now, whatever the call does to it later; but for what its runs have left behind.
 local function view(id)
-    if not viewed[id] then
-        views[#views + 1] = id
-        viewed[id] = #views
-    end
-    return viewed[id]
-end
-
--- The record as it is now, whatever the call does to it later.
-local snapshots = {}
-
-local function view_now(head)
-    views[#views + 1] = head.id
-    local id = head.id
-    head.id = nil
-    snapshots[#views] = cmsgpack.pack(head)
-    head.id = id
-    return #views
-end
-
-local function read(hash)
-    local found = {}
-    for first = 1, #views, CHUNK do
-        local last = math.min(first + CHUNK - 1, #views)
-        for n, text in ipairs(redis.call('HMGET', hash, unpack(views, first, last))) do
-            found[first + n - 1] = text or ''
+    local head = head_of(id)
+    local told = {id, {unpack(head, 1, FIELDS)}, 0, 0, 0, 0, 0, 0}
+    told_lanes[head[LANE]] = true
+    ask_for(key.bodies, head, told, 3)
+    local kept = {
+        [4] = keeps(head, KEPT_PARENTS) and key.parents, [5] = keeps(head, KEPT_END) and key.ends,
+        [6] = keeps(head, KEPT_ATTEMPTS) and key.attempts,
+        [7] = keeps(head, KEPT_CHECKPOINT) and key.checkpoints,
+        [8] = keeps(head, KEPT_PROGRESS) and key.progress,
+    }
+    for place, hash in pairs(kept) do
+        if hash then
+            ask_for(hash, head, told, place)
         end
     end
-    return found
+    return told
 end
 
-local function reply(answers, packed)
-    local lengths, parts, told = {}, {}, {}
-    local stored, bodies, parents = read(key.heads), read(key.bodies), read(key.parents)
-    local ends, attempts = read(key.ends), read(key.attempts)
-    for n, id in ipairs(views) do
-        local head = snapshots[n] or packed[id] or stored[n]
-        for _, part in ipairs({id, head, bodies[n], parents[n], ends[n], attempts[n]}) do
-            lengths[#lengths + 1] = #part
-            parts[#parts + 1] = part
-        end
-        lane_of(head_of(id)[LANE])
+local lengths, parts = {}, {}
+
+-- The number of an opaque string in the answer.
+local function part(text)
+    if not text or text == '' then
+        return 0
     end
-    for number, lane in pairs(lanes) do
+    parts[#parts + 1] = text
+    lengths[#lengths + 1] = #text
+    return #parts
+end
+
+local function fill(hash, wanted)
+    for first = 1, #wanted.ids, CHUNK do
+        local last = math.min(first + CHUNK - 1, #wanted.ids)
+        for n, text in ipairs(redis.call('HMGET', hash, unpack(wanted.ids, first, last))) do
+            wanted.views[first + n - 1][wanted.places[first + n - 1]] = part(text)
+        end
+    end
+end
+
+-- After `flush`.
+local function reply(answers)
+    for hash, wanted in pairs(asked) do
+        fill(hash, wanted)
+    end
+    local told = {}
+    for number in pairs(told_lanes) do
+        local lane = lane_of(number)
         if lane then
             told[#told + 1] = {number, lane.text}
         end
@@ -54,19 +89,25 @@ local function reply(answers, packed)
     return {cmsgpack.pack({now, answers, told, lengths}), table.concat(parts)}
 end
 
--- The oldest place of each lane that this call gave ready tasks, where any are left.
-local function ready_lanes()
+-- The lane's head {number, place in line}, if it has one. After `flush`.
+local function head_of_lane(number)
+    local first = redis.call(
+        'ZRANGEBYLEX', key.ready, '[' .. struct.pack('>I8', number), '(' .. struct.pack('>I8', number + 1),
+        'LIMIT', 0, 1
+    )[1]
+    if first and lane_of(number) then
+        told_lanes[number] = true
+        local _, seq = struct.unpack('>I8I8', first)
+        return {number, seq}
+    end
+    return nil
+end
+
+-- The heads of lanes.
+local function heads_of_lanes(numbers)
     local found = {}
-    for number in pairs(gained) do
-        local line = struct.pack('>I8', number)
-        local first = redis.call(
-            'ZRANGEBYLEX', key.ready, '[' .. line, '(' .. struct.pack('>I8', number + 1), 'LIMIT', 0, 1
-        )[1]
-        if first then
-            lane_of(number)
-            local _, seq = struct.unpack('>I8I8', first)
-            found[#found + 1] = {number, seq}
-        end
+    for number in pairs(numbers) do
+        found[#found + 1] = head_of_lane(number)
     end
     return found
 end

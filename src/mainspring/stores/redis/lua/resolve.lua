@@ -1,16 +1,18 @@
--- What settling left of ended parents, one level a pass. ARGV: how many children at most, how a doomed one ends.
+-- uses: moves, reply
+-- What settling left of ended parents, one level a pass. ARGV[1]: how many children at most.
 -- Answers {count, ready, finished}.
 local limit, applied = tonumber(ARGV[1]), 0
-local parents = redis.call('SRANDMEMBER', key.unresolved, limit)
+local parents = redis.call('ZRANGE', key.unresolved, 0, limit - 1)
 load(parents)
 for _, id in ipairs(parents) do
     local parent = heads[id]
     if not parent or parent[STATE] <= RUNNING then
         -- Replayed meanwhile: its next end decides.
-        redis.call('SREM', key.unresolved, id)
+        remove(key.unresolved, id)
     elseif applied < limit then
-        applied = applied + apply_parent(parent, limit - applied, ARGV[2])
+        applied = applied + apply_parent(parent, limit - applied, true)
     end
 end
-local packed = flush()
-return reply({applied, ready_lanes(), finished}, packed)
+release_children()
+flush()
+return reply({applied, heads_of_lanes(gained), finished})

@@ -1,38 +1,46 @@
--- Lines: {task, token, digest, only_if_lapsed, change, if_cancelled or false}. A change: {state, keeps_place,
+-- uses: moves, opaque
+-- Lines: {task, token, digest, is_held, only_if_lapsed, change, if_cancelled or false}. A change: {state, cause,
 -- attempt, retries, losses, snoozes, delay_us, end, attempts, fingerprint or false}; the empty string says nothing.
-local OK, LOST, CANCEL, ALREADY = 1, 2, 3, 4
 
-local function put(hash, task, text)
+local function open_settlement(line, opaque)
+    for _, change in ipairs({line[6], line[7] or nil}) do
+        change[8], change[9] = opaque[change[8]], opaque[change[9]]
+    end
+end
+
+local function keep(head, hash, bit_, text)
     if text ~= '' then
-        redis.call('HSET', hash, task, text)
-    else
-        redis.call('HDEL', hash, task)
+        put(hash, head.id, text)
+        note_kept(head, bit_, true)
+    elseif keeps(head, bit_) then
+        put(hash, head.id, false)
+        note_kept(head, bit_, false)
     end
 end
 
 local function settle(line)
-    local task, token, digest, only_if_lapsed = unpack(line)
+    local task, token, digest, is_held, only_if_lapsed = unpack(line)
     local head = head_of(task)
     if not head then
         return LOST
     end
-    if head[STATE] ~= RUNNING or head[TOKEN] ~= token then
+    if not is_held or head[STATE] ~= RUNNING or head[TOKEN] ~= token then
         return head[SETTLED_TOKEN] == token and head[SETTLED_DIGEST] == digest and ALREADY or LOST
     end
     if only_if_lapsed and head[LEASE_UNTIL] > now then
         return LOST
     end
     -- Without a second change the first one stands for both.
-    local change = head[CANCEL_AT] and line[6] or line[5]
+    local change = head[CANCEL_AT] and line[7] or line[6]
     head[SETTLED_TOKEN], head[SETTLED_DIGEST] = token, digest
     head[ATTEMPT], head[RETRIES], head[LOSSES], head[SNOOZES] = change[3], change[4], change[5], change[6]
     head[FINGERPRINT] = change[10]
-    put(key.ends, task, change[8])
-    put(key.attempts, task, change[9])
+    keep(head, key.ends, KEPT_END, change[8])
+    keep(head, key.attempts, KEPT_ATTEMPTS, change[9])
     if change[1] == SCHEDULED then
         head[RUN_AT] = now + change[7]
     end
-    move(head, change[1], change[2])
+    move(head, change[2], change[1])
     return head[CANCEL_AT] and change[1] == CANCELLED and CANCEL or OK
 end
 
@@ -45,5 +53,6 @@ local function settle_all(lines)
     for n, line in ipairs(lines) do
         answers[n] = settle(line)
     end
+    release_children()
     return answers
 end

@@ -1,9 +1,24 @@
--- Groups: {tasks, key or false, workflow or false}. A task: {id, lane, delay_us, run_at, timeout, deadline, parents, unique,
--- on_parent_failure, body}; unique: {digest, states, period_us} or false. A key: {name, digest, ttl_us}.
+-- uses: moves, reply, opaque
+-- Groups: {tasks, key or false, workflow or false}. A task: {id, lane, delay_us, run_at, timeout, deadline, parents,
+-- unique, on_parent_failure, body}; unique: {digest, states, period_us} or false. A key: {name, digest, ttl_us}.
 -- A workflow: {id, what is kept of it, the parts of its tasks that are callbacks}.
 -- A group is looked at whole before anything of it is written.
-local ACCEPTED, EXISTING, REFUSED = 1, 2, 3
 local PAGE = 50
+local holds_new = HOLDS_NEW
+
+-- A group as it is meant: with its opaque strings, and states to be looked up.
+local function open_group(group, opaque)
+    for _, task in ipairs(group[1]) do
+        task[10] = opaque[task[10]]
+        if task[8] then
+            local states = {}
+            for _, state in ipairs(task[8][2]) do
+                states[state] = true
+            end
+            task[8][2] = states
+        end
+    end
+end
 
 -- The strings that a request names by their number; the empty one by 0.
 local function opaque_strings(blob, lengths)
@@ -31,14 +46,14 @@ end
 
 local function forget_expired_keys()
     local names = redis.call('ZRANGEBYSCORE', key.expiring, '-inf', now, 'LIMIT', 0, 100)
-    if #names > 0 then
-        redis.call('HDEL', key.idempotency, unpack(names))
-        redis.call('ZREM', key.expiring, unpack(names))
+    for _, name in ipairs(names) do
+        put(key.idempotency, name, false)
+        remove(key.expiring, name)
     end
 end
 
 local function earlier_use(wanted)
-    local packed = wanted and redis.call('HGET', key.idempotency, wanted[1])
+    local packed = wanted and fetch(key.idempotency, wanted[1])
     local use = packed and cmsgpack.unpack(packed)
     if not use or use[2] <= now then
         return nil
@@ -59,6 +74,7 @@ end
 -- The latest task under the rule. A task exactly `period_us` old is outside of the period.
 local function unique_match(rule)
     local prefix, read_so_far = prefixed(rule[1]), 0
+    sync(key.uniques)
     repeat
         local members = redis.call(
             'ZREVRANGEBYLEX', key.uniques, '(' .. prefix .. '\255', '[' .. prefix, 'LIMIT', read_so_far, PAGE
@@ -93,8 +109,17 @@ local function stand_ins(tasks)
     return ids
 end
 
-local function refusal(tasks, ids)
-    local seen, waiting = {}, {}
+local function count_waiting(queue)
+    local fields = {BLOCKED .. ':' .. queue, SCHEDULED .. ':' .. queue, READY .. ':' .. queue}
+    local waiting, changed = 0, sums[key.counts] or {}
+    for n, stored in ipairs(redis.call('HMGET', key.counts, unpack(fields))) do
+        waiting = waiting + tonumber(stored or 0) + (changed[fields[n]] or 0)
+    end
+    return waiting
+end
+
+local function refusal_by_ids(tasks, ids)
+    local seen = {}
     for place, task in ipairs(tasks) do
         if seen[task[1]] or head_of(task[1]) then
             return {REFUSED, 'id_taken', 'there is a task ' .. task[1] .. ' already', place - 1}
@@ -106,6 +131,11 @@ local function refusal(tasks, ids)
             end
         end
     end
+    return nil
+end
+
+local function refusal_by_backlog(tasks, ids)
+    local waiting = {}
     for place, task in ipairs(has_rules and tasks or {}) do
         local queue = cjson.decode(task[2])[1]
         local rule = rule_for('queue:' .. queue)
@@ -136,7 +166,23 @@ local function taken_workflow(tasks, ids, workflow)
     return nil
 end
 
--- A parent that has failed already is work for `resolve`, like one that fails later.
+local function open_edge(head, parent_id, parent)
+    local ended = parent and parent[STATE] > RUNNING
+    add(key.dependents, prefixed(parent_id) .. head.id)
+    if not ended or holds_new[parent[STATE]][head[ON_PARENT_FAILURE]] then
+        head[OPEN_PARENTS] = head[OPEN_PARENTS] + 1
+        add(key.edges, prefixed(parent_id) .. head.id)
+        if ended then
+            -- A parent that has failed already is work for `resolve`, like one that fails later.
+            add(key.unresolved, parent_id, now)
+        end
+    end
+    if parent and not parent[IS_PARENT] then
+        parent[IS_PARENT] = true
+        dirty[parent_id] = parent
+    end
+end
+
 local function open_edges(head, wanted, ids)
     local seen, parents = {}, {}
     for _, name in ipairs(wanted) do
@@ -144,48 +190,58 @@ local function open_edges(head, wanted, ids)
         if not seen[id] then
             seen[id] = true
             parents[#parents + 1] = id
-            local parent = head_of(id)
-            local ended = parent and parent[STATE] > RUNNING
-            local released = ended and head[ON_PARENT_FAILURE] ~= ONLY
-                and not is_in_vain(parent[STATE], head[ON_PARENT_FAILURE])
-            if not released then
-                head[OPEN_PARENTS] = head[OPEN_PARENTS] + 1
-                redis.call('ZADD', key.edges, 0, prefixed(id) .. head.id)
-                if ended then
-                    redis.call('SADD', key.unresolved, id)
-                end
-            end
-            if parent and not parent[IS_PARENT] then
-                parent[IS_PARENT] = true
-                dirty[id] = parent
-            end
+            open_edge(head, id, head_of(id))
         end
     end
     if #parents > 0 then
-        redis.call('HSET', key.parents, head.id, cmsgpack.pack(parents))
+        put(key.parents, head.id, cmsgpack.pack(parents))
+        note_kept(head, KEPT_PARENTS, true)
     end
 end
 
 local function store(task, ids, parents_here, workflow)
-    local ordinal = mint()
+    local ordinal, lane = mint(), lane_id(task[2])
+    local id, unique = task[1], task[8]
     local head = {
-        BLOCKED, lane_id(task[2]), false, 0, ordinal, now,
+        BLOCKED, lane, false, 0, ordinal, now,
         task[3] > 0 and now + task[3] or task[4], task[5], task[6],
         false, false, false, false, false, 0, 0, 0, 0, 0, 0, 0, 0, task[9],
-        parents_here[task[1]] or false, false, false, ordinal, false, false, false, false, false, id = task[1],
+        parents_here[id] or false, false, false, 0, ordinal, unique and unique[1],
+        false, false, false, false, false, false, false, id = id,
     }
-    heads[head.id] = head
-    redis.call('HSET', key.bodies, head.id, task[10])
-    if task[8] then
-        redis.call('ZADD', key.uniques, 0, prefixed(task[8][1]) .. struct.pack('>I8', ordinal) .. head.id)
+    heads[id] = head
+    put(key.bodies, id, task[10])
+    add(key.tasks, id)
+    sum(key.lane_uses, lane, 1)
+    if unique then
+        add(key.uniques, prefixed(unique[1]) .. struct.pack('>I8', ordinal) .. id)
     end
     if workflow then
         belonging.joined(head, workflow)
     end
     open_edges(head, task[7], ids)
     head[STATE] = head[OPEN_PARENTS] > 0 and BLOCKED or due_state(head[RUN_AT])
-    dirty[head.id] = head
+    dirty[id] = head
     enter(head, false)
+    note_step(head, false, CAUSE_SUBMIT)
+end
+
+-- {ACCEPTED, states, versions, {place, view} of tasks that stand for others}
+local function accepted(tasks, named)
+    local states, versions, existing = {}, {}, {}
+    for place, id in ipairs(named) do
+        local head = head_of(id)
+        states[place], versions[place] = head[STATE], head[VERSION]
+        if id ~= tasks[place][1] then
+            existing[#existing + 1] = {place - 1, view(id)}
+        end
+    end
+    return {ACCEPTED, states, versions, existing}
+end
+
+local function remember_key(wanted, named)
+    put(key.idempotency, wanted[1], cmsgpack.pack({wanted[2], now + wanted[3], named}))
+    add(key.expiring, wanted[1], now + wanted[3])
 end
 
 local function submit(group)
@@ -195,11 +251,12 @@ local function submit(group)
         return earlier
     end
     local ids = stand_ins(tasks)
-    local refused = refusal(tasks, ids) or taken_workflow(tasks, ids, workflow)
+    local refused = refusal_by_ids(tasks, ids) or refusal_by_backlog(tasks, ids)
+        or taken_workflow(tasks, ids, workflow)
     if refused then
         return refused
     end
-    local parents_here, states, versions, existing, named = {}, {}, {}, {}, {}
+    local parents_here, named = {}, {}
     for _, task in ipairs(tasks) do
         for _, parent in ipairs(task[7]) do
             parents_here[ids[parent] or parent] = true
@@ -214,17 +271,10 @@ local function submit(group)
     if workflow and makes_any(tasks, ids) then
         belonging.founded(workflow)
     end
-    for place, id in ipairs(named) do
-        states[place], versions[place] = head_of(id)[STATE], head_of(id)[VERSION]
-        if id ~= tasks[place][1] then
-            existing[#existing + 1] = {place - 1, view(id)}
-        end
-    end
     if wanted then
-        redis.call('HSET', key.idempotency, wanted[1], cmsgpack.pack({wanted[2], now + wanted[3], named}))
-        redis.call('ZADD', key.expiring, now + wanted[3], wanted[1])
+        remember_key(wanted, named)
     end
-    return {ACCEPTED, states, versions, existing}
+    return accepted(tasks, named)
 end
 
 local function submit_all(groups)
