@@ -5,9 +5,9 @@
     claims  ──┘      ▲                            └─► leases handed out
                      └─ the next flight leaves as soon as this one has landed
 
-There is one flight at a time. While it is in the air calls collect; then all of them go together. Idle, a
-call leaves in the same turn of the loop and waits for nobody; loaded, hundreds share a commit. There
-is no timer, so there is nothing to tune.
+There are as many flights at a time as the store says it gains by, one of them with claims. While all are in
+the air calls collect; then all of them go together. Idle, a call leaves in the same turn of the loop and waits
+for nobody; loaded, hundreds share a commit. There is no timer, so there is nothing to tune.
 
 The commit belongs to the batcher. A caller that vanishes takes nothing with it: what it submitted or
 settled stands, and leases that nobody is waiting for any more are handed back by `compose`'s owner.
@@ -50,13 +50,17 @@ class Passengers(Protocol):
         """The claims to send with these submits, and the worker time to book."""
         ...
 
+    def fly_alone(self) -> bool:
+        """Whether flights must follow each other, since what one answers may be outdated by another."""
+        ...
+
     def landed(self, asks: Sequence[Ask], answers: Exchanged) -> None: ...
 
     def failed(self, asks: Sequence[Ask], error: BaseException) -> None: ...
 
 
 class Batcher:
-    """One flight at a time between this process and its store."""
+    """The flights between this process and its store."""
 
     def __init__(self, store: Store, passengers: Passengers, clock: Clock, sink: Sink = SILENT) -> None:
         self._store = store
@@ -68,19 +72,23 @@ class Batcher:
         self._rows = 0
         self._bytes = 0
         self._called = asyncio.Event()
-        self._pilot: asyncio.Task[None] | None = None
+        self._pilots: list[asyncio.Task[None]] = []
+        self._in_air = 0
+        self._claims_in_air = False
         self._closed = False
 
     def start(self) -> None:
-        self._pilot = asyncio.get_running_loop().create_task(self._fly(), name="batcher")
+        loop = asyncio.get_running_loop()
+        count = self._store.features.flights
+        self._pilots = [loop.create_task(self._fly(), name="batcher") for _ in range(count)]
 
     async def close(self) -> None:
         """Let what is pending land, then stop."""
         self._closed = True
         self._called.set()
-        if self._pilot is not None:
-            await self._pilot
-            self._pilot = None
+        pilots, self._pilots = self._pilots, []
+        for pilot in pilots:
+            await pilot
 
     def call(self) -> None:
         """There may be something to claim: let a flight leave if none is in the air."""
@@ -129,18 +137,20 @@ class Batcher:
 
     async def _flight(self) -> bool:
         """Send one exchange. Says whether there was anything to send."""
+        if self._in_air and self._passengers.fly_alone():
+            return False  # whoever is in the air takes it along next
         settles, settle_landings = self._take_settles()
         submits, submit_landings = self._take_submits()
         asks: list[Ask] = []
         charges: list[Charge] = []
-        if not self._closed:
+        if not (self._closed or self._claims_in_air):
             asks, charges = self._passengers.board_claims(submits)
         if not (submits or settles or asks):
             return False
         batch = Exchange(submits, settles, asks, charges)
         started_s = self._clock.monotonic()
         try:
-            answers = await self._exchange(batch)
+            answers = await self._in_flight(batch)
         except BaseException as error:
             self._sink.count("store_errors", getattr(error, "code", "internal_error"))
             self._crash(error, asks, submit_landings, settle_landings)
@@ -156,6 +166,16 @@ class Batcher:
             _resolve(settled, answers.settles[start : start + count])
             start += count
         return True
+
+    async def _in_flight(self, batch: Exchange) -> Exchanged:
+        self._in_air += 1
+        self._claims_in_air = self._claims_in_air or bool(batch.claims)
+        try:
+            return await self._exchange(batch)
+        finally:
+            self._in_air -= 1
+            if batch.claims:
+                self._claims_in_air = False
 
     def _measure(self, batch: Exchange, answers: Exchanged, started_s: float) -> None:
         sink, claimed = self._sink, sum(len(claim.leases) for claim in answers.claims)

@@ -39,6 +39,8 @@ class ScriptedSource:
     `failing` maps a verb to an error that it raises; `answers` overrides the answer for a task, per verb.
     """
 
+    flights = 1
+
     def __init__(self, lease_s: float = LEASE_S) -> None:
         self.lease_s = lease_s
         self.failing: dict[str, MainspringError] = {}

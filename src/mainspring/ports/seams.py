@@ -44,6 +44,11 @@ class TaskSource(Protocol):
     what it runs, and reports it if its lease still stands.
     """
 
+    @property
+    def flights(self) -> int:
+        """How many calls of one worker the source gains by at a time."""
+        ...
+
     async def claim(self, request: ClaimRequest) -> list[Lease]: ...
 
     async def renew(self, renewal: Renewal) -> Sequence[Answer]: ...

@@ -58,12 +58,14 @@ from mainspring.verbs import (
 
 
 class Features(msgspec.Struct, frozen=True):
-    """What a store can do. `durability` is A, B or C as in the documentation, or `none`."""
+    """What a store can do. `durability` is A, B or C as in the documentation, or `none`. `flights` is how many
+    exchanges of one node it gains by at a time."""
 
     name: str
     durability: str
     several_processes: bool
     full_history: bool = False
+    flights: int = 1
 
 
 class Store(ABC):

@@ -116,6 +116,10 @@ class Claiming:
             self._reopen_later(now_us)
         return asks, self.accounts.take_charges()
 
+    def fly_alone(self) -> bool:
+        """Under limits: what they have in use is told by each flight, and the last one to land is believed."""
+        return bool(self.board.rules)
+
     def _expect(self, groups: Sequence[Group]) -> None:
         """A task submitted in this flight can be claimed in it: put its lane on the board already.
         If the submit is refused, the claim finds the lane empty and takes it off again."""
@@ -137,7 +141,7 @@ class Claiming:
         self.gained(answers.ready)
         if answers.usage:
             self.board.usage.update(answers.usage)
-        for waiter, claimed in zip(self._sent, answers.claims, strict=True):
+        for waiter, claimed in zip(self._landing(asks), answers.claims, strict=True):
             waiter.in_flight = False
             self._served(claimed)
             if claimed.leases:
@@ -149,16 +153,21 @@ class Claiming:
                 # same question at once would spin. The board is read first.
                 waiter.fruitless = True
                 self.mark_stale()
-        self._sent = []
 
     def failed(self, asks: Sequence[Ask], error: BaseException) -> None:
         """The flight's outcome is unknown: the workers ask again under the same claim number."""
-        for waiter in self._sent:
+        for waiter in self._landing(asks):
             waiter.in_flight = False
             if not waiter.landing.done():
                 waiter.landing.set_exception(error)
-        self._sent = []
         self.mark_stale()
+
+    def _landing(self, asks: Sequence[Ask]) -> list[Waiter]:
+        """Whose claims were on the flight that took these. Another one's may still be in the air."""
+        if not asks:
+            return []
+        sent, self._sent = self._sent, []
+        return sent
 
     def _served(self, claimed: Claimed) -> None:
         now_us = self.store_now_us()

@@ -151,6 +151,10 @@ class Scheduler:
 
     # --- the workers' side: ports.TaskSource ----------------------------------------------------
 
+    @property
+    def flights(self) -> int:
+        return self.store.features.flights
+
     async def claim(self, request: ClaimRequest) -> list[Lease]:
         return await self._claiming.claim(request)
 

@@ -190,6 +190,10 @@ class RemoteSource:
         self._record = record
         self._turn = host.clock.random.randrange(3)
 
+    @property
+    def flights(self) -> int:
+        return self._servers()[0].source.flights
+
     async def _call(self, verb: str, message: Any, timeout_s: float = TIMEOUT_S) -> Any:
         number = len(self._record.events)
         self._record.add(Asked(self._loop.now_s, number, self._name, self._incarnation(), verb, message))

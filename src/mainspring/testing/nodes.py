@@ -81,6 +81,8 @@ class World:
         self.closing = False
         self._hosts = 0
         self._seed = seed
+        # Half of the seeds have a store that takes two exchanges of a node at a time.
+        self.flights = 1 + seed % 2
 
     def new_host(self, name: str) -> Host:
         self._hosts += 1
@@ -140,7 +142,7 @@ class Server:
     def _assemble(self) -> None:
         world, host = self._world, self.host
         neighbours = world.lines if self._shape.hints else []
-        line = StoreLine(world.store, host, world.loop, world.weather, neighbours)
+        line = StoreLine(world.store, host, world.loop, world.weather, neighbours, world.flights)
         world.lines.append(line)
         host.on_kill.append(lambda: world.lines.remove(line))
         if self._shape.elects:

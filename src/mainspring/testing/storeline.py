@@ -5,6 +5,8 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import msgspec
+
 from mainspring.core.limits import LimitRule
 from mainspring.core.model import Lease, Task
 from mainspring.errors import StoreUnavailable
@@ -64,8 +66,9 @@ class StoreLine(Store):
         loop: VirtualLoop,
         weather: Weather,
         neighbours: Sequence["StoreLine"] = (),
+        flights: int = 1,
     ) -> None:
-        self.features = store.features
+        self.features = msgspec.structs.replace(store.features, flights=flights)
         self._store = store
         self._host = host
         self._loop = loop

@@ -219,9 +219,12 @@ class Worker:
 
     def _claim(self) -> None:
         settings = self._settings
-        room = settings.slots + self._ahead() - self._engine.load
+        places = settings.slots + self._ahead()
+        room = places - self._engine.load
         if room > 0 and self._engine.ready and self._engine.kinds:
-            self._claiming = self._spawn(self._ask(room))
+            # What one claim leaves for the next runs while that one is on its way.
+            most = -(-places // self._source.flights)
+            self._claiming = self._spawn(self._ask(min(room, most, CLAIM_MOST)))
 
     def _ahead(self) -> int:
         """Tasks to hold beyond the free slots: what drains while the next claim is on its way."""
@@ -244,7 +247,7 @@ class Worker:
             seq,
             self._engine.kinds,
             settings.queues,
-            min(room, CLAIM_MOST),
+            room,
             # Longer, and what it brings would be too old to start on without a renewal.
             min(settings.wait_s, self.held.lease_s / 4.0),
         )

@@ -77,7 +77,9 @@ class PostgresStore(Store):
         self, address: str, options: PostgresOptions = DEFAULTS.postgres, *, history: bool = False
     ) -> None:
         """Raises `InvalidInput` for an address that cannot be one."""
-        self.features = Features("postgres", durability="A", several_processes=True, full_history=history)
+        self.features = Features(
+            "postgres", durability="A", several_processes=True, full_history=history, flights=2
+        )
         self._db = Database(parse_address(address), options, self._wrote, keeps_history=history)
         self._hints = Hints(self._db)
 

@@ -36,6 +36,8 @@ class HttpSource:
     or the answer makes no sense.
     """
 
+    flights = 1
+
     def __init__(self, api_url: str, token: str = "") -> None:
         headers = {"User-Agent": f"mainspring-worker/{__version__}"}
         if token:

@@ -1,0 +1,176 @@
+"""A store that gains by several exchanges at a time gets them, and what is in the air stays apart."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import msgspec
+import pytest
+
+from mainspring.clock import SystemClock
+from mainspring.core.limits import LimitRule
+from mainspring.core.model import Lane, Lease, NewTask
+from mainspring.errors import StoreUnavailable
+from mainspring.ports import ClaimRequest, Exchange, Exchanged, Group
+from mainspring.scheduler import Scheduler, SchedulerSettings
+from mainspring.stores.memory import MemoryStore
+
+CLOCK = SystemClock()
+LANE = Lane("default", "echo", "default", 5)
+
+
+class HeldStore(MemoryStore):
+    """Each flight waits in the air until it is let go: `None` lands it, an error fails it."""
+
+    def __init__(self, flights: int) -> None:
+        super().__init__(CLOCK)
+        self.features = msgspec.structs.replace(self.features, flights=flights)
+        self.in_air: list[tuple[Exchange, asyncio.Future[None]]] = []
+        self.holds = False
+
+    async def exchange(self, batch: Exchange) -> Exchanged:
+        if self.holds:
+            landing: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self.in_air.append((batch, landing))
+            await landing
+        return await super().exchange(batch)
+
+    async def leaves(self, count: int) -> list[Exchange]:
+        """As soon as so many are in the air, or were."""
+        async with asyncio.timeout(10):
+            while len(self.in_air) < count:
+                await asyncio.sleep(0)
+        return [batch for batch, _ in self.in_air]
+
+    def land(self, place: int, error: Exception | None = None) -> None:
+        _, landing = self.in_air[place]
+        landing.set_exception(error) if error else landing.set_result(None)
+
+
+@asynccontextmanager
+async def running(flights: int = 2) -> AsyncIterator[tuple[Scheduler, HeldStore]]:
+    store = HeldStore(flights)
+    await store.open()
+    scheduler = Scheduler(store, CLOCK, SchedulerSettings())
+    await scheduler.start()
+    try:
+        yield scheduler, store
+    finally:
+        store.holds = False
+        for _, landing in store.in_air:
+            if not landing.done():
+                landing.set_result(None)
+        await scheduler.close()
+        await store.close()
+
+
+def submit(scheduler: Scheduler) -> asyncio.Task[object]:
+    return asyncio.create_task(scheduler.submit([Group([NewTask(CLOCK.new_id(), LANE, b"{}")])]))
+
+
+def claim(scheduler: Scheduler, seq: int) -> asyncio.Task[list[Lease]]:
+    return asyncio.create_task(scheduler.claim(ClaimRequest("w", "w-1", seq, ("echo",), slots=1, wait_s=30)))
+
+
+async def nothing_moves() -> None:
+    """Every callback that is due has run, many turns of the loop over."""
+    for _ in range(50):
+        await asyncio.sleep(0)
+
+
+async def test_a_second_exchange_leaves_while_the_first_is_in_the_air():
+    async with running() as (scheduler, store):
+        store.holds = True
+        first = submit(scheduler)
+        await store.leaves(1)
+        second = submit(scheduler)
+        await store.leaves(2)
+        third = submit(scheduler)
+        await nothing_moves()
+        assert len(store.in_air) == 2, "no more than the store gains by"
+        store.land(1)
+        await second
+        await store.leaves(3)
+        assert not first.done()
+        store.land(0)
+        store.land(2)
+        await asyncio.gather(first, third)
+
+
+async def test_a_store_that_gains_nothing_gets_one_at_a_time():
+    async with running(flights=1) as (scheduler, store):
+        store.holds = True
+        first = submit(scheduler)
+        await store.leaves(1)
+        second = submit(scheduler)
+        await nothing_moves()
+        assert len(store.in_air) == 1
+        store.land(0)
+        await store.leaves(2)
+        store.land(1)
+        await asyncio.gather(first, second)
+
+
+async def two_in_the_air(scheduler: Scheduler, store: HeldStore) -> tuple[asyncio.Task, asyncio.Task]:
+    """A claim on its way, and a submit that left after it."""
+    for _ in range(2):
+        await submit(scheduler)
+    store.holds = True
+    claimed = claim(scheduler, 1)
+    await store.leaves(1)
+    submitted = submit(scheduler)
+    with_claim, without = await store.leaves(2)
+    assert with_claim.claims
+    assert without.submits
+    assert not without.claims
+    return claimed, submitted
+
+
+async def test_one_flight_with_claims_at_a_time():
+    """Two would rank the same heads, and one of them find the lane empty that the other has taken."""
+    async with running() as (scheduler, store):
+        claimed, submitted = await two_in_the_air(scheduler, store)
+        store.land(1)
+        await submitted
+        assert not claimed.done()
+        store.land(0)
+        assert len(await claimed) == 1
+
+
+async def test_a_flight_that_fails_takes_no_other_with_it():
+    async with running() as (scheduler, store):
+        claimed, submitted = await two_in_the_air(scheduler, store)
+        store.land(1, StoreUnavailable("gone"))
+        with pytest.raises(StoreUnavailable):
+            await submitted
+        assert not claimed.done()
+        store.land(0)
+        assert len(await claimed) == 1
+
+
+async def test_a_claim_that_fails_leaves_the_submit_alone():
+    async with running() as (scheduler, store):
+        claimed, submitted = await two_in_the_air(scheduler, store)
+        store.land(0, StoreUnavailable("gone"))
+        with pytest.raises(StoreUnavailable):
+            await claimed
+        store.land(1)
+        await submitted
+
+
+async def test_under_limits_flights_follow_each_other():
+    """Each tells what limits have in use: one that lands late would bring back what has passed."""
+    async with running() as (scheduler, store):
+        await scheduler.set_limit("queue:default", LimitRule(max_running=5))
+        await submit(scheduler)
+        assert await claim(scheduler, 1)  # the board knows of the limit
+        store.holds = True
+        first = submit(scheduler)
+        await store.leaves(1)
+        second = submit(scheduler)
+        await nothing_moves()
+        assert len(store.in_air) == 1
+        store.land(0)
+        await store.leaves(2)
+        store.land(1)
+        await asyncio.gather(first, second)
