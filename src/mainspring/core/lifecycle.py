@@ -44,6 +44,7 @@ class Cause(IntEnum):
     RESCHEDULE = 16
     SPARE = 17
     REOPEN = 18
+    REJECT = 19
 
 
 _B, _S, _READY, _RUN = State.BLOCKED, State.SCHEDULED, State.READY, State.RUNNING
@@ -72,6 +73,8 @@ TRANSITIONS: dict[Cause, frozenset[tuple[State | None, State]]] = {
     Cause.REOPEN: frozenset(
         {(_FAILED, _B), (_CANCELLED, _B), (_CANCELLED, _S), (_CANCELLED, _READY), (_S, _B), (_READY, _B)}
     ),
+    # What was submitted in a transaction of the user's own turns out to mean nothing.
+    Cause.REJECT: frozenset({(_S, _FAILED)}),
 }
 EDGES = frozenset((old, cause, new) for cause, pairs in TRANSITIONS.items() for old, new in pairs)
 
@@ -140,6 +143,16 @@ class Change(msgspec.Struct, gc=False):
 def digest(report: Report) -> int:
     """Tells a repeated report from a different one. Stable across processes, unlike `hash`."""
     return crc32(report.error or b"", crc32(report.result or b"", int(report.outcome)))
+
+
+# No report's digest: the run was settled in a transaction of the user's own.
+IN_TRANSACTION = -1
+
+
+def is_repeated(token: int, told: int, settled_token: int, settled_digest: int) -> bool:
+    """Whether a report under `token` with the digest `told` was accepted before. A run that was completed in
+    the user's transaction has ended there: whatever its worker reports later was accepted with it."""
+    return token == settled_token and settled_digest in (told, IN_TRANSACTION)
 
 
 def settle(report: Report, lease: Lease, unit: float) -> tuple[Change, Change]:

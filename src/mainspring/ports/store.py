@@ -46,7 +46,10 @@ from mainspring.verbs import (
     SeenSchedules,
     Settlement,
     Stats,
+    Submission,
     Surroundings,
+    TakeIn,
+    TakenIn,
     Term,
     Transition,
     WorkerInfo,
@@ -58,14 +61,16 @@ from mainspring.verbs import (
 
 
 class Features(msgspec.Struct, frozen=True):
-    """What a store can do. `durability` is A, B or C as in the documentation, or `none`. `flights` is how many
-    exchanges of one node it gains by at a time."""
+    """What a store can do. `durability` is A, B or C as in the documentation, or `none`. `transactional`: users
+    may submit and complete tasks in transactions of their own. `flights` is how many exchanges of one node it
+    gains by at a time."""
 
     name: str
     durability: str
     several_processes: bool
     full_history: bool = False
     flights: int = 1
+    transactional: bool = False
 
 
 class Store(ABC):
@@ -152,6 +157,19 @@ class Store(ABC):
     @abstractmethod
     async def prune(self, limit: int, retention: Retention, cursor: str | None) -> Pruned:
         """Look at up to `limit` tasks from `cursor` on, oldest first, and forget those past retention."""
+
+    # --- what users write in transactions of their own (`Features.transactional`) -----------------
+
+    async def submissions(self, limit: int, task: str | None = None) -> Sequence[Submission]:
+        """Up to `limit` submissions that wait to be taken in, the oldest first, or that of `task`; fewer if
+        they are long. Changes nothing."""
+        return ()
+
+    async def take_in(self, lines: Sequence[TakeIn]) -> TakenIn:
+        """Let submissions become tasks, in the order of the lines. Whoever takes in, and however many, each
+        becomes a task once. A queue's backlog may be over its limit then: a committed transaction cannot be
+        refused."""
+        return TakenIn([None] * len(lines), Moved(0))
 
     # --- schedules ------------------------------------------------------------------------------
 

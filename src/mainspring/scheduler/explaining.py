@@ -8,8 +8,9 @@ from mainspring.core.explain import NAMED, Crew, Reason, Scene, explain
 from mainspring.core.model import Task
 from mainspring.core.order import Wanted
 from mainspring.errors import NotFound
-from mainspring.ports import Store, WorkerInfo
+from mainspring.ports import Store, Surroundings, WorkerInfo
 from mainspring.scheduler.claiming import Claiming
+from mainspring.scheduler.intake import Intake
 
 
 class Explanation(msgspec.Struct):
@@ -25,16 +26,22 @@ class Explanation(msgspec.Struct):
 class Explaining:
     """A worker counts as live while its last heartbeat is younger than a lease."""
 
-    def __init__(self, store: Store, claiming: Claiming, lease_us: int) -> None:
+    def __init__(self, store: Store, claiming: Claiming, intake: Intake, lease_us: int) -> None:
         self._store = store
         self._claiming = claiming
+        self._intake = intake
         self._lease_us = lease_us
 
     async def explain(self, task: str) -> Explanation:
         """Every reason why the task is not running, in order. Changes nothing. Raises `NotFound`."""
-        found = await self._store.surroundings(task, NAMED)
-        if found is None:
-            raise NotFound(f"no task {task}")
+
+        async def look() -> Surroundings:
+            found = await self._store.surroundings(task, NAMED)
+            if found is None:
+                raise NotFound(f"no task {task}")
+            return found
+
+        found = await self._intake.found(task, look)
         board = copy(self._claiming.board)  # with all that this node has learned
         self._claiming.picture(found.board, board)
         scene = Scene(

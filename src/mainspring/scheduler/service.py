@@ -42,6 +42,7 @@ from mainspring.scheduler.claiming import Claiming
 from mainspring.scheduler.editing import Patch, edited
 from mainspring.scheduler.explaining import Explaining
 from mainspring.scheduler.finals import Finals
+from mainspring.scheduler.intake import Intake
 from mainspring.scheduler.progress import Progress
 from mainspring.scheduler.schedules import Schedules
 from mainspring.scheduler.settling import Settling
@@ -110,7 +111,8 @@ class Scheduler:
         )
         self.progress = Progress(store)
         self.bulk = Bulk(store, self._finals, self._after_move)
-        self.explaining = Explaining(store, self._claiming, self._lease_us)
+        self.intake = Intake(store, self.moved)
+        self.explaining = Explaining(store, self._claiming, self.intake, self._lease_us)
         self.workflows = Workflows(store, self._finals, clock, self.moved, lambda: self.on_hint())
         self._background: set[asyncio.Task[None]] = set()
         self._keepers: list[asyncio.Task[None]] = []
@@ -207,17 +209,21 @@ class Scheduler:
 
     async def get(self, task: str) -> Task:
         """Raises `NotFound`."""
-        (record,) = await self.store.get([task])
-        if record is None:
-            raise NotFound(f"no task {task}")
-        return record
+
+        async def look() -> Task:
+            (record,) = await self.store.get([task])
+            if record is None:
+                raise NotFound(f"no task {task}")
+            return record
+
+        return await self.intake.found(task, look)
 
     async def find(self, query: Query) -> Page:
         return await self.store.find(query)
 
     async def wait(self, task: str, timeout_s: float) -> Task:
         """The record as soon as it is final, else as it is after `timeout_s`. Raises `NotFound`."""
-        return await self._finals.wait(task, timeout_s)
+        return await self.intake.found(task, lambda: self._finals.wait(task, timeout_s))
 
     async def dead_groups(self, limit: int, cursor: str | None) -> DeadGroups:
         return await self.store.dead_groups(limit, cursor)
@@ -292,9 +298,12 @@ class Scheduler:
         return record
 
     async def _force(self, line: Force) -> Task:
-        (answer,) = await self.store.force([line])
-        if isinstance(answer, Refused):
-            _refuse(answer)
+
+        async def forced() -> Task:
+            (answer,) = await self.store.force([line])
+            return _refuse(answer) if isinstance(answer, Refused) else answer
+
+        answer = await self.intake.found(line.task, forced)
         if answer.state.is_final:
             self._finals.finished((answer.id,))
         await self._after_move()

@@ -19,6 +19,7 @@ from mainspring.telemetry import Sink
 
 LEASES_KEPT = 100_000
 _WRITTEN = (Answer.OK, Answer.CANCEL)
+_OVER = (*_WRITTEN, Answer.ALREADY)
 _ALL_WELL = {Outcome.SUCCEEDED}
 _LABELS = {outcome: outcome.name.lower() for outcome in Outcome}
 _NOT_HELD = Change(State.CANCELLED, Cause.CANCEL, 0)
@@ -143,10 +144,10 @@ class Settling:
         anybody_waits, measure = self._finals.anybody_waits, self._sink.observe
         for report, lease, line, answer in zip(reports, leases, lines, answers, strict=True):
             forget(report.task, None)
-            if lease is not None and answer in _WRITTEN:
+            if lease is not None and answer in _OVER:
                 ended(lease, report.duration_us)
                 measure("task_run_seconds", report.duration_us / SECOND_US, _LABELS[report.outcome])
-                if anybody_waits:
+                if anybody_waits and answer in _WRITTEN:
                     finished_by(line, answer)
         for answer, count in Counter(answers).items():
             if answer not in _WRITTEN:
@@ -154,8 +155,11 @@ class Settling:
         outcomes = Counter(report.outcome for report in reports)
         for outcome, count in outcomes.items():
             self._sink.count("tasks_settled", _LABELS[outcome], by=count)
-        if outcomes.keys() != _ALL_WELL:
+        if outcomes.keys() != _ALL_WELL or Answer.ALREADY in answers:
             self.on_trouble()
+        if Answer.ALREADY in answers:
+            # It may have ended in a transaction of its own, of which nobody has told.
+            self._finals.mark_stale()
 
     def _unit(self) -> float:
         return self._clock.random.random()

@@ -31,6 +31,8 @@ STORIES_TOLD = 3
 SEEN_AT_LEAST, SEEN_OVER_SEEDS = 100, 2_000
 
 Edge = tuple[State | None, Cause, State]
+# A store in memory knows no transactions of users.
+OF_TRANSACTIONS: frozenset[Edge] = frozenset({(State.SCHEDULED, Cause.REJECT, State.FAILED)})
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -158,7 +160,7 @@ def _summarise(findings: Sequence[Finding], took_s: float, elects: bool) -> None
     _say(f"acknowledged tasks lost with the last writes of a failing store (durability class B): {lost}")
     seen_least = SEEN_AT_LEAST * count / SEEN_OVER_SEEDS
     _say("\nsteps taken")
-    _table([(_edge_name(edge), edges[edge]) for edge in sorted(EDGES, key=_edge_order)], seen_least)
+    _table([(_edge_name(edge), edges[edge]) for edge in sorted(EDGES - OF_TRANSACTIONS, key=_edge_order)], seen_least)
     _say("\nfaults met")
     points = POINTS if elects else [point for point in POINTS if point not in OF_ELECTION]
     _table([(point, faults[point]) for point in points], seen_least)

@@ -6,6 +6,7 @@
     explain    what surrounds a task that is not running
     progress   what running tasks record on the way: checkpoints, steps, logs
     schedules  records, decisions, and what became of the fires
+    transactions  what users submit in transactions of their own
     workflows  what makes a group one, how it stands, its graph
 
 Every verb takes a batch of lines and answers each of them. Time crosses as durations; the only absolute
@@ -82,6 +83,7 @@ from mainspring.verbs.tasks import (
     version_mismatch,
     wrong_state,
 )
+from mainspring.verbs.transactions import Submission, TakeIn, TakenIn
 from mainspring.verbs.workflows import (
     MEMBERS_COUNTED,
     CallbackRecord,
@@ -151,7 +153,10 @@ __all__ = [
     "SeenSchedules",
     "Settlement",
     "Stats",
+    "Submission",
     "Surroundings",
+    "TakeIn",
+    "TakenIn",
     "Term",
     "Transition",
     "WorkerInfo",

@@ -224,12 +224,14 @@ class Force(NamedTuple):
 
 class Moved(msgspec.Struct):
     """What a service's pass did. `count` equal to the pass's limit means: there may be more.
-    `finished` are tasks that reached a final state; `next_due_us` is the time until the next one."""
+    `finished` are tasks that reached a final state; `next_due_us` is the time until the next one.
+    `submissions`: there are some to take in."""
 
     count: int
     ready: Sequence[LaneHead] = ()
     finished: Sequence[str] = ()
     next_due_us: int | None = None
+    submissions: bool = False
 
 
 class Overdue(msgspec.Struct):

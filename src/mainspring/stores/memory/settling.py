@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from mainspring.core.lifecycle import Cause
+from mainspring.core.lifecycle import Cause, is_repeated
 from mainspring.core.model import Lease, State
 from mainspring.ports import Answer, Append, Held, Recall, Recalled, Refused, Renewal, Settlement
 from mainspring.stores.memory import progress
@@ -18,7 +18,7 @@ def settle(call: Call, line: Settlement) -> Answer:
     if row is None:
         return Answer.LOST
     if row.state is not State.RUNNING or row.token != line.token or not line.lane_id:
-        repeated = row.settled_token == line.token and row.settled_digest == line.digest
+        repeated = is_repeated(line.token, line.digest, row.settled_token, row.settled_digest)
         return Answer.ALREADY if repeated else Answer.LOST
     if line.only_if_lapsed and not _lapsed(call, row):
         return Answer.LOST

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from mainspring.core.lifecycle import KEEPS_PLACE, Change
+from mainspring.core.lifecycle import KEEPS_PLACE, Change, is_repeated
 from mainspring.core.model import State
 from mainspring.ports import Answer, Settlement
 from mainspring.stores.postgres.rows import STATES, can_be_stored
@@ -84,12 +84,12 @@ def _columns(change: Change) -> tuple[object, ...]:
 
 
 async def _repeated(tx: Transaction, lines: Sequence[Settlement]) -> set[str]:
-    """The tasks whose lines are word for word what was accepted before."""
+    """The tasks whose lines were accepted before."""
     rows = {row["id"]: row for row in await tx.rows("settled", [line.task for line in lines])}
     return {
         line.task
         for line in lines
         if (row := rows.get(line.task)) is not None
         and (row["state"] != State.RUNNING or row["token"] != line.token or not line.lane_id)
-        and (row["settled_token"], row["settled_digest"]) == (line.token, line.digest)
+        and is_repeated(line.token, line.digest, row["settled_token"], row["settled_digest"])
     }

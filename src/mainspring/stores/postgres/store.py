@@ -36,7 +36,10 @@ from mainspring.ports import (
     SeenSchedules,
     Stats,
     Store,
+    Submission,
     Surroundings,
+    TakeIn,
+    TakenIn,
     Term,
     Transition,
     WorkerInfo,
@@ -53,6 +56,7 @@ from mainspring.stores.postgres import (
     retrying,
     schedules,
     tending,
+    transactions,
     workflows,
 )
 from mainspring.stores.postgres.address import parse_address
@@ -78,7 +82,12 @@ class PostgresStore(Store):
     ) -> None:
         """Raises `InvalidInput` for an address that cannot be one."""
         self.features = Features(
-            "postgres", durability="A", several_processes=True, full_history=history, flights=2
+            "postgres",
+            durability="A",
+            several_processes=True,
+            full_history=history,
+            flights=2,
+            transactional=True,
         )
         self._db = Database(parse_address(address), options, self._wrote, keeps_history=history)
         self._hints = Hints(self._db)
@@ -144,6 +153,12 @@ class PostgresStore(Store):
 
     async def prune(self, limit: int, retention: Retention, cursor: str | None) -> Pruned:
         return await self._db.write(lambda tx: tending.prune(tx, limit, retention, cursor))
+
+    async def submissions(self, limit: int, task: str | None = None) -> Sequence[Submission]:
+        return await self._db.read(lambda tx: transactions.submissions(tx, limit, task))
+
+    async def take_in(self, lines: Sequence[TakeIn]) -> TakenIn:
+        return await self._db.write(lambda tx: transactions.take_in(tx, lines))
 
     # --- schedules ------------------------------------------------------------------------------
 

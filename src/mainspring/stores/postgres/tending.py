@@ -20,7 +20,13 @@ async def promote(tx: Transaction, limit: int) -> Moved:
         tx.gained.add(row["lane_id"])
         tx.count_move(row["lane_id"], State.SCHEDULED, State.READY)
         tx.record(row["id"], State.SCHEDULED, Cause.PROMOTE, State.READY, row["attempt"], row["token"])
-    return Moved(len(rows), await tx.ready(), next_due_us=await tx.value("next_due"))
+    (next_due,) = await tx.rows("next_due")
+    return Moved(
+        len(rows),
+        await tx.ready(),
+        next_due_us=next_due["wait_us"],
+        submissions=next_due["submissions"],
+    )
 
 
 async def overdue(tx: Transaction, limit: int, grace_us: int) -> Overdue:

@@ -65,6 +65,7 @@ class Known:
 class Transaction:
     """The driver's words to the database. Lanes it adds are known to others only after its commit.
 
+    `exceeds_backlogs`: what it submits was accepted before, whatever the queue's limit.
     `is_replay`: an earlier try has lost a race. `is_careful`: an earlier try brought a value that the
     database does not take, so each line is looked at before it is sent. `gained` are the lanes that it gave
     ready tasks, `regained` those of them where one stands before others that came earlier.
@@ -85,6 +86,7 @@ class Transaction:
         self._counts: dict[tuple[int, State], int] = {}
         self.is_replay = is_replay
         self.is_careful = is_careful
+        self.exceeds_backlogs = False
         self.now_us = 0
         self.gained: set[int] = set()
         self.regained: set[int] = set()
@@ -240,7 +242,7 @@ class Transaction:
 
     @property
     def caps_backlogs(self) -> bool:
-        return self._known.caps_backlogs
+        return self._known.caps_backlogs and not self.exceeds_backlogs
 
     async def lock_limits(self, lanes: Iterable[Lane]) -> None:
         """Nobody else starts tasks under these lanes' rules, or fills their queues, until the commit."""

@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 
 from msgspec.json import encode
 
-from mainspring.core.lifecycle import Cause
+from mainspring.core.lifecycle import Cause, is_repeated
 from mainspring.core.model import State
 from mainspring.ports import Answer, Settlement
 from mainspring.stores.sqlite.moves import move
@@ -136,7 +136,7 @@ def _settle_one(tx: Transaction, line: Settlement) -> Answer:
     if row is None:
         return Answer.LOST
     if row.state is not State.RUNNING or row.token != line.token or not line.lane_id:
-        repeated = row.settled_token == line.token and row.settled_digest == line.digest
+        repeated = is_repeated(line.token, line.digest, row.settled_token, row.settled_digest)
         return Answer.ALREADY if repeated else Answer.LOST
     if line.only_if_lapsed and row.end_us > tx.now_us:
         return Answer.LOST

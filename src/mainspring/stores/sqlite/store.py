@@ -40,7 +40,10 @@ from mainspring.ports import (
     SeenSchedules,
     Stats,
     Store,
+    Submission,
     Surroundings,
+    TakeIn,
+    TakenIn,
     Term,
     Transition,
     WorkerInfo,
@@ -57,6 +60,7 @@ from mainspring.stores.sqlite import (
     retrying,
     schedules,
     tending,
+    transactions,
     workflows,
 )
 from mainspring.stores.sqlite.auditing import audit, inspect, repair
@@ -84,7 +88,9 @@ class SqliteStore(Store):
     def __init__(self, path: str, clock: Clock, *, history: bool = False) -> None:
         self._path = path
         self._open = contextlib.AsyncExitStack()
-        self.features = Features("sqlite", durability="A", several_processes=True, full_history=history)
+        self.features = Features(
+            "sqlite", durability="A", several_processes=True, full_history=history, transactional=True
+        )
         make_writer = partial(Writer, path, clock, self._others_wrote, keeps_history=history)
         self._writer = DatabaseThread("sqlite-writer", make_writer)
         self._reader = DatabaseThread("sqlite-reader", partial(Reader, path, clock))
@@ -170,6 +176,12 @@ class SqliteStore(Store):
 
     async def prune(self, limit: int, retention: Retention, cursor: str | None) -> Pruned:
         return await self._write(lambda tx: tending.prune(tx, limit, retention, cursor))
+
+    async def submissions(self, limit: int, task: str | None = None) -> Sequence[Submission]:
+        return await self._read(lambda reader: transactions.submissions(reader, limit, task))
+
+    async def take_in(self, lines: Sequence[TakeIn]) -> TakenIn:
+        return await self._write(lambda tx: transactions.take_in(tx, lines))
 
     # --- schedules ------------------------------------------------------------------------------
 

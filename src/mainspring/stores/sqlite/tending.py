@@ -11,6 +11,7 @@ from mainspring.stores.sqlite.progress import cut_ended
 from mainspring.stores.sqlite.reading import parse_cursor
 from mainspring.stores.sqlite.rows import ROW, STATES, fetch_rows
 from mainspring.stores.sqlite.transaction import Transaction
+from mainspring.stores.sqlite.transactions import ANY_SUBMISSIONS
 from mainspring.stores.sqlite.workflows import is_past
 
 CLAIMANTS_KEPT_US = 30 * 24 * 3600 * SECOND_US
@@ -42,7 +43,8 @@ def promote(tx: Transaction, limit: int) -> Moved:
         move(tx, row, Cause.PROMOTE, State.READY)
     next_due_us = tx.db.execute(NEXT_DUE).get
     wait_us = None if next_due_us is None else max(0, next_due_us - tx.now_us)
-    return Moved(len(rows), tx.heads(), next_due_us=wait_us)
+    submissions = bool(tx.db.execute(ANY_SUBMISSIONS).get)
+    return Moved(len(rows), tx.heads(), next_due_us=wait_us, submissions=submissions)
 
 
 def expire(tx: Transaction, limit: int) -> list[str]:

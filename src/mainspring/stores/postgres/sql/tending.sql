@@ -17,8 +17,10 @@ WHERE t.id = due.id
 RETURNING t.id, t.lane_id, t.attempt, t.token
 
 -- name: next_due
-SELECT greatest(0, run_at_us - mainspring.now_us()) FROM mainspring.tasks
-WHERE state = 2 ORDER BY run_at_us LIMIT 1
+SELECT (
+    SELECT greatest(0, run_at_us - mainspring.now_us()) FROM mainspring.tasks
+    WHERE state = 2 ORDER BY run_at_us LIMIT 1
+) AS wait_us, EXISTS (SELECT FROM mainspring.submissions) AS submissions
 
 -- name: past_deadline
 SELECT {row} FROM mainspring.tasks t
