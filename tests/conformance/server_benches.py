@@ -19,16 +19,21 @@ PROTOTYPE_VERBS = HOT_VERBS | {
     "resolve",
     "stats",
     "board",
+    "cancel_workflow",
     "dead_groups",
     "delete_schedule",
     "due_schedules",
     "find_schedules",
     "fire",
     "fires",
+    "find_workflows",
+    "get_workflow",
+    "retry_workflow",
     "schedules",
     "set_limit",
     "set_queue",
     "set_weight",
+    "workflow_graph",
 }
 
 MOVABLE_CLOCK = """

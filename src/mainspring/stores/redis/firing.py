@@ -133,11 +133,11 @@ async def _facts(db: Database, lines: Sequence[FireLine], term: int | None) -> F
     parents = list({parent for line in lines for made in line.made for parent in made.task.depends_on})
     terms = () if term is None else (term,)
     reply = await db.run("fire_facts", pack((schedules, fires, parents)), 0, *terms)
-    _, tasks, stored, stands = reply.answers
+    _, tasks, stored, stands, texts = reply.answers
     return Facts(
         reply.now_us,
         stands,
-        {schedule: text for schedule, text in zip(schedules, reply.more, strict=True) if text},
+        reply.texts(schedules, texts),
         {fire: task for fire, task in zip(fires, tasks, strict=True) if task},
         frozenset(parent for parent, is_there in zip(parents, stored, strict=True) if is_there),
     )

@@ -218,10 +218,9 @@ def pack_renewals(renewals: Sequence[Renewal]) -> bytes:
 
 
 class Reply:
-    """A script's answer. `view` numbers in it become tasks or leases; `more` are strings as stored."""
+    """A script's answer. `view` numbers in it become tasks or leases."""
 
-    def __init__(self, packed: bytes, blob: bytes, *more: bytes) -> None:
-        self.more = more
+    def __init__(self, packed: bytes, blob: bytes) -> None:
         self.now_us, self.answers, told, lengths = unpack(packed)
         self.lanes: dict[int, Lane] = {number: _lane.decode(text) for number, text in told}
         self._parts: list[bytes] = []
@@ -233,6 +232,10 @@ class Reply:
     def part(self, number: int) -> bytes | None:
         """An opaque string; `None` for 0."""
         return self._parts[number - 1] if number else None
+
+    def texts(self, names: Sequence[str], numbers: Sequence[int]) -> dict[str, bytes]:
+        """Opaque strings by name, of those that there are."""
+        return {name: self._parts[n - 1] for name, n in zip(names, numbers, strict=True) if n}
 
     def task(self, view: Sequence[Any]) -> Task:
         task, head, body, parents, end, attempts, checkpoint, progress = view

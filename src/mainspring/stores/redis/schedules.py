@@ -62,13 +62,13 @@ async def look(db: Database, ids: Sequence[str]) -> SeenSchedules:
 async def texts_of(db: Database, ids: Sequence[str]) -> tuple[int, dict[str, bytes]]:
     """The store's time, and the schedules' texts as they are stored."""
     reply = await db.run("look", pack(list(ids)))
-    return reply.now_us, {id_: text for id_, text in zip(ids, reply.more, strict=True) if text}
+    return reply.now_us, reply.texts(ids, reply.answers[2])
 
 
 async def due(db: Database, limit: int) -> DueSchedules:
     reply = await db.run("look", b"due", limit)
-    ids, next_look_us = reply.answers
-    seen = [_seen(id_, text) for id_, text in zip(ids, reply.more, strict=True) if text]
+    ids, next_look_us, texts = reply.answers
+    seen = [_seen(id_, text) for id_, text in reply.texts(ids, texts).items()]
     next_due_us = None if next_look_us is False else max(0, next_look_us - reply.now_us)
     return DueSchedules(reply.now_us, await _with_unfinished(db, seen), next_due_us)
 

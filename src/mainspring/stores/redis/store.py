@@ -31,10 +31,13 @@ from mainspring.stores.redis import (
     firing,
     holding,
     reading,
+    retrying,
     schedules,
     tending,
+    workflows,
 )
 from mainspring.stores.redis.connecting import Database
+from mainspring.verbs import Retried, WorkflowGraph, WorkflowPage, WorkflowQuery, WorkflowRecord
 
 
 class RedisStore:
@@ -98,6 +101,21 @@ class RedisStore:
         return await schedules.fires(self._db, schedule, limit, cursor)
 
     # --- workflows ------------------------------------------------------------------------------
+
+    async def get_workflow(self, workflow: str) -> WorkflowRecord | None:
+        return await workflows.get(self._db, workflow)
+
+    async def workflow_graph(self, workflow: str) -> WorkflowGraph | None:
+        return await workflows.graph(self._db, workflow)
+
+    async def find_workflows(self, query: WorkflowQuery) -> WorkflowPage:
+        return await workflows.find(self._db, query)
+
+    async def cancel_workflow(self, workflow: str, callbacks: bool) -> Moved | Refused:
+        return await retrying.cancel_workflow(self._db, workflow, callbacks)
+
+    async def retry_workflow(self, workflow: str) -> Retried | Refused:
+        return await retrying.retry_workflow(self._db, workflow)
 
     # --- reading --------------------------------------------------------------------------------
 

@@ -8,26 +8,34 @@ local function letter_of(head)
 end
 
 -- Groups stand in the order of their size, the largest first.
+local sizes = {}
+
 local function count_letters(fingerprint, step)
-    if tonumber(redis.call('ZINCRBY', key.groups, -step, fingerprint)) >= 0 then
-        redis.call('ZREM', key.groups, fingerprint)
+    if not sizes[fingerprint] then
+        sizes[fingerprint] = -tonumber(redis.call('ZSCORE', key.groups, fingerprint) or 0)
+    end
+    sizes[fingerprint] = sizes[fingerprint] + step
+    if sizes[fingerprint] > 0 then
+        add(key.groups, fingerprint, -sizes[fingerprint])
+    else
+        remove(key.groups, fingerprint)
     end
 end
 
 belonging.died = function(head)
     head[FINISHED] = now
-    redis.call('ZADD', key.dead, now, head.id)
+    add(key.dead, head.id, now)
     if head[FINGERPRINT] then
-        redis.call('ZADD', key.letters, 0, letter_of(head))
+        add(key.letters, letter_of(head))
         count_letters(head[FINGERPRINT], 1)
     end
 end
 
 -- It is a dead letter no more.
 belonging.replayed = function(head)
-    redis.call('ZREM', key.dead, head.id)
+    remove(key.dead, head.id)
     if head[FINGERPRINT] then
-        redis.call('ZREM', key.letters, letter_of(head))
+        remove(key.letters, letter_of(head))
         count_letters(head[FINGERPRINT], -1)
         head[FINGERPRINT] = false
     end
@@ -41,28 +49,17 @@ end
 belonging.moved = function(head)
     local fire = fires_at(head[SCHEDULE], head[FIRE_AT]) .. head.id
     if head[STATE] > RUNNING then
-        redis.call('ZREM', key.open_fires, fire)
+        remove(key.open_fires, fire)
     else
-        redis.call('ZADD', key.open_fires, 0, fire)
+        add(key.open_fires, fire)
     end
-end
-
--- An answer with the records of schedules behind it.
-local function with_schedules(answer, ids)
-    for first = 1, #ids, CHUNK do
-        local last = math.min(first + CHUNK - 1, #ids)
-        for _, record in ipairs(redis.call('HMGET', key.schedules, unpack(ids, first, last))) do
-            answer[#answer + 1] = record or ''
-        end
-    end
-    return answer
 end
 
 -- A task that was stored just now is that of a fire.
 belonging.fired = function(head, schedule, fire_at)
     head[SCHEDULE], head[FIRE_AT] = schedule, fire_at
     dirty[head.id] = head
-    redis.call('ZADD', key.fired, 0, fires_at(schedule, fire_at) .. head.id)
+    add(key.fired, fires_at(schedule, fire_at) .. head.id)
     belonging.moved(head)
 end
 
@@ -72,9 +69,9 @@ local function part_of(head)
 end
 
 local function members_of(workflow)
-    local prefix, ids = prefixed(workflow), {}
-    for n, part in ipairs(redis.call('ZRANGEBYLEX', key.members, '[' .. prefix, '(' .. prefix .. '\255')) do
-        ids[n] = string.sub(part, #prefix + 9)
+    local ids = members_with(key.members, prefixed(workflow))
+    for n, place in ipairs(ids) do
+        ids[n] = string.sub(place, 9)
     end
     load(ids)
     return ids
@@ -82,27 +79,29 @@ end
 
 belonging.joined = function(head, workflow)
     head[WORKFLOW], head[CALLBACK] = workflow[1], workflow[3][head.id] or false
-    redis.call('ZADD', key.members, 0, part_of(head))
+    add(key.members, part_of(head))
 end
 
 belonging.founded = function(workflow)
     local kept = string.format('[%.0f,', now) .. string.sub(workflow[2], 2)
-    redis.call('HSET', key.workflows, workflow[1], kept)
-    redis.call('ZADD', key.founded, mint(), workflow[1])
+    put(key.workflows, workflow[1], kept)
+    add(key.founded, workflow[1], mint())
 end
 
 -- The last task takes the workflow with it; until then a member's end goes on counting.
 local function leave_workflow(head)
     local workflow, prefix = head[WORKFLOW], prefixed(head[WORKFLOW])
-    redis.call('ZREM', key.members, part_of(head))
+    remove(key.members, part_of(head))
+    sync(key.members)
     if redis.call('ZLEXCOUNT', key.members, '[' .. prefix, '(' .. prefix .. '\255') == 0 then
-        redis.call('HDEL', key.workflows, workflow)
-        redis.call('ZREM', key.founded, workflow)
+        put(key.workflows, workflow, false)
+        remove(key.founded, workflow)
         for state = SUCCEEDED, CANCELLED do
-            redis.call('HDEL', key.forgotten, state .. ':' .. workflow)
+            put(key.forgotten, state .. ':' .. workflow, false)
+            gathered(sums, key.forgotten)[state .. ':' .. workflow] = nil
         end
     elseif not head[CALLBACK] then
-        redis.call('HINCRBY', key.forgotten, head[STATE] .. ':' .. workflow, 1)
+        sum(key.forgotten, head[STATE] .. ':' .. workflow, 1)
     end
 end
 
@@ -112,7 +111,7 @@ belonging.forgotten = function(head)
         belonging.replayed(head)
     end
     if head[SCHEDULE] then
-        redis.call('ZREM', key.fired, fires_at(head[SCHEDULE], head[FIRE_AT]) .. head.id)
+        remove(key.fired, fires_at(head[SCHEDULE], head[FIRE_AT]) .. head.id)
     end
     if head[WORKFLOW] then
         leave_workflow(head)

@@ -1,8 +1,8 @@
 -- uses: submit, by_hand, leading
 -- Decisions about schedules, each written whole or not at all, and only if its schedule is still as it was read.
 -- ARGV[1]: {decisions, lengths}; ARGV[2]: the blob of their opaque strings; ARGV[3]: how many records of fires are
--- kept; ARGV[4]: the term, if it is a leader's. A decision: {schedule, the digest of its record or '', its record from now on,
--- when to look again or false, group, times of the group's tasks, tasks to cancel, what is told of the fires}.
+-- kept; ARGV[4]: the term, if it is a leader's. A decision: {schedule, the digest of its record or '', its record from
+-- now on, when to look again or false, group, times of the group's tasks, tasks to cancel, what is told of the fires}.
 -- Answers {WRITTEN, CHANGED, DEPOSED or a refusal for each; ready; finished}.
 local WRITTEN, CHANGED, DEPOSED = 1, 2, 3
 local decisions, lengths = unpack(cmsgpack.unpack(ARGV[1]))
@@ -12,25 +12,26 @@ local opaque, kept = opaque_strings(ARGV[2], lengths), tonumber(ARGV[3])
 local function tell(schedule, told)
     local prefix = prefixed(schedule)
     for _, record in ipairs(told) do
-        redis.call('ZADD', key.fires, 0, prefix .. struct.pack('>I8', mint()) .. record)
+        add(key.fires, prefix .. struct.pack('>I8', mint()) .. record)
     end
+    sync(key.fires)
     local from, to = '[' .. prefix, '(' .. prefix .. '\255'
     local count = redis.call('ZLEXCOUNT', key.fires, from, to)
     if count > 2 * kept then
         local old = redis.call('ZRANGEBYLEX', key.fires, from, to, 'LIMIT', 0, count - kept)
-        for first = 1, #old, CHUNK do
-            redis.call('ZREM', key.fires, unpack(old, first, math.min(first + CHUNK - 1, #old)))
+        for _, record in ipairs(old) do
+            remove(key.fires, record)
         end
     end
 end
 
-local function write(schedule, record, look)
-    redis.call('HSET', key.schedules, schedule, record)
-    redis.call('ZADD', key.schedule_ids, 0, schedule)
+local function keep(schedule, record, look)
+    put(key.schedules, schedule, record)
+    add(key.schedule_ids, schedule)
     if look then
-        redis.call('ZADD', key.looks, look, schedule)
+        add(key.looks, schedule, look)
     else
-        redis.call('ZREM', key.looks, schedule)
+        remove(key.looks, schedule)
     end
 end
 
@@ -55,7 +56,7 @@ local function fire(decision)
         end
     end
     tell(schedule, told)
-    write(schedule, record, look)
+    keep(schedule, record, look)
     return WRITTEN
 end
 

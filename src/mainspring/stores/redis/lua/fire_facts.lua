@@ -1,8 +1,8 @@
 -- uses: belonging, leading, reply
 -- What a decision about schedules has to know. ARGV[1]: {schedules, fires, tasks}; fires: {schedule, time}; ARGV[2]: how
 -- many unfinished tasks; ARGV[3]: a leader's term, if there is one. Answers {unfinished tasks of each schedule, oldest
--- first, the task of each fire or false, whether each task is stored, whether the term stands}; behind the answer stand
--- the schedules' records, empty where there is none. Writes nothing.
+-- first, the task of each fire or false, whether each task is stored, whether the term stands, the schedules' records or
+-- 0}. Writes nothing.
 local schedules, times, tasks = unpack(cmsgpack.unpack(ARGV[1]))
 local unfinished, made, stored = {}, {}, {}
 
@@ -24,4 +24,4 @@ for n, task in ipairs(tasks) do
     stored[n] = redis.call('HEXISTS', key.heads, task) == 1
 end
 local stands = ARGV[3] == nil or leads(tonumber(ARGV[3]))
-return with_schedules(reply({unfinished, made, stored, stands}), schedules)
+return reply({unfinished, made, stored, stands, parts_of(key.schedules, schedules)})

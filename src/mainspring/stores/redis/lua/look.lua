@@ -1,6 +1,6 @@
 -- uses: belonging, reply
--- Schedules. ARGV[1]: ids, or `due` with how many at most in ARGV[2]. Answers {ids, next look or false}; behind the
--- answer stand their records in that order, empty where there is none. Writes nothing.
+-- Schedules. ARGV[1]: ids, or `due` with how many at most in ARGV[2]. Answers {ids, next look or false, their records or
+-- 0}. Writes nothing.
 local ids, next_look = nil, false
 if ARGV[1] == 'due' then
     ids = redis.call('ZRANGEBYSCORE', key.looks, '-inf', now, 'LIMIT', 0, ARGV[2])
@@ -8,4 +8,4 @@ if ARGV[1] == 'due' then
 else
     ids = cmsgpack.unpack(ARGV[1])
 end
-return with_schedules(reply({ids, next_look}), ids)
+return reply({ids, next_look, parts_of(key.schedules, ids)})

@@ -65,6 +65,18 @@ local function part(text)
     return #parts
 end
 
+-- The numbers of many fields' texts.
+local function parts_of(hash, fields)
+    local numbers = {}
+    for first = 1, #fields, CHUNK do
+        local last = math.min(first + CHUNK - 1, #fields)
+        for n, text in ipairs(redis.call('HMGET', hash, unpack(fields, first, last))) do
+            numbers[first + n - 1] = part(text)
+        end
+    end
+    return numbers
+end
+
 local function fill(hash, wanted)
     for first = 1, #wanted.ids, CHUNK do
         local last = math.min(first + CHUNK - 1, #wanted.ids)
