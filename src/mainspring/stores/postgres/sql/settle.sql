@@ -4,6 +4,8 @@
 -- One line per task: $1 task, $2 token, $3 digest, $4 only_if_lapsed, and two changes: $6-$16 is written, or
 -- $17-$27 if $5 says that they differ and cancellation was requested meanwhile. A change: state, keeps_place,
 -- attempt, retries, losses, snoozes, delay_us, result, error, attempts, fingerprint.
+-- `chosen` is materialized because PostgreSQL looks a row that it had to wait for up again by what joined it, and
+-- loses all but the first line of a union in that: holders were told that their leases were lost.
 WITH line AS (
     SELECT * FROM unnest(
         $1::text[], $2::bigint[], $3::bigint[], $4::boolean[], $5::boolean[],
@@ -22,7 +24,7 @@ WITH line AS (
     SELECT l.*, t.cancel_requested_at_us IS NOT NULL AS cancelled
     FROM line l JOIN mainspring.tasks t ON t.id = l.task
     ORDER BY t.id FOR UPDATE OF t
-), chosen AS (
+), chosen AS MATERIALIZED (
     SELECT task, token, digest, only_if_lapsed, place, cancelled, state, keeps_place, attempt, retries, losses,
         snoozes, delay_us, result, error, attempts, fingerprint
     FROM locked WHERE NOT (differs AND cancelled)
