@@ -60,6 +60,26 @@ WHERE t.id = c.task AND t.state + 0 = 4 AND t.token = c.token
     AND (NOT c.only_if_lapsed OR t.lease_until_us <= moment.now_us)
 RETURNING c.place, t.state, c.cancelled, t.lane_id, t.is_parent
 
+-- name: succeed
+-- One line per task that just succeeded: $1 task, in their order, $2 token, $3 digest, $4 result. Counters stay as
+-- they are. Rows are locked by the update itself, one after the other in the order of the lines, since the plan is
+-- pinned to walk them: to lock them first would write each row twice.
+UPDATE mainspring.tasks t SET
+    state = 5,
+    version = greatest(t.version + 1, moment.now_us),
+    settled_token = l.token,
+    settled_digest = l.digest,
+    result = l.result,
+    error = NULL,
+    finished_at_us = moment.now_us,
+    lease_until_us = NULL,
+    timeout_at_us = NULL
+FROM (SELECT mainspring.now_us() AS now_us OFFSET 0) AS moment,
+    unnest($1::text[], $2::bigint[], $3::bigint[], $4::bytea[])
+        WITH ORDINALITY AS l (task, token, digest, result, place)
+WHERE t.id = l.task AND t.state + 0 = 4 AND t.token = l.token
+RETURNING l.place, t.state, t.cancel_requested_at_us IS NOT NULL, t.lane_id, t.is_parent
+
 -- name: settled
 -- Why lines were not written.
 SELECT id, state, token, settled_token, settled_digest FROM mainspring.tasks WHERE id = ANY ($1::text[])
