@@ -1,4 +1,4 @@
-"""What came of the rounds, as Markdown: in each class ours beside the fastest peer, and everybody's values."""
+"""What came of the rounds, as Markdown: ours beside the fastest peer of each class, and all values."""
 
 import os
 import platform
@@ -167,7 +167,8 @@ class Report:
         }
         if not rows:
             return ""
-        return "## What failed\n\n" + _table(["store", "workload", "", "error"], [list(row) for row in rows])
+        titles = ["store", "workload", "", "error"]
+        return "## What failed\n\n" + _table(titles, [list(row) for row in rows])
 
 
 _COMPARED = ["", "ours", "fastest peer", "", "ratio", "aim", ""]

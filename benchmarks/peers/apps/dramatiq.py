@@ -15,7 +15,7 @@ from benchmarks.peers.wire import Redis
 
 class Peer(Adapter):
     native = "def"
-    settings = "1 process, THREADS threads (default 8), prefetch 1000; results 10 min or none"
+    settings = "1 process, 16 threads, prefetch 1000; results 10 min or none"
     record = "the broker's table of messages, from which an acknowledged one is removed"
 
     def __init__(self, url: str, kept: bool) -> None:
@@ -52,7 +52,7 @@ class Peer(Adapter):
         time.sleep(tally.HOLD_S)
 
 
-THREADS = 8
+THREADS = 16
 
 
 def _noop_with_result() -> int:

@@ -1,4 +1,4 @@
-"""huey on Redis and on SQLite: a consumer of one thread."""
+"""huey on Redis and on SQLite: a consumer of a few threads, of one where a file has one writer."""
 
 import logging
 import time
@@ -13,7 +13,7 @@ from benchmarks.peers.wire import Redis
 
 class Peer(Adapter):
     native = "def"
-    settings = "1 thread, blocking pops (SQLite: fsync=True, polls each 1-2 ms), no periodic tasks"
+    settings = "4 threads, blocking pops (SQLite: 1 thread, fsync=True, polls each 1-2 ms), no periodic tasks"
     record = "queue; results: the table of results"
 
     def __init__(self, url: str, kept: bool) -> None:
@@ -53,7 +53,7 @@ class Peer(Adapter):
         if defaults:
             self._huey.create_consumer().run()
         self._huey.create_consumer(
-            workers=1,
+            workers=1 if self.url.startswith("sqlite") else 4,
             worker_type="thread",
             periodic=False,
             initial_delay=0.001,
