@@ -105,6 +105,8 @@ class _Firing:
         answers, ready, finished = reply.answers
         self._ready.update({head.lane_id: head for head in reply.heads(ready)})
         self._finished += finished
+        if ready or finished:
+            self._db.wrote()
         for (place, plan), answer in zip(plans.items(), answers, strict=True):
             if answer == _WRITTEN:
                 self._answers[place] = plan.version

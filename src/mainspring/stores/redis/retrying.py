@@ -20,6 +20,8 @@ async def cancel_workflow(db: Database, workflow: str, callbacks: bool) -> Moved
     if not reply.answers:
         return no_workflow(workflow)
     count, ready, finished = reply.answers
+    if ready or finished:
+        db.wrote()
     return Moved(count, reply.heads(ready), finished)
 
 
@@ -38,6 +40,7 @@ async def retry_workflow(db: Database, workflow: str) -> Retried | Refused:
         lines = [(line.key, list(line.waits_for)) for line in back]
         reply = await db.run("retry_workflow", pack((guards, lines)))
         if reply.answers is not False:
+            db.wrote()
             waiting = sum(bool(line.waits_for) for line in back)
             return Retried(len(back), waiting, reply.heads(reply.answers))
     return no_workflow(workflow)
