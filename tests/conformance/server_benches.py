@@ -44,7 +44,7 @@ CREATE OR REPLACE FUNCTION mainspring.now_us() RETURNS bigint LANGUAGE sql VOLAT
 """
 TABLES = (
     "tasks", "edges", "unresolved", "lanes", "limits", "paused", "arrivals", "claimants", "shares", "counts",
-    "workers", "idempotency", "history", "schedules", "workflows", "steps", "logged", "logs",
+    "workers", "idempotency", "history", "schedules", "workflows", "steps", "logged", "logs", "loading",
 )  # fmt: skip
 EMPTIED = (
     "UPDATE mainspring.clock_offset SET us = 0;"

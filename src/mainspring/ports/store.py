@@ -58,6 +58,7 @@ from mainspring.verbs import (
     WorkflowQuery,
     WorkflowRecord,
 )
+from mainspring.verbs.moving import Dumped, Record
 
 
 class Features(msgspec.Struct, frozen=True):
@@ -243,6 +244,32 @@ class Store(ABC):
     @abstractmethod
     async def history(self, task: str) -> Sequence[Transition]:
         """Every step of the task; empty unless the store runs with full history."""
+
+    # --- moving house ---------------------------------------------------------------------------
+
+    @abstractmethod
+    async def dump(self, cursor: str | None, limit: int) -> Dumped:
+        """Up to `limit` records of the store, one kind after another, each as of the page's moment. Changes
+        nothing. Running tasks are told as they come over: handed back (`core.moving`)."""
+
+    @abstractmethod
+    async def begin_load(self, copy: str) -> Refused | None:
+        """The copy of this name begins to fill the store. `not_empty` if there is anything in it, unless an
+        earlier copy that has not ended left it behind: that is removed."""
+
+    @abstractmethod
+    async def load(self, copy: str, records: Sequence[Record]) -> Sequence[Refused | None]:
+        """Write what another store has dumped, in the order of its kinds; one answer per record. Safe to
+        repeat. Codes: `not_loading` (another copy fills the store, or none), `invalid_input` (a value cannot
+        be stored), `clock_behind` (numbers of the record are ahead of the store's clock, which mints them)."""
+
+    @abstractmethod
+    async def end_load(self, copy: str) -> None:
+        """All of the copy is here: nodes may use the store."""
+
+    @abstractmethod
+    async def unfinished_load(self) -> str | None:
+        """The copy that fills the store, or broke off while it did. No node may work on it then."""
 
     # --- the laws of core.laws ---
 

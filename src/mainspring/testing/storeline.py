@@ -51,6 +51,7 @@ from mainspring.testing.watched import WatchedStore
 from mainspring.testing.weather import Weather
 from mainspring.verbs import Retried, WorkflowGraph, WorkflowPage, WorkflowQuery, WorkflowRecord
 from mainspring.verbs.audit import Audit, Finding, Mended
+from mainspring.verbs.moving import Dumped, Record
 
 DRIVER_TIMEOUT_S = 3.0
 _HINTED = frozenset({"exchange", "force", "amend", "fire", "set_queue", "set_limit"})
@@ -215,6 +216,21 @@ class StoreLine(Store):
 
     async def retry_workflow(self, workflow: str) -> Retried | Refused:
         return await self._via("retry_workflow", workflow)  # type: ignore[no-any-return]
+
+    async def dump(self, cursor: str | None, limit: int) -> Dumped:
+        return await self._via("dump", cursor, limit)  # type: ignore[no-any-return]
+
+    async def begin_load(self, copy: str) -> Refused | None:
+        return await self._via("begin_load", copy)  # type: ignore[no-any-return]
+
+    async def load(self, copy: str, records: Sequence[Record]) -> Sequence[Refused | None]:
+        return await self._via("load", copy, records)  # type: ignore[no-any-return]
+
+    async def end_load(self, copy: str) -> None:
+        await self._via("end_load", copy)
+
+    async def unfinished_load(self) -> str | None:
+        return await self._via("unfinished_load")  # type: ignore[no-any-return]
 
     async def audit(self, cursor: str | None, limit: int) -> Audit:
         return await self._via("audit", cursor, limit)  # type: ignore[no-any-return]

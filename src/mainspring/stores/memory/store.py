@@ -48,6 +48,8 @@ from mainspring.ports import (
 from mainspring.stores.memory import (
     claiming,
     editing,
+    loading,
+    moving,
     progress,
     reading,
     schedules,
@@ -64,6 +66,7 @@ from mainspring.stores.memory.moves import Call
 from mainspring.stores.memory.tables import StoreClock, Tables, TermRow
 from mainspring.verbs import Retried, WorkflowGraph, WorkflowPage, WorkflowQuery, WorkflowRecord
 from mainspring.verbs.audit import Audit, Finding, Mended
+from mainspring.verbs.moving import Dumped, Record
 
 
 class MemoryStore(Store):
@@ -237,6 +240,31 @@ class MemoryStore(Store):
 
     async def repair(self, findings: Sequence[Finding]) -> Sequence[Mended]:
         return repair(self._call(), self._clock.highest(), findings)
+
+    # --- moving house ---------------------------------------------------------------------------
+
+    async def dump(self, cursor: str | None, limit: int) -> Dumped:
+        return moving.dump(self._call().tables, cursor, limit)
+
+    async def begin_load(self, copy: str) -> Refused | None:
+        tables = self._call().tables
+        if tables.loading is None and (there := loading.what_is_there(tables)) is not None:
+            return there
+        if tables.loading not in (None, copy):
+            self._tables = Tables()
+        self._tables.loading = copy
+        return None
+
+    async def load(self, copy: str, records: Sequence[Record]) -> Sequence[Refused | None]:
+        return loading.load(self._call(), self._clock, copy, records)
+
+    async def end_load(self, copy: str) -> None:
+        tables = self._call().tables
+        if tables.loading == copy:
+            tables.loading = None
+
+    async def unfinished_load(self) -> str | None:
+        return self._call().tables.loading
 
     # --- controls -------------------------------------------------------------------------------
 

@@ -38,6 +38,10 @@ class StoreClock:
         self._minted = max(self._minted + 1, self._now_us)
         return self._minted
 
+    def rise(self, number: int) -> None:
+        """Numbers up to this one were minted elsewhere."""
+        self._minted = max(self._minted, number)
+
     def highest(self) -> int:
         """No number that was minted is above this."""
         return max(self._minted, self._now_us)
@@ -142,6 +146,7 @@ class Tables:
         self.steps: dict[str, dict[str, bytes]] = {}
         self.log_heads: dict[str, LogHead] = {}
         self.log_blocks: dict[str, list[LogBlock]] = {}
+        self.loading: str | None = None
 
     def copy(self) -> "Tables":
         """Independent of this one: rows and counters are copied, immutable values are shared."""

@@ -50,13 +50,14 @@ async def stats(tx: Transaction) -> Stats:
 
 
 async def history(tx: Transaction, task: str) -> list[Transition]:
-    return [
-        Transition(
-            row["task"], row["at_us"], state_of(row["old"]) if row["old"] else None, Cause(row["cause"]),
-            state_of(row["new"]), row["attempt"], row["token"],
-        )
-        for row in (await tx.rows("history", task) if can_be_stored(task) else [])
-    ]  # fmt: skip
+    return [transition_of(row) for row in (await tx.rows("history", task) if can_be_stored(task) else [])]
+
+
+def transition_of(row: Record) -> Transition:
+    return Transition(
+        row["task"], row["at_us"], state_of(row["old"]) if row["old"] else None, Cause(row["cause"]),
+        state_of(row["new"]), row["attempt"], row["token"],
+    )  # fmt: skip
 
 
 # --- pages ------------------------------------------------------------------------------------------

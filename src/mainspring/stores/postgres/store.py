@@ -51,6 +51,8 @@ from mainspring.stores.postgres import (
     exchanging,
     firing,
     holding,
+    loading,
+    moving,
     progress,
     reading,
     retrying,
@@ -67,6 +69,7 @@ from mainspring.stores.postgres.explaining import surroundings
 from mainspring.stores.postgres.listening import Hints
 from mainspring.verbs import Retried, WorkflowGraph, WorkflowPage, WorkflowQuery, WorkflowRecord
 from mainspring.verbs.audit import Audit, Finding, Mended
+from mainspring.verbs.moving import Dumped, Record
 
 
 class PostgresStore(Store):
@@ -222,6 +225,23 @@ class PostgresStore(Store):
 
     async def dead_groups(self, limit: int, cursor: str | None) -> DeadGroups:
         return await self._db.read(lambda tx: dead_groups(tx, limit, cursor))
+
+    # --- moving house ---------------------------------------------------------------------------
+
+    async def dump(self, cursor: str | None, limit: int) -> Dumped:
+        return await self._db.read(lambda tx: moving.dump(tx, cursor, limit))
+
+    async def begin_load(self, copy: str) -> Refused | None:
+        return await self._db.write(lambda tx: loading.begin(tx, copy))
+
+    async def load(self, copy: str, records: Sequence[Record]) -> Sequence[Refused | None]:
+        return await self._db.write(lambda tx: loading.load(tx, copy, records))
+
+    async def end_load(self, copy: str) -> None:
+        await self._db.write(lambda tx: loading.end(tx, copy))
+
+    async def unfinished_load(self) -> str | None:
+        return await self._db.read(loading.unfinished)
 
     # --- the laws -------------------------------------------------------------------------------
 

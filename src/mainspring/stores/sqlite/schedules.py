@@ -52,20 +52,20 @@ _standing = msgspec.json.Decoder(Standing)
 
 
 def look(reader: Reader, ids: Sequence[str]) -> SeenSchedules:
-    rows = _read(reader.db, BY_ID, (texts(ids),)) if ids else ()
+    rows = read_texts(reader.db, BY_ID, (texts(ids),)) if ids else ()
     found = {seen.record.id: seen for seen in _asked(reader.db, rows)}
     return SeenSchedules(reader.now_us, [found.get(id_) for id_ in ids])
 
 
 def due(reader: Reader, limit: int) -> DueSchedules:
-    rows = _read(reader.db, DUE, (reader.now_us, limit))
+    rows = read_texts(reader.db, DUE, (reader.now_us, limit))
     next_look_us = reader.db.execute(LOOKS, (len(rows),)).get
     next_due_us = None if next_look_us is None else max(0, next_look_us - reader.now_us)
     return DueSchedules(reader.now_us, _asked(reader.db, rows), next_due_us)
 
 
 def find(reader: Reader, limit: int, cursor: str | None) -> SchedulePage:
-    rows = _read(reader.db, AFTER, (cursor or "", limit + 1))
+    rows = read_texts(reader.db, AFTER, (cursor or "", limit + 1))
     found = [seen.record for seen in _seen_in(rows[:limit])]
     return SchedulePage(found, found[-1].id if len(rows) > limit and found else None)
 
@@ -81,7 +81,7 @@ Found = tuple[Sequence[Any], InvalidInput | None]
 """A row, and which of its columns is no text, if one is not."""
 
 
-def _read(db: Database, sql: str, bindings: Sequence[object]) -> list[Found]:
+def read_texts(db: Database, sql: str, bindings: Sequence[object]) -> list[Found]:
     """Other programs write into a column of text what they like, also what is no text. Such a value would be
     the end of the whole answer, and of every schedule's fires: then all of it is read as bytes."""
     try:

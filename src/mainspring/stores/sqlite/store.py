@@ -55,6 +55,8 @@ from mainspring.stores.sqlite import (
     firing,
     forking,
     holding,
+    loading,
+    moving,
     progress,
     reading,
     retrying,
@@ -74,6 +76,7 @@ from mainspring.stores.sqlite.thread import DatabaseThread
 from mainspring.stores.sqlite.transaction import Transaction, Writer
 from mainspring.verbs import Retried, WorkflowGraph, WorkflowPage, WorkflowQuery, WorkflowRecord
 from mainspring.verbs.audit import Audit, Finding, Mended
+from mainspring.verbs.moving import Dumped, Record
 
 ResultT = TypeVar("ResultT")
 
@@ -246,6 +249,23 @@ class SqliteStore(Store):
 
     async def history(self, task: str) -> Sequence[Transition]:
         return await self._read(lambda reader: reading.history(reader, task))
+
+    # --- moving house ---------------------------------------------------------------------------
+
+    async def dump(self, cursor: str | None, limit: int) -> Dumped:
+        return await self._read(lambda reader: moving.dump(reader, cursor, limit))
+
+    async def begin_load(self, copy: str) -> Refused | None:
+        return await self._write(lambda tx: loading.begin(tx, copy))
+
+    async def load(self, copy: str, records: Sequence[Record]) -> Sequence[Refused | None]:
+        return await self._write(lambda tx: loading.load(tx, copy, records))
+
+    async def end_load(self, copy: str) -> None:
+        await self._write(lambda tx: loading.end(tx, copy))
+
+    async def unfinished_load(self) -> str | None:
+        return await self._read(lambda reader: loading.unfinished(reader.db))
 
     # --- the laws -------------------------------------------------------------------------------
 
