@@ -4,6 +4,7 @@ import itertools
 import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any
 
 import asyncpg
 import pytest
@@ -25,11 +26,11 @@ class Database:
     def __init__(self, dsn: str) -> None:
         self.dsn = dsn
 
-    def new_store(self, **options: bool) -> PostgresStore:
+    def new_store(self, **options: Any) -> PostgresStore:
         return PostgresStore(self.dsn, **options)
 
     @asynccontextmanager
-    async def store(self, **options: bool) -> AsyncIterator[PostgresStore]:
+    async def store(self, **options: Any) -> AsyncIterator[PostgresStore]:
         store = self.new_store(**options)
         await store.open()
         try:

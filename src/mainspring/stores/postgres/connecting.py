@@ -1,9 +1,10 @@
-"""The pool of connections, one transaction at a time on each, and what the library's errors mean to a
-caller."""
+"""One transaction at a time on each connection of a pool, and what the library's errors mean to a caller."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from contextlib import asynccontextmanager, contextmanager
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
 
 import asyncpg
 import msgspec
@@ -11,13 +12,15 @@ import msgspec
 from mainspring.errors import StoreCorrupt, StoreError, StoreFull, StoreUnavailable
 from mainspring.ports import PostgresOptions
 from mainspring.stores.postgres.address import Address
-from mainspring.stores.postgres.dialling import dial
+from mainspring.stores.postgres.dialling import dial, greet
+from mainspring.stores.postgres.pool import Pool, hang_up
 from mainspring.stores.postgres.schema import migrate
 from mainspring.stores.postgres.transaction import BadValue, Known, Replay, Transaction
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from asyncpg import Connection, Record
-    from asyncpg.pool import Pool, PoolConnectionProxy
 
 T = TypeVar("T")
 Work = Callable[[Transaction], Awaitable[T]]
@@ -28,11 +31,20 @@ LOST = (
     asyncpg.PostgresConnectionError,
     asyncpg.AdminShutdownError,
     asyncpg.CrashShutdownError,
+    asyncpg.IdleInTransactionSessionTimeoutError,
+    # The server has become a standby: another one may be the primary now.
+    asyncpg.ReadOnlySQLTransactionError,
     asyncpg.InterfaceError,
     asyncpg.InternalClientError,
     OSError,
 )
+# For a call as a whole: waiting for a connection, making one, every statement, the commit.
 CALL_LIMIT_S = 30.0
+# For what goes through the whole database.
+LONG_LIMIT_S = 3600.0
+# Isolation is named, so that a default of the server or the role does not count.
+WRITING = "BEGIN ISOLATION LEVEL READ COMMITTED"
+READING = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 
 
 class Database:
@@ -52,63 +64,58 @@ class Database:
         self._options = options
         self._changed = changed
         self._keeps_history = keeps_history
-        self._pool: Pool[Record] | None = None
+        self._pool: Pool | None = None
+        self._caches = False
         self._known = Known(keeps_history=keeps_history)
+        self.is_pooled = self.is_synchronous = False
 
     async def open(self) -> None:
         """Connect, and bring the schema up to date. Raises `StoreUnavailable`, `StoreTooNew`."""
         with translated():
-            pool = await asyncpg.create_pool(
-                connect=self._connect,
-                min_size=self._options.fewest,
-                max_size=self._options.most,
-                reset=_nothing_to_reset,
-            )
+            connection = await dial(self._address)
             try:
-                async with pool.acquire() as connection:
-                    await migrate(connection)
-            except BaseException:
-                pool.terminate()
-                raise
-        self._pool, self._known = pool, Known(keeps_history=self._keeps_history)
+                self.is_pooled, self.is_synchronous = await greet(connection, self._address)
+                await migrate(connection)
+            finally:
+                await hang_up(connection)
+            wanted = self._options.statement_cache
+            self._caches = wanted == "on" or (wanted == "auto" and not self.is_pooled)
+            known = Known(keeps_history=self._keeps_history)
+            pool = Pool(
+                partial(dial, self._address, caches=self._caches, session=not self.is_pooled), self._options
+            )
+            await pool.open()
+        self._pool, self._known = pool, known
 
     async def connect(self) -> "Connection[Record]":
         """A connection beside the pool, for the caller alone."""
         return await dial(self._address)
-
-    async def _connect(self, *_: object, **options: Any) -> "Connection[Record]":
-        del options["loop"]
-        return await dial(self._address, command_timeout=CALL_LIMIT_S, **options)
 
     async def close(self) -> None:
         pool, self._pool = self._pool, None
         if pool is not None:
             await pool.close()
 
-    async def write(self, work: Work[T]) -> T:
+    async def write(self, work: Work[T], limit_s: float | None = None) -> T:
         """Run `work` in one durable transaction; if it raises, nothing of it was stored."""
-        return await self._transact(work)
+        async with _limit(limit_s):
+            return await self._transact(work, WRITING)
 
-    async def read(self, work: Work[T]) -> T:
+    async def read(self, work: Work[T], limit_s: float | None = None) -> T:
         """Run `work` on one snapshot of the database."""
-        return await self._transact(work, "repeatable_read", is_read=True)
+        async with _limit(limit_s):
+            return await self._transact(work, READING)
 
-    async def _transact(
-        self,
-        work: Work[T],
-        isolation: Literal["read_committed", "repeatable_read"] = "read_committed",
-        *,
-        is_read: bool = False,
-    ) -> T:
+    async def _transact(self, work: Work[T], begin: str) -> T:
         is_careful = False
         for attempt in range(REPLAYS):
             try:
                 with translated():
-                    async with self._acquired() as connection:
+                    async with self._borrowed() as connection:
                         tx = Transaction(
                             connection, self._known, is_replay=attempt > 0, is_careful=is_careful
                         )
-                        result = await _run(tx, work, connection, isolation, is_read)
+                        result = await _run(tx, work, connection, begin)
                         tx.committed()
                         if tx.gained or tx.finished:
                             self._changed()
@@ -121,45 +128,84 @@ class Database:
                 is_careful = True
         raise StoreUnavailable(f"the transaction lost {REPLAYS} races in a row")
 
-    def _acquired(self) -> "asyncpg.pool.PoolAcquireContext[Record]":
-        if self._pool is None:
+    @asynccontextmanager
+    async def _borrowed(self) -> "AsyncIterator[Connection[Record]]":
+        pool = self._pool
+        if pool is None:
             raise StoreUnavailable("the store is closed")
-        return self._pool.acquire(timeout=CALL_LIMIT_S)
+        connection = await pool.take()
+        try:
+            yield connection
+        except DiedIdle:
+            pool.distrust()
+            raise
+        finally:
+            pool.give_back(connection)
 
     async def ask(self, statement: str, *values: object) -> object:
-        """The first value of one statement, outside of every transaction."""
-        with translated():
-            async with self._acquired() as connection:
-                return await connection.fetchval(statement, *values)
+        """The first value of one statement."""
+        async with _limit():
+            with translated():
+                async with self._borrowed() as connection:
+                    try:
+                        if self._caches:
+                            return await connection.fetchval(statement, *values)
+                        # It is sent in two messages: a pooler must not take them to two servers.
+                        async with connection.transaction():
+                            return await connection.fetchval(statement, *values)
+                    except (*LOST, asyncio.CancelledError):
+                        connection.terminate()
+                        raise
 
 
-async def _nothing_to_reset(_: object) -> None:
-    """No session state is ever set, so giving a connection back costs no round trip."""
+class DiedIdle(Replay):
+    """The connection had died while nobody used it, and nothing was said on it: another one will do."""
 
 
-async def _run(
-    tx: Transaction,
-    work: Work[T],
-    connection: "PoolConnectionProxy[Record]",
-    isolation: Literal["read_committed", "repeatable_read"],
-    is_read: bool,
-) -> T:
+@asynccontextmanager
+async def _limit(limit_s: float | None = None) -> "AsyncIterator[None]":
+    limit_s = CALL_LIMIT_S if limit_s is None else limit_s
+    try:
+        async with asyncio.timeout(limit_s):
+            yield
+    except TimeoutError as error:
+        raise StoreUnavailable(
+            f"no answer within {limit_s:g} s; what was asked may have been done"
+        ) from error
+
+
+async def _run(tx: Transaction, work: Work[T], connection: "Connection[Record]", begin: str) -> T:
     has_begun = False
     try:
-        async with connection.transaction(isolation=isolation, readonly=is_read):
-            await tx.begin()
-            has_begun = True
-            result = await work(tx)
-            await tx.finish()
-            return result
+        await connection.execute(begin)
+        await tx.begin()
+        has_begun = True
+        result = await work(tx)
+        await tx.finish()
+        await connection.execute("COMMIT")
+        return result
     except LOST as error:
-        # The library would hand it out again, unless it has noticed by itself.
-        with suppress(asyncpg.InterfaceError):
-            connection.terminate()
+        connection.terminate()
         if has_begun:
             raise
-        # It died while nobody used it, and nothing was said on it: another one will do.
-        raise Replay from error
+        raise DiedIdle from error
+    except Exception:
+        await _roll_back(connection)
+        raise
+    except BaseException:
+        # Given up on the way. The server may be busy with it, or gone: that is not waited for.
+        connection.terminate()
+        raise
+
+
+async def _roll_back(connection: "Connection[Record]") -> None:
+    try:
+        await connection.execute("ROLLBACK")
+    except BaseException as error:
+        # The server does so itself, when it finds its client gone.
+        connection.terminate()
+        if not isinstance(error, (*LOST, asyncpg.PostgresError)):
+            raise
 
 
 @contextmanager
@@ -174,6 +220,10 @@ def translated() -> Iterator[None]:
         asyncpg.OutdatedSchemaCacheError,
     ) as error:
         raise Replay from error
+    except (asyncpg.InvalidSQLStatementNameError, asyncpg.DuplicatePreparedStatementError) as error:
+        raise StoreUnavailable(
+            f"a pooler does not keep prepared statements ({error}): set pg_statement_cache to off"
+        ) from error
     except (asyncpg.DataError, UnicodeEncodeError, OverflowError) as error:
         raise BadValue(str(error)) from error
     except asyncpg.DiskFullError as error:

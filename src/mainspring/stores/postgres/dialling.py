@@ -1,29 +1,94 @@
-"""Connections to the servers that an address names."""
+"""Connections to the servers that an address names, and what is found out about them first.
 
-import contextlib
-from typing import TYPE_CHECKING, Any
+Behind a pooler that lends a server's connection for one transaction at a time, nothing can be counted on that
+outlives a transaction: no prepared statements, no LISTEN, no settings of a session.
+"""
+
+import ssl
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import asyncpg
 
+from mainspring.errors import StoreError, StoreUnavailable
 from mainspring.stores.postgres.address import Address
 
 if TYPE_CHECKING:
     from asyncpg import Connection, Record
 
+OLDEST = 12
+STATEMENTS_CACHED = 500
+# A node that stops in the middle of a transaction holds its locks no longer than this.
+IDLE_LIMIT = "60s"
 
-async def dial(address: Address, **options: Any) -> "Connection[Record]":
+
+class Server(NamedTuple):
+    is_pooled: bool
+    is_synchronous: bool
+
+
+async def dial(address: Address, *, caches: bool = False, session: bool = False) -> "Connection[Record]":
     """A connection to the first of the address's servers that takes one and can be written, each within its
-    time. Raises what the last of them raised."""
-    hosts = address.hosts or ((None, None),)
-    for host, port in hosts[:-1]:
-        with contextlib.suppress(OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
-            return await _dial(address, host, port, options)
-    return await _dial(address, *hosts[-1], options)
+    time. `caches`: statements stay prepared. `session`: it lasts, so the server may be told how to treat it.
+
+    Raises `StoreUnavailable`, which says why and names no password.
+    """
+    arguments = dict(address.arguments)
+    if session:
+        settings = {"idle_in_transaction_session_timeout": IDLE_LIMIT} | arguments["server_settings"]
+        arguments["server_settings"] = settings
+    arguments["statement_cache_size"] = STATEMENTS_CACHED if caches else 0
+    arguments["max_cached_statement_lifetime"] = 0
+    reasons = []
+    for host, port in address.hosts or ((None, None),):
+        try:
+            return await _dial(address, host, port, arguments)
+        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            reason, cause = why(error, address), error
+            reasons.append(f"{host}: {reason}" if len(address.hosts) > 1 else reason)
+    raise StoreUnavailable(f"{address.shown}: {'; '.join(reasons)}") from cause
 
 
 async def _dial(
-    address: Address, host: str | None, port: int | None, options: dict[str, Any]
+    address: Address, host: str | None, port: int | None, arguments: dict[str, Any]
 ) -> "Connection[Record]":
-    return await asyncpg.connect(
-        host=host, port=port, timeout=address.connect_s, **address.arguments, **options
-    )
+    return await asyncpg.connect(host=host, port=port, timeout=address.connect_s, **arguments)
+
+
+async def greet(connection: "Connection[Record]", address: Address) -> Server:
+    """Find out what is at the other end. Raises `StoreError` for a server that is too old."""
+    version = connection.get_server_version()
+    if version.major < OLDEST:
+        raise StoreError(
+            f"{address.shown}: PostgreSQL {version.major} is too old; accepted: {OLDEST} or later"
+        )
+    async with connection.transaction():
+        found = await connection.fetchrow(
+            "SELECT pg_backend_pid() AS pid, current_setting('synchronous_commit') AS synchronous_commit"
+        )
+    assert found is not None
+    # A pooler makes up the number by which a client may cancel: it is no process of the server.
+    is_pooled = found["pid"] != connection.get_server_pid()
+    return Server(is_pooled, found["synchronous_commit"] != "off")
+
+
+def why(error: BaseException, address: Address) -> str:
+    """Why there is no connection, in one line that says what to look at."""
+    told = " ".join(str(error).split()) or type(error).__name__
+    match error:
+        case asyncpg.InvalidPasswordError() | asyncpg.InvalidAuthorizationSpecificationError():
+            return f"wrong user or password: {told}"
+        case asyncpg.InvalidCatalogNameError():
+            return f"no such database: {told}; create it, or name another"
+        case asyncpg.TooManyConnectionsError():
+            return f"too many connections: {told}; lower pg_max_conns, or raise the server's max_connections"
+        case asyncpg.TargetServerAttributeNotMatched():
+            return "the server is read-only: a standby, or default_transaction_read_only is on"
+        case asyncpg.ClientConfigurationError() | ssl.SSLError():
+            return f"no connection with these TLS parameters: {told}"
+        case TimeoutError():
+            return f"no server answers within {address.connect_s:g} s (connect_timeout)"
+        case ConnectionError() if "SSL" in told:
+            return f"no connection under this sslmode: {told}"
+        case OSError():
+            return f"no server there: {told}"
+    return told

@@ -94,8 +94,9 @@ class Hints:
     # --- hearing --------------------------------------------------------------------------------
 
     async def _hear(self) -> None:
-        """Keep a connection that listens, for as long as the server gives one."""
-        while True:
+        """Keep a connection that listens, for as long as the server gives one. A pooler would give it to
+        others, who would hear what they did not ask for."""
+        while not self._db.is_pooled:
             with contextlib.suppress(*NOT_REACHED):
                 await self._hear_on(await self._db.connect())
             self._is_hearing = False

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING
 from mainspring.errors import StoreTooNew
 
 if TYPE_CHECKING:
-    from asyncpg import Record
-    from asyncpg.pool import PoolConnectionProxy
+    from asyncpg import Connection, Record
 
 # Any number will do that no other program uses for its own locks. "MSPG".
 _MIGRATING = 0x4D535047
@@ -28,7 +27,7 @@ def migrations() -> list[tuple[int, str]]:
     return [(int(step.name[:4]), step.read_text("utf-8")) for step in sorted(steps, key=lambda at: at.name)]
 
 
-async def migrate(connection: "PoolConnectionProxy[Record]") -> None:
+async def migrate(connection: "Connection[Record]") -> None:
     """Bring the database up to date: all of the missing steps, or none. Any number of nodes may do so at
     once, also through a pooler that gives them another server process for each transaction.
 
@@ -36,8 +35,9 @@ async def migrate(connection: "PoolConnectionProxy[Record]") -> None:
     """
     steps = migrations()
     newest = steps[-1][0]
-    if await _number(connection, newest) == newest:
-        return
+    async with connection.transaction():
+        if await _number(connection, newest) == newest:
+            return
     async with connection.transaction():
         # Held to the end of the transaction: whoever waited for it finds the work done.
         await connection.execute("SELECT pg_advisory_xact_lock($1)", _MIGRATING)
@@ -49,7 +49,7 @@ async def migrate(connection: "PoolConnectionProxy[Record]") -> None:
                 await connection.execute(_NOTE, step)
 
 
-async def _number(connection: "PoolConnectionProxy[Record]", newest: int) -> int:
+async def _number(connection: "Connection[Record]", newest: int) -> int:
     """The schema's number, 0 for a database without one."""
     if await connection.fetchval("SELECT to_regclass('mainspring.migrations')") is None:
         return 0

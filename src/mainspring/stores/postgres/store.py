@@ -63,7 +63,7 @@ from mainspring.stores.postgres import (
 )
 from mainspring.stores.postgres.address import parse_address
 from mainspring.stores.postgres.auditing import audit, inspect, repair
-from mainspring.stores.postgres.connecting import Database
+from mainspring.stores.postgres.connecting import LONG_LIMIT_S, Database
 from mainspring.stores.postgres.dead import dead_groups
 from mainspring.stores.postgres.explaining import surroundings
 from mainspring.stores.postgres.listening import Hints
@@ -249,10 +249,10 @@ class PostgresStore(Store):
         return await self._db.read(lambda tx: audit(tx, cursor, limit))
 
     async def inspect(self) -> Sequence[Finding]:
-        return await self._db.read(inspect)
+        return await self._db.read(inspect, LONG_LIMIT_S)
 
     async def repair(self, findings: Sequence[Finding]) -> Sequence[Mended]:
-        return await self._db.write(lambda tx: repair(tx, findings))
+        return await self._db.write(lambda tx: repair(tx, findings), LONG_LIMIT_S)
 
     # --- controls, membership, leadership -------------------------------------------------------
 

@@ -16,7 +16,7 @@ from mainspring.stores.postgres.rows import LANE_LOST, Row, lane_of
 from mainspring.stores.postgres.statements import STATEMENTS
 
 if TYPE_CHECKING:
-    from asyncpg.pool import PoolConnectionProxy
+    from asyncpg import Connection
 
 CHILDREN_RELEASED_AT_ONCE = 500
 LANES_KNOWN_AT_ONCE = 100_000
@@ -73,7 +73,7 @@ class Transaction:
 
     def __init__(
         self,
-        connection: "PoolConnectionProxy[Record]",
+        connection: "Connection[Record]",
         known: Known,
         *,
         is_replay: bool = False,

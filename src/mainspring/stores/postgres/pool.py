@@ -1,0 +1,157 @@
+"""A node's connections: few, used last in first out, none older than its lifetime.
+
+take ─► the one used last, or a new one, up to `most` ─► give_back
+             idle ones over `fewest` are closed after a while; one that is too old, when it is free
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import TYPE_CHECKING
+
+import asyncpg
+from asyncpg.pool import PoolConnectionProxy
+
+from mainspring.errors import StoreError, StoreUnavailable
+from mainspring.ports import PostgresOptions
+
+if TYPE_CHECKING:
+    from asyncpg import Connection, Record
+
+IDLE_S = 60.0
+CLOSING_S = 5.0
+
+
+class Pool:
+    """`dial` makes a connection, or raises `StoreUnavailable`."""
+
+    def __init__(self, dial: "Callable[[], Awaitable[Connection[Record]]]", options: PostgresOptions) -> None:
+        self._dial = dial
+        self._options = options
+        self._slots = asyncio.Semaphore(options.most)
+        self._idle: list[Connection[Record]] = []
+        self._all: dict[Connection[Record], asyncio.TimerHandle] = {}
+        self._too_old: set[Connection[Record]] = set()
+        self._spare = 0
+        self._tending: set[asyncio.Task[None]] = set()
+        self._leaving: set[asyncio.Task[None]] = set()
+        self._is_open = True
+
+    async def open(self) -> None:
+        """Make the fewest connections. Raises `StoreUnavailable`."""
+        try:
+            await self._fill()
+        except BaseException:
+            await self.close()
+            raise
+        _start(self._tend(), self._tending)
+
+    async def close(self) -> None:
+        """Waits a little for connections in use; who still uses one then finds it closed."""
+        self._is_open = False
+        for task in self._tending:
+            task.cancel()
+        await asyncio.gather(*self._tending, return_exceptions=True)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(CLOSING_S):
+                for _ in range(self._options.most):
+                    await self._slots.acquire()
+        await asyncio.gather(*self._leaving, *[hang_up(connection) for connection in self._idle])
+        for connection in list(self._all):
+            connection.terminate()
+
+    async def take(self) -> "Connection[Record]":
+        """A connection for the caller alone, who gives it back. Waits while all are in use."""
+        if not self._is_open:
+            raise StoreUnavailable("the store is closed")
+        await self._slots.acquire()
+        try:
+            while self._idle:
+                connection = self._idle.pop()
+                self._spare = min(self._spare, len(self._idle))
+                if not connection.is_closed():
+                    return connection
+            return await self._add()
+        except BaseException:
+            self._slots.release()
+            raise
+
+    def give_back(self, connection: "Connection[Record]") -> None:
+        self._slots.release()
+        if connection.is_closed():
+            return
+        if connection in self._too_old or not self._is_open:
+            self._let_go(connection)
+        else:
+            self._idle.append(connection)
+
+    def distrust(self) -> None:
+        """Let go of the idle ones: one of them was found dead, and what killed it may have killed all."""
+        for connection in self._idle:
+            connection.terminate()
+        self._idle.clear()
+
+    # --- the life of one ------------------------------------------------------------------------
+
+    async def _add(self) -> "Connection[Record]":
+        connection = await self._dial()
+        loop = asyncio.get_running_loop()
+        self._all[connection] = loop.call_later(self._options.lifetime_s, self._retire, connection)
+        connection.add_termination_listener(self._forget)
+        return connection
+
+    def _forget(self, connection: "Connection[Record] | PoolConnectionProxy[Record]") -> None:
+        assert not isinstance(connection, PoolConnectionProxy)
+        self._too_old.discard(connection)
+        if (timer := self._all.pop(connection, None)) is not None:
+            timer.cancel()
+
+    def _retire(self, connection: "Connection[Record]") -> None:
+        if connection in self._idle:
+            self._idle.remove(connection)
+            self._let_go(connection)
+        else:
+            self._too_old.add(connection)
+
+    def _let_go(self, connection: "Connection[Record]") -> None:
+        """Counted out at once, so that another may take its place while it says goodbye."""
+        self._forget(connection)
+        _start(hang_up(connection), self._leaving)
+        if self._is_open and len(self._all) < self._options.fewest:
+            _start(self._fill_if_possible(), self._tending)
+
+    # --- how many -------------------------------------------------------------------------------
+
+    async def _tend(self) -> None:
+        """Those that nobody needed for a while are closed, the least used first."""
+        while True:
+            self._spare = len(self._idle)
+            await asyncio.sleep(IDLE_S)
+            surplus = min(self._spare, len(self._idle), len(self._all) - self._options.fewest)
+            for _ in range(max(0, surplus)):
+                self._let_go(self._idle.pop(0))
+            await self._fill_if_possible()
+
+    async def _fill(self) -> None:
+        while len(self._all) < self._options.fewest:
+            async with self._slots:
+                if len(self._all) < self._options.fewest:
+                    self._idle.insert(0, await self._add())
+
+    async def _fill_if_possible(self) -> None:
+        with contextlib.suppress(StoreError):
+            await self._fill()
+
+
+def _start(work: Coroutine[None, None, None], tasks: set[asyncio.Task[None]]) -> None:
+    task = asyncio.ensure_future(work)
+    tasks.add(task)
+    task.add_done_callback(tasks.discard)
+
+
+async def hang_up(connection: "Connection[Record]") -> None:
+    """Say goodbye, so that the server does not note a broken connection."""
+    try:
+        await connection.close(timeout=CLOSING_S)
+    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        connection.terminate()
