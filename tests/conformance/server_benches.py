@@ -8,33 +8,8 @@ from redis.asyncio import Redis
 
 from mainspring.stores.postgres import PostgresStore
 from mainspring.stores.redis import RedisStore
-from tests.conformance.bench import Bench
+from tests.conformance.bench import VERBS, Bench
 from tests.servers import PostgresServer, RedisServer, ValkeyServer, running
-
-HOT_VERBS = frozenset({"submit", "claim", "settle", "renew", "get"})
-# What the suite sets its scenes with, and what settling leaves to be done.
-PROTOTYPE_VERBS = HOT_VERBS | {
-    "force",
-    "promote",
-    "resolve",
-    "stats",
-    "board",
-    "cancel_workflow",
-    "dead_groups",
-    "delete_schedule",
-    "due_schedules",
-    "find_schedules",
-    "fire",
-    "fires",
-    "find_workflows",
-    "get_workflow",
-    "retry_workflow",
-    "schedules",
-    "set_limit",
-    "set_queue",
-    "set_weight",
-    "workflow_graph",
-}
 
 MOVABLE_CLOCK = """
 CREATE TABLE mainspring.clock_offset (us bigint NOT NULL);
@@ -115,7 +90,7 @@ class PostgresBench(Bench):
 class RedisBench(Bench):
     """Each bench has a namespace of its own, and its store a clock with an offset kept beside it."""
 
-    verbs = PROTOTYPE_VERBS
+    verbs = VERBS - {"audit", "inspect", "repair"}
     exact_time = False
     several_nodes = True
     server: type[RedisServer] = RedisServer

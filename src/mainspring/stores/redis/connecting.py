@@ -1,6 +1,6 @@
 """One namespace of one server: a verb is a script, called by its digest."""
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from hashlib import sha1
 from typing import Any
@@ -22,10 +22,19 @@ class Database:
     is unknown."""
 
     def __init__(
-        self, url: str, namespace: str, clock: str | None = None, *, keeps_history: bool = False
+        self,
+        url: str,
+        namespace: str,
+        clock: str | None,
+        changed: Callable[[], None],
+        *,
+        keeps_history: bool = False,
     ) -> None:
+        """`changed` is called after a write that other nodes may wait for."""
+        self.wrote = changed
         self._url = url
         self.keys = keys(namespace)
+        self.channel = f"{{{namespace}}}:hints"
         self._scripts = scripts(clock, keeps_history=keeps_history)
         self._calls = {
             verb: (sha1(script.text.encode()).hexdigest(), [self.keys[name] for name in script.keys])
@@ -40,9 +49,6 @@ class Database:
             for script in self._scripts.values():
                 await client.script_load(script.text)
         self._client = client
-
-    def wrote(self) -> None:
-        """Other nodes may wait for what was written."""
 
     async def close(self) -> None:
         client, self._client = self._client, None
@@ -66,6 +72,18 @@ class Database:
         with translated():
             answer: Any = await client.execute_command(command, self.keys[table], *arguments)  # type: ignore[no-untyped-call]
             return answer
+
+    async def publish(self, text: bytes) -> None:
+        client = self._opened()
+        with translated():
+            await client.execute_command("PUBLISH", self.channel, text)  # type: ignore[no-untyped-call]
+
+    async def hear(self) -> AsyncIterator[bytes]:
+        """What is published, beginning with an empty text: something may have been told before."""
+        async with self._opened().pubsub() as listener:
+            await listener.subscribe(self.channel)
+            async for message in listener.listen():
+                yield message["data"] if message["type"] == "message" else b""
 
     def _opened(self) -> Redis:
         if self._client is None:

@@ -8,7 +8,9 @@ from mainspring.stores.redis.packing import Request
 async def exchange(db: Database, batch: Exchange) -> Exchanged:
     request = Request().packed(batch.settles, batch.submits, batch.claims, batch.charges)
     reply = await db.run("exchange", *request)
-    submits, settles, claims, ready, usage = reply.answers
+    submits, settles, claims, ready, usage, has_ended = reply.answers
+    if ready or has_ended:
+        db.wrote()
     return Exchanged(
         reply.now_us,
         [reply.submitted(answer) for answer in submits],

@@ -46,7 +46,6 @@ class Body(NamedTuple):
     payload: bytes
     policy: bytes | None
     labels: bytes | None
-    name: str | None
 
 
 class End(NamedTuple):
@@ -71,7 +70,7 @@ _HEAD = {
     "LOSSES": "losses", "SNOOZES": "snoozes", "OPEN_PARENTS": "open_parents", "ON_PARENT_FAILURE": None,
     "IS_PARENT": None, "WORKER": "worker", "INCARNATION": None, "KEPT": None, "ORDINAL": None,
     "UNIQUE": None, "FINGERPRINT": None, "SCHEDULE": "schedule_id", "FIRE_AT": "fire_at_us",
-    "WORKFLOW": "workflow", "CALLBACK": None, "NOTED_TOKEN": None, "NOTED": None,
+    "WORKFLOW": "workflow", "CALLBACK": None, "NOTED_TOKEN": None, "NOTED": None, "NAME": "name",
 }  # fmt: skip
 FIELDS = {name: place for place, name in enumerate(_HEAD, 1)}
 # What other tables hold of a task, as bits of the head's field KEPT.
@@ -90,7 +89,8 @@ class Request:
     def __init__(self) -> None:
         self._blobs: list[bytes] = []
 
-    def _aside(self, text: bytes | None) -> int:
+    def aside(self, text: bytes | None) -> int:
+        """The number by which scripts know an opaque string; 0 for none."""
         if text is None:
             return 0
         self._blobs.append(text)
@@ -111,12 +111,16 @@ class Request:
         )
         return pack((*lines, self._lengths())), b"".join(self._blobs)
 
+    def pack(self, lines: Sequence[object]) -> tuple[bytes, bytes]:
+        """Lines that name their opaque strings, and these."""
+        return pack((lines, self._lengths())), b"".join(self._blobs)
+
     def packed_decisions(
         self, decisions: Iterable[tuple[tuple[object, ...], Group, tuple[object, ...]]]
     ) -> tuple[bytes, bytes]:
         """Decisions about schedules: what stands before the group of their tasks, and what behind it."""
         lines = [(*before, self._group(group), *behind) for before, group, behind in decisions]
-        return pack((lines, self._lengths())), b"".join(self._blobs)
+        return self.pack(lines)
 
     def _lengths(self) -> list[int]:
         return [len(blob) for blob in self._blobs]
@@ -130,7 +134,7 @@ class Request:
         end = None if change.result is None and change.error is None else pack((change.result, change.error))
         return (
             change.state, change.cause, change.attempt, change.retries, change.losses,
-            change.snoozes, change.delay_us, self._aside(end), self._aside(change.attempts),
+            change.snoozes, change.delay_us, self.aside(end), self.aside(change.attempts),
             fingerprint_text(change.fingerprint),
         )  # fmt: skip
 
@@ -140,13 +144,13 @@ class Request:
         return [self._task(task) for task in group.tasks], key, workflow
 
     def _task(self, task: NewTask) -> tuple[object, ...]:
-        body = Body(task.payload, task.policy, task.labels, task.name)
+        body = Body(task.payload, task.policy, task.labels)
         rule = decode_policy(task.policy).on_parent_failure if task.depends_on else OnParentFailure.CANCEL
         unique = False if task.unique is None else _unique(task.unique)
         return (
             task.id, lane_text(task.lane), task.delay_us, exact(task.run_at_us), exact(task.timeout_us),
             exact(task.deadline_us), task.depends_on, unique, rule,
-            self._aside(pack(body)),
+            self.aside(pack(body)), task.name is not None and task.name,
         )  # fmt: skip
 
 
@@ -237,13 +241,16 @@ class Reply:
         """Opaque strings by name, of those that there are."""
         return {name: self._parts[n - 1] for name, n in zip(names, numbers, strict=True) if n}
 
+    def end(self, number: int) -> End:
+        return _end.decode(self._parts[number - 1]) if number else End()
+
     def task(self, view: Sequence[Any]) -> Task:
         task, head, body, parents, end, attempts, checkpoint, progress = view
         said = _body.decode(self._parts[body - 1])
-        result, error = _end.decode(self._parts[end - 1]) if end else End()
+        result, error = self.end(end)
         found = Task(
             task, self.lanes[head[_LANE]], STATES[head[_STATE]], said.payload,
-            policy=said.policy, labels=said.labels, name=said.name, created_at_us=0, version=0,
+            policy=said.policy, labels=said.labels, created_at_us=0, version=0,
             depends_on=tuple(unpack(self._parts[parents - 1])) if parents else (), result=result, error=error,
             attempts=self.part(attempts), checkpoint=self.part(checkpoint), progress=self.part(progress),
         )  # fmt: skip

@@ -1,14 +1,16 @@
 """The store's verbs: each is one script, and so one transaction."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from mainspring.core.limits import LimitRule
-from mainspring.core.model import Task
+from mainspring.core.model import Lease, Task
 from mainspring.ports import (
     Answer,
+    Append,
     BoardView,
     DeadGroups,
     DueSchedules,
+    Edit,
     Exchange,
     Exchanged,
     Features,
@@ -16,12 +18,26 @@ from mainspring.ports import (
     FireLine,
     FirePage,
     Force,
+    Glance,
+    Held,
+    LogPage,
     Moved,
+    Overdue,
+    Page,
+    Pruned,
+    Query,
+    Recall,
+    Recalled,
     Refused,
     Renewal,
+    Retention,
     SchedulePage,
     SeenSchedules,
     Stats,
+    Surroundings,
+    Term,
+    Transition,
+    WorkerInfo,
 )
 from mainspring.stores.redis import (
     controls,
@@ -30,6 +46,7 @@ from mainspring.stores.redis import (
     exchanging,
     firing,
     holding,
+    progress,
     reading,
     retrying,
     schedules,
@@ -37,6 +54,8 @@ from mainspring.stores.redis import (
     workflows,
 )
 from mainspring.stores.redis.connecting import Database
+from mainspring.stores.redis.explaining import surroundings
+from mainspring.stores.redis.listening import Hints
 from mainspring.verbs import Retried, WorkflowGraph, WorkflowPage, WorkflowQuery, WorkflowRecord
 
 
@@ -51,13 +70,22 @@ class RedisStore:
         self, url: str, namespace: str = "mainspring", *, history: bool = False, clock: str | None = None
     ) -> None:
         self.features = Features("redis", durability="A", several_processes=True, full_history=history)
-        self._db = Database(url, namespace, clock, keeps_history=history)
+        self._db = Database(url, namespace, clock, self._wrote, keeps_history=history)
+        self._hints = Hints(self._db)
 
     async def open(self) -> None:
         await self._db.open()
 
     async def close(self) -> None:
+        await self._hints.close()
         await self._db.close()
+
+    def listen(self, wake: Callable[[], None]) -> None:
+        """Hears what other nodes tell after they have written, from the first listener on."""
+        self._hints.listen(wake)
+
+    def _wrote(self) -> None:
+        self._hints.hint()
 
     # --- the hot verbs --------------------------------------------------------------------------
 
@@ -67,18 +95,45 @@ class RedisStore:
     async def renew(self, renewals: Sequence[Renewal]) -> Sequence[Sequence[Answer]]:
         return await holding.renew(self._db, renewals)
 
+    async def append(self, lines: Sequence[Append]) -> Sequence[Answer]:
+        return await progress.append(self._db, lines)
+
+    async def recall(self, lines: Sequence[Recall]) -> Sequence[Recalled | Refused]:
+        return await progress.recall(self._db, lines)
+
+    async def logs(self, task: str, after: int, most: int) -> LogPage | None:
+        return await progress.logs(self._db, task, after, most)
+
+    async def glance(self, tasks: Sequence[str]) -> Sequence[Glance | None]:
+        return await progress.glance(self._db, tasks)
+
     # --- by hand --------------------------------------------------------------------------------
+
+    async def amend(self, task: str, version: int, edit: Edit) -> Task | Refused:
+        return await editing.amend(self._db, task, version, edit)
 
     async def force(self, lines: Sequence[Force]) -> Sequence[Task | Refused]:
         return await editing.force(self._db, lines)
+
+    async def delete(self, tasks: Sequence[str]) -> Sequence[Refused | None]:
+        return await editing.delete(self._db, tasks)
 
     # --- services -------------------------------------------------------------------------------
 
     async def promote(self, limit: int) -> Moved:
         return await tending.promote(self._db, limit)
 
+    async def expired(self, limit: int) -> Sequence[Lease]:
+        return await holding.expired(self._db, limit)
+
+    async def overdue(self, limit: int, grace_us: int) -> Overdue:
+        return await tending.overdue(self._db, limit, grace_us)
+
     async def resolve(self, limit: int) -> Moved:
         return await tending.resolve(self._db, limit)
+
+    async def prune(self, limit: int, retention: Retention, cursor: str | None) -> Pruned:
+        return await tending.prune(self._db, limit, retention, cursor)
 
     # --- schedules ------------------------------------------------------------------------------
 
@@ -125,6 +180,18 @@ class RedisStore:
     async def get(self, tasks: Sequence[str]) -> Sequence[Task | None]:
         return await reading.get(self._db, tasks)
 
+    async def leases(self, held: Sequence[Held]) -> Sequence[Lease | None]:
+        return await holding.find_leases(self._db, held)
+
+    async def find(self, query: Query) -> Page:
+        return await reading.find(self._db, query)
+
+    async def history(self, task: str) -> Sequence[Transition]:
+        return await reading.history(self._db, task)
+
+    async def surroundings(self, task: str, shown: int) -> Surroundings | None:
+        return await surroundings(self._db, task, shown)
+
     async def stats(self) -> Stats:
         return await reading.stats(self._db)
 
@@ -145,3 +212,18 @@ class RedisStore:
 
     async def set_weight(self, tenant: str, weight: float) -> None:
         await controls.set_weight(self._db, tenant, weight)
+
+    async def beat(self, worker: WorkerInfo) -> None:
+        await controls.beat(self._db, worker)
+
+    async def leave(self, worker: str, incarnation: str) -> None:
+        await controls.leave(self._db, worker, incarnation)
+
+    async def workers(self) -> Sequence[WorkerInfo]:
+        return await controls.workers(self._db)
+
+    async def take_term(self, candidate: str, ttl_us: int) -> Term:
+        return await controls.take_term(self._db, candidate, ttl_us)
+
+    async def resign(self, candidate: str, number: int) -> None:
+        await controls.resign(self._db, candidate, number)

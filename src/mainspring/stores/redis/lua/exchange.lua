@@ -1,7 +1,8 @@
 -- uses: settle, submit, claim
 -- Settles, then submits, then claims, and the tenants' charges {tenant, cost_us, floor_us}: one script, one
 -- write to the log. ARGV[1] is the packed request {settles, submits, claims, charges, lengths}; ARGV[2] is the
--- blob of all opaque strings, which lines name by their number. Answers {submits, settles, claims, ready, usage}.
+-- blob of all opaque strings, which lines name by their number. Answers {submits, settles, claims, ready, usage,
+-- whether tasks have ended}.
 local settles, submits, claims, charges, lengths = unpack(cmsgpack.unpack(ARGV[1]))
 local opaque = opaque_strings(ARGV[2], lengths)
 for _, line in ipairs(settles) do
@@ -18,4 +19,4 @@ for _, charge in ipairs(charges) do
     put(key.shares, charge[1], cmsgpack.pack(share))
 end
 flush()
-return reply({submitted, settled, granted, heads_of_lanes(gained), limited_usage()})
+return reply({submitted, settled, granted, heads_of_lanes(gained), limited_usage(), #finished > 0})

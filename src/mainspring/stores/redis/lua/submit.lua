@@ -1,6 +1,6 @@
 -- uses: moves, reply, opaque
 -- Groups: {tasks, key or false, workflow or false}. A task: {id, lane, delay_us, run_at, timeout, deadline, parents,
--- unique, on_parent_failure, body}; unique: {digest, states, period_us} or false. A key: {name, digest, ttl_us}.
+-- unique, on_parent_failure, body, name}; unique: {digest, states, period_us} or false. A key: {name, digest, ttl_us}.
 -- A workflow: {id, what is kept of it, the parts of its tasks that are callbacks}.
 -- A group is looked at whole before anything of it is written.
 local PAGE = 50
@@ -207,7 +207,7 @@ local function store(task, ids, parents_here, workflow)
         task[3] > 0 and now + task[3] or task[4], task[5], task[6],
         false, false, false, false, false, 0, 0, 0, 0, 0, 0, 0, 0, task[9],
         parents_here[id] or false, false, false, 0, ordinal, unique and unique[1],
-        false, false, false, false, false, false, false, id = id,
+        false, false, false, false, false, false, false, task[11], id = id,
     }
     heads[id] = head
     put(key.bodies, id, task[10])

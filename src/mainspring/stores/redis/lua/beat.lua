@@ -1,0 +1,4 @@
+-- uses: reply
+-- ARGV: worker, incarnation, its report.
+redis.call('HSET', key.workers, ARGV[1], cmsgpack.pack({ARGV[2], now, ARGV[3]}))
+return reply({})

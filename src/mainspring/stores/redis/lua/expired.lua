@@ -1,0 +1,8 @@
+-- uses: reply
+-- Leases that have lapsed, oldest first. ARGV[1]: how many at most. Writes nothing.
+local ids, answers = redis.call('ZRANGEBYSCORE', key.leases, '-inf', now, 'LIMIT', 0, ARGV[1]), {}
+load(ids)
+for _, id in ipairs(ids) do
+    answers[#answers + 1] = heads[id] and lease_of(heads[id])
+end
+return reply(answers)

@@ -1,0 +1,3 @@
+-- uses: members, reply
+-- Answers as members.lua has it.
+return reply(workers())
