@@ -49,6 +49,23 @@ def one_task(call: TaskCall[Any], new_id: NewId) -> NewTask:
     return new_task(given, new_id)
 
 
+def entry_of(call: TaskCall[Any], new_id: NewId) -> tuple[str, bytes]:
+    """The id and the document with which the call is submitted in a transaction of the caller's. Raises
+    `InvalidInput`, for an idempotency key too: whether it was used before shows only after the commit."""
+    if call.plan.idempotency_key is not None:
+        raise InvalidInput(
+            "idempotency_key", "cannot be kept in a transaction of the caller's", "`unique`, or none"
+        )
+    task, given = one_task(call, new_id), call.task_in()
+    given.depends_on = list(task.depends_on) or None
+    said = {name: value for name in given.__struct_fields__ if _is_said(value := getattr(given, name))}
+    return task.id, msgspec.json.encode(said)
+
+
+def _is_said(value: object) -> bool:
+    return value is not None and value is not msgspec.UNSET
+
+
 def many_tasks(calls: Sequence[TaskCall[Any]], new_id: NewId) -> Batch:
     """Raises `InvalidInput` with a path such as `tasks[3].priority`."""
     given = [call.task_in() for call in calls]

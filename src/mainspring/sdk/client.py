@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import re
 from collections.abc import Callable, Coroutine, Iterable, Sequence
-from typing import Any, Self, TypeVar, Unpack
+from typing import Any, Concatenate, Self, TypeVar, Unpack
 
 import msgspec
 
@@ -16,7 +16,7 @@ from mainspring.core.model import SECOND_US
 from mainspring.errors import InvalidInput, StoreUnavailable
 from mainspring.ports import Backend, Group, Idempotency
 from mainspring.sdk.blocking import Home, blocking, refuse_in_loop
-from mainspring.sdk.calls import TaskCall, many_tasks, one_task
+from mainspring.sdk.calls import TaskCall, entry_of, many_tasks, one_task
 from mainspring.sdk.functions import TaskDecorator
 from mainspring.sdk.handlers import Registry
 from mainspring.sdk.handles import TaskHandle
@@ -24,6 +24,7 @@ from mainspring.sdk.home import LoopHome
 from mainspring.sdk.life import Connect, Life
 from mainspring.sdk.options import Plan, TaskOptions, checked_key
 from mainspring.sdk.schedules import ScheduleHandle, When, new_schedule
+from mainspring.sdk.transactions import Entry, Within
 from mainspring.wire.outgoing import digest
 from mainspring.wire.payloads import encode_payload
 
@@ -63,6 +64,27 @@ class Client:
         answers in time, when the task may or may not be stored.
         """
         return self.submit_call(self.bind(kind, payload, **options))
+
+    @property
+    def submit_in(self) -> Within[Concatenate[str, ...], TaskHandle[Any]]:
+        """As `submit`, on a connection of the caller's and in its transaction: `app.submit_in(connection,
+        "send", {"to": "ada"})`. See `TaskFunction.submit_in`."""
+        return Within(self._submit_in)
+
+    def _submit_in(
+        self, kind: str, payload: Any = None, **options: Unpack[TaskOptions]
+    ) -> tuple[Entry, TaskHandle[Any]]:
+        return self.entry(self.bind(kind, payload, **options))
+
+    def entry(self, call: TaskCall[R]) -> tuple[Entry, TaskHandle[R]]:
+        """The row by which a call is submitted in a transaction of the caller's, and its task's handle."""
+        self.check_transactional()
+        task, document = entry_of(call, _clock.new_id)
+        entry = Entry("submissions", {"id": task, "task": document.decode()}, "task")
+        return entry, TaskHandle(self, task, call.decode)
+
+    def check_transactional(self) -> None:
+        """Raises `InvalidInput` if the application's store cannot take part in transactions of others."""
 
     @blocking
     def submit_many(

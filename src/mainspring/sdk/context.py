@@ -14,6 +14,8 @@ from mainspring.core.model import SECOND_US, Lease
 from mainspring.core.progress import STREAMS
 from mainspring.errors import InvalidInput, TooLarge
 from mainspring.sdk.journal import Parents, Source, Steps
+from mainspring.sdk.transactions import Entry, Within
+from mainspring.wire.payloads import encode_payload
 
 T = TypeVar("T")
 
@@ -194,6 +196,23 @@ class Context:
         if not 0.0 <= fraction <= 1.0:
             raise InvalidInput("fraction", f"out of range: {fraction}", "0 to 1")
         self._recorder.record(progress=msgspec.json.encode({"fraction": fraction, "message": message}))
+
+    @property
+    def complete_in(self) -> Within[[Any], None]:
+        """End this run well in a transaction of your own on the scheduler's database, so that what it has
+        written there and its success are one: `ctx.complete_in(connection, result)`, or `await
+        ctx.complete_in.aio(connection, result)`. Return soon after the commit; what you return is not looked at.
+
+        Raises `LeaseLost` if the task is somebody else's by now, or has ended: then the transaction cannot
+        commit. On PostgreSQL that may show at the commit only, as an error of the connection's library.
+        Raises `InvalidInput` for a connection that is of no use or in no transaction, and for a result that
+        JSON cannot hold; `TooLarge` for one over 1 MiB; and what the connection's library raises.
+        """
+        return Within(self._completion, needs_transaction=True)
+
+    def _completion(self, result: Any = None, /) -> tuple[Entry, None]:
+        text = encode_payload(result, "result").decode()
+        return Entry("completions", {"task": self.task, "token": self.fence, "result": text}, "result"), None
 
     @overload
     def step(self, name: str, function: Callable[[], Awaitable[T]]) -> Awaitable[T]: ...

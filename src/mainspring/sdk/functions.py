@@ -24,6 +24,7 @@ from mainspring.sdk.handlers import Handler, Isolation
 from mainspring.sdk.handles import TaskHandle
 from mainspring.sdk.options import Plan, TaskOptions
 from mainspring.sdk.schedules import ScheduleHandle, When
+from mainspring.sdk.transactions import Entry, Within
 from mainspring.wire.payloads import encode_payload
 
 if TYPE_CHECKING:
@@ -81,6 +82,20 @@ class TaskFunction(Generic[P, R, F]):
 
     def _submit(self, /, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, TaskHandle[R]]:
         return self._client.submit_call(self.bind(*args, **kwargs))
+
+    @property
+    def submit_in(self) -> Within[P, TaskHandle[R]]:
+        """As `submit`, on a connection of the caller's and in its transaction: `send.submit_in(connection,
+        "ada")`. The task is there once that has committed, and runs a moment later; if it rolls back, nothing
+        was ever submitted. On a connection that is awaited: `await send.submit_in.aio(connection, "ada")`.
+
+        Raises as `bind` does; `InvalidInput` for bad options, a connection that is of no use, and an
+        application whose store has no transactions; and what the connection's library raises.
+        """
+        return Within(self._submit_in)
+
+    def _submit_in(self, /, *args: P.args, **kwargs: P.kwargs) -> tuple[Entry, TaskHandle[R]]:
+        return self._client.entry(self.bind(*args, **kwargs))
 
     @blocking
     def submit_many(
