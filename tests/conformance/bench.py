@@ -12,9 +12,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import apsw
 import msgspec
 
-from mainspring.clock import VirtualClock
+from mainspring.clock import SystemClock, VirtualClock
 from mainspring.core.lifecycle import Outcome, Report, digest, settle
 from mainspring.core.model import Lane, Lease, NewTask, Policy, State, Task, encode_policy
 from mainspring.core.order import Quota
@@ -52,7 +53,8 @@ class Bench(ABC):
 
     `verbs` are those it has: tests that need another are not collected for it. `can_lose_writes`: it can be
     brought back to an earlier state; `loses_live_writes`: that happens while nodes go on using it;
-    `several_nodes`: several stores, as of several nodes, can be open on the same data.
+    `several_nodes`: several stores, as of several nodes, can be open on the same data; `transactional`: users
+    have connections of their own.
     """
 
     verbs = VERBS
@@ -60,6 +62,7 @@ class Bench(ABC):
     can_lose_writes = False
     loses_live_writes = False
     several_nodes = False
+    transactional = False
     scale = 1.0
     breaks: frozenset[str] = frozenset()
 
@@ -83,6 +86,10 @@ class Bench(ABC):
     def new_node(self) -> Store:
         """Another node's store on the same data, unopened. For benches that say `several_nodes`."""
         raise AssertionError(f"{type(self).__name__} is for one node")
+
+    async def user(self) -> "User":
+        """A connection of a user's own to the store's database. For benches that say `transactional`."""
+        raise AssertionError(f"{type(self).__name__} has no transactions of users")
 
     async def __aenter__(self) -> "Bench":
         await self._store.open()
@@ -265,6 +272,43 @@ class Bench(ABC):
         self._learn((await self.store.board()).heads)
 
 
+class User(ABC):
+    """A user's connection. Statements name the tables as SQLite does, and values as `$1`."""
+
+    # What the library raises when the database refuses.
+    error: type[Exception]
+
+    @abstractmethod
+    async def run(self, sql: str, *values: object) -> list[tuple[Any, ...]]: ...
+
+    @abstractmethod
+    async def close(self) -> None: ...
+
+    async def submit(self, *documents: str) -> list[str]:
+        """Write submissions; the ids of their tasks."""
+        statement = "INSERT INTO submissions (task) VALUES ($1) RETURNING id"
+        return [(await self.run(statement, document))[0][0] for document in documents]
+
+    async def complete(self, lease: Lease, result: str | None = None) -> None:
+        statement = "INSERT INTO completions (task, token, result) VALUES ($1, $2, $3)"
+        await self.run(statement, lease.task, lease.token, result)
+
+
+class ApswUser(User):
+    """Of the store's own library: it shares the process with the store."""
+
+    error = apsw.Error
+
+    def __init__(self, path: Path) -> None:
+        self._connection = apsw.Connection(str(path))
+
+    async def run(self, sql: str, *values: object) -> list[tuple[Any, ...]]:
+        return list(self._connection.execute(sql, values))  # type: ignore[arg-type]
+
+    async def close(self) -> None:
+        self._connection.close()
+
+
 class MemoryBench(Bench):
     can_lose_writes = True
     loses_live_writes = True
@@ -285,6 +329,12 @@ class SqliteBench(Bench):
 
     can_lose_writes = True
     several_nodes = True
+    transactional = True
+
+    async def user(self) -> User:
+        # Their statements read the machine's own clock.
+        self.clock.elapsed += (SystemClock().now_us() - self.clock.now_us()) / 1_000_000
+        return ApswUser(self.folder / "store.db")
 
     def new_store(self) -> Store:
         return open_store(f"sqlite:///{self.folder / 'store.db'}", self.clock, StoreOptions(history=True))

@@ -29,6 +29,7 @@ def pytest_configure(config: pytest.Config) -> None:
         "exact_time: the test needs a store whose clock stands still between calls",
         "loses_writes: the test needs a store that can be brought back to an earlier state",
         "several_nodes: the test needs a store that several nodes can use at once",
+        "transactional: the test needs a store that takes part in transactions of its users",
         "loses_live_writes: it needs one that loses its last writes while nodes go on using it",
     ):
         config.addinivalue_line("markers", marker)
@@ -45,6 +46,7 @@ ABILITIES = {
     "loses_writes": "can_lose_writes",
     "loses_live_writes": "loses_live_writes",
     "several_nodes": "several_nodes",
+    "transactional": "transactional",
 }
 
 

@@ -8,7 +8,7 @@ from redis.asyncio import Redis
 
 from mainspring.stores.postgres import PostgresStore
 from mainspring.stores.redis import RedisStore
-from tests.conformance.bench import VERBS, Bench
+from tests.conformance.bench import VERBS, Bench, User
 from tests.servers import PostgresServer, RedisServer, ValkeyServer, running
 
 MOVABLE_CLOCK = """
@@ -20,6 +20,7 @@ CREATE OR REPLACE FUNCTION mainspring.now_us() RETURNS bigint LANGUAGE sql VOLAT
 TABLES = (
     "tasks", "edges", "unresolved", "lanes", "limits", "paused", "arrivals", "claimants", "shares", "counts",
     "workers", "idempotency", "history", "schedules", "workflows", "steps", "logged", "logs", "loading",
+    "submissions",
 )  # fmt: skip
 EMPTIED = (
     "UPDATE mainspring.clock_offset SET us = 0;"
@@ -34,11 +35,25 @@ end
 """
 
 
+class AsyncpgUser(User):
+    error = asyncpg.PostgresError
+
+    def __init__(self, connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+        self._connection = connection
+
+    async def run(self, sql: str, *values: object) -> list[tuple[Any, ...]]:
+        return [tuple(row) for row in await self._connection.fetch(sql, *values)]
+
+    async def close(self) -> None:
+        await self._connection.close()
+
+
 class PostgresBench(Bench):
     """Databases are used again, emptied: making one for each test would take longer than the tests."""
 
     exact_time = False
     several_nodes = True
+    transactional = True
     made = 0
     free: ClassVar[list[str]] = []
 
@@ -82,6 +97,10 @@ class PostgresBench(Bench):
         admin = await asyncpg.connect(self._server.dsn(self._database))
         await admin.execute(MOVABLE_CLOCK)
         await admin.close()
+
+    async def user(self) -> User:
+        dsn, settings = self._server.dsn(self._database), {"search_path": "mainspring"}
+        return AsyncpgUser(await asyncpg.connect(dsn, server_settings=settings))
 
     async def advance(self, seconds: float) -> None:
         await self._admin.execute("UPDATE mainspring.clock_offset SET us = us + $1", self.us(seconds))

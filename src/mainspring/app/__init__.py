@@ -9,17 +9,18 @@ Mainspring(url) ─┬─ sqlite:, postgresql:, memory:   embedding   a schedule
 import functools
 from collections.abc import Iterable
 from contextlib import AbstractAsyncContextManager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
 from mainspring.config import Settings, load
-from mainspring.core.addresses import SERVERS, scheme_of, shown
+from mainspring.core.addresses import POSTGRES, SERVERS, scheme_of, shown
 from mainspring.core.durations import parse_duration_s
 from mainspring.errors import InvalidInput
 from mainspring.ports import Backend, Clock
 from mainspring.sdk.client import Client
 from mainspring.sdk.functions import TaskFunction
+from mainspring.sdk.transactions import OF_SQLITE, library_of
 from mainspring.stores import SCHEMES
 
 if TYPE_CHECKING:
@@ -56,6 +57,30 @@ class Mainspring(Client):
         self.url = url
         patience_s = parse_duration_s(timeout, "timeout")
         super().__init__(functools.partial(_connect, url, token, patience_s))
+
+    def check_connection(self, connection: Any) -> None:
+        """Raises `InvalidInput` for a connection that cannot lead to the store that the URL names. Behind a
+        server there may be any."""
+        library, scheme = library_of(connection), scheme_of(self.url or "")
+        if scheme in SERVERS or not scheme or library == "sqlalchemy":
+            return
+        if scheme not in ("sqlite", *POSTGRES):
+            raise InvalidInput(
+                "connection",
+                f"a store of {scheme}: takes no part in transactions",
+                "an application on sqlite: or postgresql:",
+            )
+        if (scheme == "sqlite") != (library in OF_SQLITE):
+            raise InvalidInput(
+                "connection", f"of {library}, but the store is {scheme}:", "one of the store's"
+            )
+        if library == "sqlite3" and self.life.is_open:
+            # They do not see each other's locks, and closing one file drops those of the other.
+            raise InvalidInput(
+                "connection",
+                "of sqlite3, in a process that has the file open by another SQLite library",
+                "a connection of apsw, or another process",
+            )
 
     def worker(
         self, *, concurrency: int = 10, queues: Iterable[str] = (), grace: float | str = 30.0

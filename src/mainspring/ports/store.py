@@ -62,9 +62,9 @@ from mainspring.verbs.moving import Dumped, Record
 
 
 class Features(msgspec.Struct, frozen=True):
-    """What a store can do. `durability` is A, B or C as in the documentation, or `none`. `transactional`: users
-    may submit and complete tasks in transactions of their own. `flights` is how many exchanges of one node it
-    gains by at a time."""
+    """What a store can do. `durability` is A, B or C as in the documentation, or `none`. `flights` is how
+    many exchanges of one node it gains by at a time. `transactional`: users may submit and complete tasks in
+    transactions of their own."""
 
     name: str
     durability: str

@@ -12,6 +12,7 @@ from typing import Any, Concatenate, Self, TypeVar, Unpack
 
 import msgspec
 
+from mainspring.clock import SystemClock
 from mainspring.core.model import SECOND_US
 from mainspring.errors import InvalidInput, StoreUnavailable
 from mainspring.ports import Backend, Group, Idempotency
@@ -24,7 +25,7 @@ from mainspring.sdk.home import LoopHome
 from mainspring.sdk.life import Connect, Life
 from mainspring.sdk.options import Plan, TaskOptions, checked_key
 from mainspring.sdk.schedules import ScheduleHandle, When, new_schedule
-from mainspring.sdk.transactions import Entry, Within
+from mainspring.sdk.transactions import Entry, Within, library_of
 from mainspring.wire.outgoing import digest
 from mainspring.wire.payloads import encode_payload
 
@@ -69,7 +70,7 @@ class Client:
     def submit_in(self) -> Within[Concatenate[str, ...], TaskHandle[Any]]:
         """As `submit`, on a connection of the caller's and in its transaction: `app.submit_in(connection,
         "send", {"to": "ada"})`. See `TaskFunction.submit_in`."""
-        return Within(self._submit_in)
+        return Within(self._submit_in, self.check_connection)
 
     def _submit_in(
         self, kind: str, payload: Any = None, **options: Unpack[TaskOptions]
@@ -78,13 +79,14 @@ class Client:
 
     def entry(self, call: TaskCall[R]) -> tuple[Entry, TaskHandle[R]]:
         """The row by which a call is submitted in a transaction of the caller's, and its task's handle."""
-        self.check_transactional()
-        task, document = entry_of(call, _clock.new_id)
+        # A clock of its own: this opens nothing, and a forked child must not mint the ids of its parent.
+        task, document = entry_of(call, SystemClock().new_id)
         entry = Entry("submissions", {"id": task, "task": document.decode()}, "task")
         return entry, TaskHandle(self, task, call.decode)
 
-    def check_transactional(self) -> None:
-        """Raises `InvalidInput` if the application's store cannot take part in transactions of others."""
+    def check_connection(self, connection: Any) -> None:
+        """Raises `InvalidInput` for a connection that cannot lead to the application's store."""
+        library_of(connection)
 
     @blocking
     def submit_many(

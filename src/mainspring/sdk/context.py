@@ -14,7 +14,7 @@ from mainspring.core.model import SECOND_US, Lease
 from mainspring.core.progress import STREAMS
 from mainspring.errors import InvalidInput, TooLarge
 from mainspring.sdk.journal import Parents, Source, Steps
-from mainspring.sdk.transactions import Entry, Within
+from mainspring.sdk.transactions import Entry, Within, check_in_transaction
 from mainspring.wire.payloads import encode_payload
 
 T = TypeVar("T")
@@ -201,14 +201,14 @@ class Context:
     def complete_in(self) -> Within[[Any], None]:
         """End this run well in a transaction of your own on the scheduler's database, so that what it has
         written there and its success are one: `ctx.complete_in(connection, result)`, or `await
-        ctx.complete_in.aio(connection, result)`. Return soon after the commit; what you return is not looked at.
+        ctx.complete_in.aio(connection, result)`. Return soon after the commit; what you return is not used.
 
         Raises `LeaseLost` if the task is somebody else's by now, or has ended: then the transaction cannot
         commit. On PostgreSQL that may show at the commit only, as an error of the connection's library.
         Raises `InvalidInput` for a connection that is of no use or in no transaction, and for a result that
         JSON cannot hold; `TooLarge` for one over 1 MiB; and what the connection's library raises.
         """
-        return Within(self._completion, needs_transaction=True)
+        return Within(self._completion, check_in_transaction)
 
     def _completion(self, result: Any = None, /) -> tuple[Entry, None]:
         text = encode_payload(result, "result").decode()

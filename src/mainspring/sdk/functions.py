@@ -92,7 +92,7 @@ class TaskFunction(Generic[P, R, F]):
         Raises as `bind` does; `InvalidInput` for bad options, a connection that is of no use, and an
         application whose store has no transactions; and what the connection's library raises.
         """
-        return Within(self._submit_in)
+        return Within(self._submit_in, self._client.check_connection)
 
     def _submit_in(self, /, *args: P.args, **kwargs: P.kwargs) -> tuple[Entry, TaskHandle[R]]:
         return self._client.entry(self.bind(*args, **kwargs))

@@ -106,6 +106,10 @@ class Life:
                 _connections.add(connection)
             return self._opening
 
+    @property
+    def is_open(self) -> bool:
+        return self._opening is not None and not _is_lost(self._opening)
+
     def present(self) -> Opening:
         """The opening in which the calling coroutine runs. Raises `StoreUnavailable` after its close."""
         if self._opening is None:

@@ -18,7 +18,8 @@ from mainspring.errors import InvalidInput, LeaseLost
 
 P = ParamSpec("P")
 T = TypeVar("T")
-LIBRARIES = ("sqlite3", "apsw", "psycopg", "asyncpg", "sqlalchemy")
+OF_SQLITE = ("sqlite3", "apsw")
+LIBRARIES = (*OF_SQLITE, "psycopg", "asyncpg", "sqlalchemy")
 ACCEPTED = "a connection of sqlite3, apsw, psycopg, asyncpg or SQLAlchemy"
 # What PostgreSQL calls a table, and a schema, that are not there.
 _NO_TABLE = ("42P01", "3F000")
@@ -35,13 +36,14 @@ class Entry(NamedTuple):
 
 class Within(Generic[P, T]):
     """Something to be written in the caller's transaction: at once on a connection that blocks; by `aio` on
-    one that is awaited. `make` says what, and what is returned for it."""
+    one that is awaited. `make` says what, and what is returned for it; `check` raises for a connection that
+    is of no use."""
 
-    __slots__ = ("_make", "_needs_transaction")
+    __slots__ = ("_check", "_make")
 
-    def __init__(self, make: Callable[P, tuple[Entry, T]], *, needs_transaction: bool = False) -> None:
+    def __init__(self, make: Callable[P, tuple[Entry, T]], check: Callable[[Any], None]) -> None:
         self._make = make
-        self._needs_transaction = needs_transaction
+        self._check = check
 
     def __call__(self, connection: Any, /, *args: P.args, **kwargs: P.kwargs) -> T:
         entry, made = self._make(*args, **kwargs)
@@ -62,8 +64,7 @@ class Within(Generic[P, T]):
 
     @contextlib.contextmanager
     def _told(self, connection: Any) -> Iterator[None]:
-        if self._needs_transaction and not is_in_transaction(connection):
-            raise InvalidInput("connection", "is in no transaction", "one that has begun a transaction")
+        self._check(connection)
         try:
             yield
         except Exception as error:
@@ -84,8 +85,14 @@ def is_awaited(connection: Any) -> bool:
     return library == "asyncpg" or any(kind.__name__.startswith("Async") for kind in type(connection).__mro__)
 
 
-def is_in_transaction(connection: Any) -> bool:
-    """Whether what is written now waits for a commit. SQLAlchemy begins by itself."""
+def check_in_transaction(connection: Any) -> None:
+    """Raises `InvalidInput` if what is written now would not wait for a commit."""
+    if not _is_in_transaction(connection):
+        raise InvalidInput("connection", "is in no transaction", "one that has begun a transaction")
+
+
+def _is_in_transaction(connection: Any) -> bool:
+    """SQLAlchemy begins by itself."""
     library = library_of(connection)
     connection = getattr(connection, "connection", connection) if library != "sqlalchemy" else connection
     if library == "asyncpg":
@@ -101,7 +108,7 @@ def _start(connection: Any, entry: Entry) -> Any:
     """Write the row: done on return, or to be awaited."""
     library = library_of(connection)
     names, values = list(entry.columns), list(entry.columns.values())
-    if library in ("sqlite3", "apsw"):
+    if library in OF_SQLITE:
         return connection.execute(_insert(entry, names, ["?"] * len(names), "sqlite"), values)
     if library == "psycopg":
         return connection.execute(_insert(entry, names, ["%s"] * len(names), "postgresql"), values)

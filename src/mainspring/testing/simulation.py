@@ -160,7 +160,10 @@ def _summarise(findings: Sequence[Finding], took_s: float, elects: bool) -> None
     _say(f"acknowledged tasks lost with the last writes of a failing store (durability class B): {lost}")
     seen_least = SEEN_AT_LEAST * count / SEEN_OVER_SEEDS
     _say("\nsteps taken")
-    _table([(_edge_name(edge), edges[edge]) for edge in sorted(EDGES - OF_TRANSACTIONS, key=_edge_order)], seen_least)
+    _table(
+        [(_edge_name(edge), edges[edge]) for edge in sorted(EDGES - OF_TRANSACTIONS, key=_edge_order)],
+        seen_least,
+    )
     _say("\nfaults met")
     points = POINTS if elects else [point for point in POINTS if point not in OF_ELECTION]
     _table([(point, faults[point]) for point in points], seen_least)

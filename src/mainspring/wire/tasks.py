@@ -136,7 +136,7 @@ def new_task(given: TaskIn, new_id: NewId, bounds: Bounds = BOUNDS) -> NewTask:
     )
     _add_rules(task, given, bounds)
     if given.depends_on:
-        task.depends_on = _parents(given.depends_on, bounds)
+        task.depends_on = _parents(given.depends_on, given.id, bounds)
     if given.labels:
         task.labels = msgspec.json.encode(fields.labels(given.labels, bounds.labels))
     if given.name is not None:
@@ -200,12 +200,14 @@ def _due(given: TaskIn) -> tuple[int, int | None]:
     return 0, fields.time_us(given.run_at, "run_at")
 
 
-def _parents(given: list[str], bounds: Bounds) -> tuple[str, ...]:
+def _parents(given: list[str], child: str | None, bounds: Bounds) -> tuple[str, ...]:
     if len(given) > bounds.parents:
         raise InvalidInput("depends_on", f"has {len(given)} tasks", f"at most {bounds.parents}")
     for place, parent in enumerate(given):
         if not fields.is_id(parent):
             raise InvalidInput(f"depends_on[{place}]", f"no such task: {parent[:40]!r}", fields.ID_ACCEPTED)
+        if parent == child:
+            raise InvalidInput(f"depends_on[{place}]", "is the task itself", "other tasks")
     return tuple(dict.fromkeys(given))
 
 
