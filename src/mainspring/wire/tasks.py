@@ -136,7 +136,7 @@ def new_task(given: TaskIn, new_id: NewId, bounds: Bounds = BOUNDS) -> NewTask:
     )
     _add_rules(task, given, bounds)
     if given.depends_on:
-        task.depends_on = _parents(given.depends_on, given.id, bounds)
+        task.depends_on = _parents(given.depends_on, given.id if given.ref is None else None, bounds)
     if given.labels:
         task.labels = msgspec.json.encode(fields.labels(given.labels, bounds.labels))
     if given.name is not None:
