@@ -30,9 +30,12 @@ local function take(number, wanted, ask, leases)
             ids[n] = string.sub(place, 17)
         end
         load(ids)
-        for _, id in ipairs(ids) do
+        for n, id in ipairs(ids) do
             local head = heads[id]
-            if head and not is_past(head[DEADLINE]) then
+            if not head or head[STATE] ~= READY then
+                -- A stray one would be in the way of every claim.
+                remove(key.ready, line[n])
+            elseif not is_past(head[DEADLINE]) then
                 if wanted == 0 then
                     return true
                 end
@@ -49,10 +52,12 @@ end
 
 -- The answer to a repeated claim: its first answer may have been lost on the way.
 local function still_held(ask)
-    local found, leases = members_with(key.held, claims_of(ask[2], ask[3])), {}
-    load(found)
-    for n, id in ipairs(found) do
-        found[n] = heads[id]
+    local ids, found, leases = members_with(key.held, claims_of(ask[2], ask[3])), {}, {}
+    load(ids)
+    for _, id in ipairs(ids) do
+        if heads[id] and heads[id][STATE] == RUNNING then
+            found[#found + 1] = heads[id]
+        end
     end
     table.sort(found, function(one, other) return one[TOKEN] < other[TOKEN] end)
     for n, head in ipairs(found) do

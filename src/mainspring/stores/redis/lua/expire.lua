@@ -8,7 +8,7 @@ end
 load(ids)
 for _, line in ipairs(lines) do
     local head = heads[line[1]]
-    if head and head[VERSION] == line[2] then
+    if head and head[VERSION] == line[2] and head[STATE] <= READY then
         end_as(head, ARGV[2])
         head[FINGERPRINT] = line[3]
         move(head, CAUSE_EXPIRE, FAILED)

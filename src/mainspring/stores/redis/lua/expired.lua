@@ -3,6 +3,8 @@
 local ids, answers = redis.call('ZRANGEBYSCORE', key.leases, '-inf', now, 'LIMIT', 0, ARGV[1]), {}
 load(ids)
 for _, id in ipairs(ids) do
-    answers[#answers + 1] = heads[id] and lease_of(heads[id])
+    if heads[id] and heads[id][STATE] == RUNNING then
+        answers[#answers + 1] = lease_of(heads[id])
+    end
 end
 return reply(answers)

@@ -41,7 +41,7 @@ local function forget_fields(head)
 end
 
 local function forget(head)
-    local id, lane = head.id, lane_of(head[LANE])
+    local id, lane = head.id, lane_for(head)
     belonging.forgotten(head)
     sum(key.counts, head[STATE] .. ':' .. lane[1], -1)
     sum(key.lane_uses, head[LANE], -1)

@@ -6,12 +6,17 @@ local runs = redis.call('ZRANGEBYSCORE', key.timeouts, '-inf', now - grace, 'LIM
 local late = redis.call('ZRANGEBYSCORE', key.deadlines, '-inf', '(' .. string.format('%.0f', now), 'LIMIT', 0, limit)
 load(runs)
 load(late)
-for n, id in ipairs(runs) do
-    runs[n] = lease_of(heads[id])
+local leases, waiting = {}, {}
+for _, id in ipairs(runs) do
+    if heads[id] and heads[id][STATE] == RUNNING then
+        leases[#leases + 1] = lease_of(heads[id])
+    end
 end
-for n, id in ipairs(late) do
+for _, id in ipairs(late) do
     local head = heads[id]
-    late[n] = {id, head[VERSION], head[LANE]}
-    told_lanes[head[LANE]] = true
+    if head and head[STATE] <= READY then
+        waiting[#waiting + 1] = {id, head[VERSION], head[LANE]}
+        told_lanes[head[LANE]] = true
+    end
 end
-return reply({runs, late})
+return reply({leases, waiting})

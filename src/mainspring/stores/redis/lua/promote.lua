@@ -3,7 +3,11 @@
 local due = redis.call('ZRANGEBYSCORE', key.due, '-inf', now, 'LIMIT', 0, ARGV[1])
 load(due)
 for _, id in ipairs(due) do
-    move(heads[id], CAUSE_PROMOTE, READY)
+    if heads[id] and heads[id][STATE] == SCHEDULED then
+        move(heads[id], CAUSE_PROMOTE, READY)
+    else
+        remove(key.due, id)
+    end
 end
 flush()
 local next_due = redis.call('ZRANGE', key.due, 0, 0, 'WITHSCORES')[2]

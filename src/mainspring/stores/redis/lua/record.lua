@@ -20,6 +20,23 @@ local function prefixed(text)
     return struct.pack('>I2', #text) .. text
 end
 
+-- One that cannot be read counts as missing: until it is mended it must not stop anybody else.
+local function open_head(id, packed)
+    local head = {cmsgpack.unpack(packed)}
+    if head[FIELDS] ~= nil then
+        head.id = id
+        heads[id] = head
+    end
+end
+
+local function open_heads(ids, packed)
+    for n, id in ipairs(ids) do
+        if packed[n] then
+            open_head(id, packed[n])
+        end
+    end
+end
+
 -- Reads the heads of these tasks that are not loaded yet, in few commands.
 local function load(ids)
     local missing = {}
@@ -30,14 +47,11 @@ local function load(ids)
         end
     end
     for first = 1, #missing, CHUNK do
-        local last = math.min(first + CHUNK - 1, #missing)
-        local found = redis.call('HMGET', key.heads, unpack(missing, first, last))
-        for n = first, last do
-            local packed = found[n - first + 1]
-            if packed then
-                local head = {cmsgpack.unpack(packed)}
-                head.id = missing[n]
-                heads[missing[n]] = head
+        local some = {unpack(missing, first, math.min(first + CHUNK - 1, #missing))}
+        local packed = redis.call('HMGET', key.heads, unpack(some))
+        if not pcall(open_heads, some, packed) then
+            for n, id in ipairs(some) do
+                pcall(open_head, id, packed[n])
             end
         end
     end
@@ -205,6 +219,13 @@ local function lane_of(number)
     return lane
 end
 
+-- A task whose lane is lost can still end.
+local lost_lane = {'', '', '', 0, '', text = '', names = {}}
+
+local function lane_for(head)
+    return lane_of(head[LANE]) or lost_lane
+end
+
 local function lane_id(text)
     local number = tonumber(fetch(key.lane_ids, text) or nil)
     if not number then
@@ -222,7 +243,7 @@ write_lane_uses = function()
         if step ~= 0 and redis.call('HINCRBY', key.lane_uses, number, step) == 0 then
             redis.call('HDEL', key.lane_uses, number)
             put(key.lanes, number, false)
-            put(key.lane_ids, lane_of(number).text, false)
+            put(key.lane_ids, (lane_of(number) or lost_lane).text, false)
         end
     end
     sums[key.lane_uses] = nil
@@ -238,7 +259,7 @@ local function claims_of(incarnation, claim_seq)
 end
 
 local function place_of(head)
-    return string.char(head[STATE]) .. prefixed(lane_of(head[LANE])[1]) .. head.id
+    return string.char(head[STATE]) .. prefixed(lane_for(head)[1]) .. head.id
 end
 
 -- All members of a set that begin with `prefix`, without it.

@@ -58,7 +58,7 @@ local function renew(renewal)
     end
     load(granted)
     for _, id in ipairs(granted) do
-        if not named[id] then
+        if not named[id] and heads[id] and heads[id][STATE] == RUNNING then
             hand_back(heads[id])
         end
     end
