@@ -1,6 +1,7 @@
 """Faults on real servers: each test has a server of its own, and what it measured is told after the run."""
 
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -10,6 +11,8 @@ from tests.faults.kinds import KINDS, Kind
 
 Note = Callable[..., None]
 _measured: list[tuple[str, str]] = []
+_counted: dict[str, Counter[str]] = {}
+_shared: dict[Kind, Any] = {}
 
 
 @pytest.fixture
@@ -44,6 +47,30 @@ def server(start: Callable[..., Any]) -> Any:
 
 
 @pytest.fixture
+def shared_server(kind: Kind) -> Any:
+    """One for all tests that leave it as it is, and need nothing of it to outlive a crash."""
+    if kind not in _shared:
+        _shared[kind] = kind.start(*kind.settings_without_durability)
+    return _shared[kind]
+
+
+def pytest_sessionfinish() -> None:
+    while _shared:
+        _shared.popitem()[1].stop()
+
+
+@pytest.fixture
+def counted(request: pytest.FixtureRequest) -> Note:
+    """As `measured`, for numbers that are added up over all parameters of a test but its kind."""
+
+    def note(**values: int) -> None:
+        name = f"{request.node.originalname}[{request.node.callspec.params['kind']}]"
+        _counted.setdefault(name, Counter()).update(values)
+
+    return note
+
+
+@pytest.fixture
 def measured(request: pytest.FixtureRequest) -> Note:
     """Takes down what the test has measured."""
 
@@ -70,7 +97,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    if _measured:
+    sums = [(test, ", ".join(f"{name} {n}" for name, n in sum_.items())) for test, sum_ in _counted.items()]
+    if _measured or sums:
         terminalreporter.section("faults: what was measured")
-        for test, told in _measured:
+        for test, told in [*_measured, *sums]:
             terminalreporter.line(f"{test}: {told}")

@@ -75,6 +75,9 @@ class Link:
             self._client.write(data)
             await self._client.drain()
 
+    def forget_cut(self) -> None:
+        self._cut_in = None
+
     def abort(self) -> None:
         """Both ends see a reset."""
         for writer in (self._client, self._server):
@@ -109,6 +112,12 @@ class Proxy:
     def cut_at(self, round_trip: int, side: Side) -> None:
         """Cut the connection that is used next at its `round_trip`th round trip from now, counted from 1."""
         self.order = round_trip, side
+
+    def cut_nothing(self) -> None:
+        """Forget a cut that has not come about."""
+        self.order = None
+        for link in self._links:
+            link.forget_cut()
 
     async def accept(self) -> None:
         """Listen, for the first time or again."""
