@@ -44,10 +44,10 @@ def lane(kind: str = "noop", tenant: str = "default", priority: int = 5) -> Lane
 
 
 @contextlib.asynccontextmanager
-async def scheduler(lease_s: float = 60.0) -> AsyncIterator[Scheduler]:
-    """A scheduler on a new file in the working directory."""
+async def scheduler(lease_s: float = 60.0, url: str = f"sqlite:///{FILE}") -> AsyncIterator[Scheduler]:
+    """A scheduler over the store, by default on a new file in the working directory."""
     clock = SystemClock()
-    store = open_store(f"sqlite:///{FILE}", clock)
+    store = open_store(url, clock)
     await store.open()
     running = Scheduler(store, clock, SchedulerSettings(lease_s=lease_s))
     await running.start()

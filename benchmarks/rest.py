@@ -15,9 +15,9 @@ from mainspring.worker import InProcessEngine
 _LIFE = {"open", "close", "listen"}
 
 
-async def at_rest(seconds: float) -> dict[str, float]:
+async def at_rest(seconds: float, url: str = "") -> dict[str, float]:
     """A standalone node with an idle worker: what it asks its store, and what it burns."""
-    settings = Settings(db=ours.FILE, listen="127.0.0.1:0")
+    settings = Settings(db=ours.FILE, store=url, listen="127.0.0.1:0")
     node = Node(settings, engine=InProcessEngine(ours.app.registry, SystemClock()))
     calls = 0
 

@@ -5,6 +5,7 @@ python -m benchmarks.peers [--class postgres,redis] [--only drain,latency] [--pe
 """
 
 import argparse
+import contextlib
 import json
 import sys
 import time
@@ -15,7 +16,7 @@ from typing import Any
 
 from benchmarks.peers.catalogue import CLASSES, OURS, RECOVERY, Class, Participant, Workload, workloads
 from benchmarks.peers.report import Report
-from benchmarks.peers.running import measure
+from benchmarks.peers.running import measure, placed, probed
 from tests.servers import stop_all
 
 
@@ -59,8 +60,10 @@ def _recovery(classes: Iterable[Class], peers: frozenset[str]) -> list[dict[str,
         if not peers or who.peer in peers
     ]
     begun = time.monotonic()
-    with ThreadPoolExecutor(len(asked) or 1) as pool:
-        answers = list(pool.map(lambda pair: measure(*pair, RECOVERY), asked))
+    # Servers are started by this thread: they end with the one that started them.
+    with contextlib.ExitStack() as stack, ThreadPoolExecutor(len(asked) or 1) as pool:
+        places = [stack.enter_context(placed(at)) for at, _ in asked]
+        answers = list(pool.map(lambda place, pair: probed(*place, pair[1], RECOVERY), places, asked))
     return [
         _record(at, who, RECOVERY, 0, answer, begun) for (at, who), answer in zip(asked, answers, strict=True)
     ]

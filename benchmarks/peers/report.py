@@ -127,8 +127,8 @@ class Report:
             for record in records
         ]
         return (
-            "## A worker is SIGKILLed\n\nTwo workers with default settings, one task; the worker that runs it is"
-            " killed and started again. When the task begins anew; watched for 90 s.\n\n"
+            "## A worker is SIGKILLed\n\nTwo workers with default settings, one task; the worker that runs it"
+            " is killed and started again. When the task begins anew; watched for 90 s.\n\n"
             + _table(["store", "", "begins anew", f"at most {RECOVERY_AIM_S:g} s"], rows)
         )
 

@@ -1,15 +1,18 @@
 """One probe is one process with a time limit, in the peer's own environment; what fails says why."""
 
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from benchmarks.peers.catalogue import OURS, Class, Participant, Workload
+from benchmarks.peers.servers import Place
 
 ROOT = Path(__file__).parents[2]
 ENVIRONMENTS = ROOT / ".venv-peers"
@@ -23,15 +26,27 @@ def python_of(peer: str) -> str:
 
 
 def measure(at: Class, who: Participant, workload: Workload) -> dict[str, Any]:
-    """What the probe found, with `server` as the store told it, or `error`."""
+    """What the probe found on an empty store."""
+    with placed(at) as (folder, place):
+        return probed(folder, place, who, workload)
+
+
+@contextlib.contextmanager
+def placed(at: Class) -> Iterator[tuple[str, Place]]:
+    """A folder to work in, and an empty store."""
     # Short, because the path of a socket holds at most 107 bytes.
     with tempfile.TemporaryDirectory(prefix="ms-bench-") as folder, at.place(Path(folder)) as place:
-        words = [
-            python_of(who.peer), "-m", "benchmarks.peers.workloads",
-            who.peer, place.url, "kept" if who.kept else "dropped", str(place.pid),
-            workload.probe, json.dumps(workload.params), folder,
-        ]  # fmt: skip
-        return {"server": place.settings} | _run(words, workload.limit_s)
+        yield folder, place
+
+
+def probed(folder: str, place: Place, who: Participant, workload: Workload) -> dict[str, Any]:
+    """What the probe found, with `server` as the store told it, or `error`."""
+    words = [
+        python_of(who.peer), "-m", "benchmarks.peers.workloads",
+        who.peer, place.url, "kept" if who.kept else "dropped", str(place.pid),
+        workload.probe, json.dumps(workload.params), folder,
+    ]  # fmt: skip
+    return {"server": place.settings} | _run(words, workload.limit_s)
 
 
 def _run(words: list[str], limit_s: float) -> dict[str, Any]:

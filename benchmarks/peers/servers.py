@@ -65,7 +65,7 @@ def _ask(server: PostgresServer, sql: str) -> object:
 
 
 @contextlib.contextmanager
-def redis(appendfsync: str) -> Iterator[Place]:
+def redis(folder: Path, appendfsync: str) -> Iterator[Place]:
     """A server of its own."""
     server = ValkeyServer("--appendfsync", appendfsync)
     try:
