@@ -22,7 +22,8 @@
         ├── StoreUnavailable    the store does not answer; try again
         ├── StoreFull           no space left; nothing was stored
         ├── StoreCorrupt        the file is not a healthy Mainspring database
-        └── StoreTooNew         the database was written by a newer Mainspring
+        ├── StoreTooNew         the database was written by a newer Mainspring
+        └── StoreUnfinished     a copy from another store fills it, or broke off while it did
 
 A `code` is part of the public interface: it never changes once released. Doors translate codes
 (HTTP status, gRPC status, exit code); no error knows which door it will leave through.
@@ -166,3 +167,7 @@ class StoreCorrupt(StoreError):
 
 class StoreTooNew(StoreError):
     code = "store_too_new"
+
+
+class StoreUnfinished(StoreError):
+    code = "store_unfinished"

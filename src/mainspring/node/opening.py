@@ -1,7 +1,7 @@
 """The store that settings name. What is wrong with it is told by the setting's name, as the user gave it."""
 
 from mainspring.config import Settings
-from mainspring.errors import InvalidInput, StoreError
+from mainspring.errors import InvalidInput, StoreError, StoreUnfinished
 from mainspring.ports import Clock, Store
 from mainspring.stores import open_store
 
@@ -17,8 +17,22 @@ def store_of(settings: Settings, clock: Clock) -> Store:
 
 
 async def open_named(store: Store, settings: Settings) -> None:
-    """Open the store. Raises what its `open` does, naming the setting."""
+    """Open the store. Raises what its `open` does, naming the setting, and `StoreUnfinished`."""
     try:
         await store.open()
+        try:
+            await _check_is_whole(store)
+        except BaseException:
+            await store.close()
+            raise
     except StoreError as error:
         raise type(error)(f"{settings.store_origin}: {error.detail}") from error
+
+
+async def _check_is_whole(store: Store) -> None:
+    """A part of somebody's tasks must not begin to run while the other store still has them all."""
+    if await store.unfinished_load() is not None:
+        raise StoreUnfinished(
+            "a copy from another store fills it, or broke off while it did;"
+            " `mainspring store copy` has to come to its end first"
+        )

@@ -261,7 +261,7 @@ class Store(ABC):
     async def load(self, copy: str, records: Sequence[Record]) -> Sequence[Refused | None]:
         """Write what another store has dumped, in the order of its kinds; one answer per record. Safe to
         repeat. Codes: `not_loading` (another copy fills the store, or none), `invalid_input` (a value cannot
-        be stored), `clock_behind` (numbers of the record are ahead of the store's clock, which mints them)."""
+        be stored), `clock_behind` (the record's numbers are ahead of the store's clock, which mints them)."""
 
     @abstractmethod
     async def end_load(self, copy: str) -> None:

@@ -8,6 +8,7 @@
                  pruner     final tasks past their retention are forgotten
                  auditor    the store's own laws are looked up, a slice at a time
     by hand      doctor     all of a store is looked over, and mended
+                 moving     all of a store is copied into another, and both are told to hold the same
 
 Correctness never depends on there being one leader, or on any of these running only once: rows are
 taken by guard. A pass that did a full batch runs again at once.

@@ -108,9 +108,9 @@ async def _tasks(tx: Transaction, moved: Sequence[MovedTask]) -> None:
             task.id, tx.lane_id(task.lane), task.state, task.payload, task.created_at_us, task.version,
             task.run_at_us, task.policy, task.timeout_us, task.deadline_us, task.labels, task.name,
             task.token, task.attempt, task.retries, task.losses, task.snoozes, task.worker,
-            task.started_at_us, task.finished_at_us, task.cancel_requested_at_us, task.result, task.error, task.attempts,
-            task.checkpoint, task.progress, task.seq, task.schedule_id, task.fire_at_us, one.settled_token,
-            one.settled_digest, one.unique, one.fingerprint, noted_token, noted,
+            task.started_at_us, task.finished_at_us, task.cancel_requested_at_us, task.result, task.error,
+            task.attempts, task.checkpoint, task.progress, task.seq, task.schedule_id, task.fire_at_us,
+            one.settled_token, one.settled_digest, one.unique, one.fingerprint, noted_token, noted,
             decode_policy(task.policy).on_parent_failure,
         ))  # fmt: skip
     for row in await tx.rows("load_tasks", *columns(rows)):
