@@ -31,22 +31,25 @@ async def claims_of(lanes: list[Lane]) -> dict[str, float]:
 
 async def filled_and_claimed(running: Scheduler, lanes: list[Lane]) -> dict[str, float]:
     await ours.fill(running, lanes)
-    return await timed_claims(running, "bench-1")
+    (found,) = await timed_claims(running)
+    return found
 
 
-async def timed_claims(running: Scheduler, incarnation: str) -> dict[str, float]:
-    """Seconds for a claim of each size, by a worker that has not claimed before."""
-    for warming in range(1, 6):
-        await _timed(running, incarnation, 100, warming)
-    times: dict[int, list[float]] = {size: [] for size in SIZES}
+async def timed_claims(*stores: Scheduler) -> list[dict[str, float]]:
+    """Seconds for a claim of each size: medians, for each store. Stores take turns: a machine drifts."""
+    for running in stores:
+        for warming in range(1, 6):
+            await _timed(running, 100, warming)
+    times: list[dict[int, list[float]]] = [{size: [] for size in SIZES} for _ in stores]
     for turn in range(REPEATS):
         for size in SIZES:
-            times[size].append(await _timed(running, incarnation, size, (turn + 1) * 1000 + size))
-    return {f"of {size}": statistics.median(times[size]) for size in SIZES}
+            for running, taken in zip(stores, times, strict=True):
+                taken[size].append(await _timed(running, size, (turn + 1) * 1000 + size))
+    return [{f"of {size}": statistics.median(taken[size]) for size in SIZES} for taken in times]
 
 
-async def _timed(running: Scheduler, incarnation: str, slots: int, seq: int) -> float:
-    request = ClaimRequest("bench", incarnation, seq, ("noop",), slots=slots, wait_s=5)
+async def _timed(running: Scheduler, slots: int, seq: int) -> float:
+    request = ClaimRequest("bench", "bench-1", seq, ("noop",), slots=slots, wait_s=5)
     started = time.perf_counter()
     leases = await running.claim(request)
     took_s = time.perf_counter() - started

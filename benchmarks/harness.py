@@ -12,6 +12,9 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
+# Absolute, because a probe works in its own directory and starts processes from there; and this checkout's own
+# code, whatever else is installed.
+PATH = os.pathsep.join((str(ROOT), str(ROOT / "src")))
 PROBE_LIMIT_S = 600
 
 
@@ -30,8 +33,7 @@ class Probe:
                 stdout=subprocess.PIPE,
                 text=True,
                 timeout=PROBE_LIMIT_S,
-                # Absolute, because a probe works in its own directory and starts processes from there.
-                env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"},
+                env={**os.environ, "PYTHONPATH": PATH, "PYTHONUNBUFFERED": "1"},
             )
         if done.returncode:
             raise RuntimeError(f"{self.target} {dict(self.params)} exited with {done.returncode}")

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from benchmarks.harness import ROOT
 from benchmarks.peers.catalogue import LINES, OURS, REASONS, RECOVERY_AIM_S, Class, Line
-from benchmarks.peers.running import ROOT
 from mainspring import __version__
 
 Who = tuple[str, bool]

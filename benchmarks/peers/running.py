@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from benchmarks.harness import PATH, ROOT
 from benchmarks.peers.catalogue import OURS, Class, Participant, Workload
 from benchmarks.peers.servers import Place
 
-ROOT = Path(__file__).parents[2]
 ENVIRONMENTS = ROOT / ".venv-peers"
 _SHARED = {"taskiq-stream": "taskiq"}
 SHOWN = 300
@@ -50,7 +50,7 @@ def probed(folder: str, place: Place, who: Participant, workload: Workload) -> d
 
 
 def _run(words: list[str], limit_s: float) -> dict[str, Any]:
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore", "C_FORCE_ROOT": "1"}
+    environment = {**os.environ, "PYTHONPATH": PATH, "PYTHONWARNINGS": "ignore", "C_FORCE_ROOT": "1"}
     process = subprocess.Popen(
         words,
         stdout=subprocess.PIPE,

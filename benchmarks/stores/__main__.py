@@ -51,53 +51,33 @@ def _claims(store: str, options: argparse.Namespace) -> Iterator[Row]:
     short, long = lengths = (10_000, 50_000 if options.quick else 1_000_000)
     for tenants, bars in BARS.items():
         params = {"lengths": lengths, "tenants": tenants}
-        found = _medians(store, "stores.claims:by_length", params, options.rounds)
+        found = _medians(store, "stores.claims:by_length", params, options.rounds, two=True)
         whose = "one tenant" if tenants == 1 else f"{tenants:,} tenants"
         for size in SIZES:
-            yield _beside(
-                store,
-                f"claim of {size}, {long:,} waiting, {whose}",
-                found[f"{long} of {size}"],
-                f"{short:,} waiting",
-                found[f"{short} of {size}"],
-                Bar(at_most=bars[size]),
-            )
-        if f"{long} bytes" in found:
-            yield _row(
-                store, f"memory per million waiting, {whose}", found[f"{long} bytes"] * 1e6 / 2**20, "MB"
-            )
+            what, bar = f"claim of {size}, {long:,} waiting, {whose}", Bar(at_most=bars[size])
+            value, other = found[f"long of {size}"], found[f"short of {size}"]
+            yield _beside(store, what, value, f"{short:,} waiting", other, bar)
 
 
 def _finished(store: str, options: argparse.Namespace) -> Iterator[Row]:
     if store == "postgres":
         params = {"finished": options.finished, "limit_s": options.finished_limit}
-        found = _medians(store, "stores.aged:beside_finished", params, 1)
+        found = _medians(store, "stores.aged:beside_finished", params, 1, two=True)
         for size in SIZES:
             what = f"claim of {size}, 10,000 waiting, {found['made']:,.0f} finished"
-            alone = found[f"alone of {size}"]
-            yield _beside(
-                store, what, found[f"beside of {size}"], "none finished", alone, Bar(at_most=BARS[1][size])
-            )
+            value, other = found[f"aged of {size}"], found[f"fresh of {size}"]
+            yield _beside(store, what, value, "none finished", other, Bar(at_most=BARS[1][size]))
 
 
 def _held(store: str, options: argparse.Namespace) -> Iterator[Row]:
     if store == "postgres":
-        found = _medians(store, "stores.aged:under_snapshot", {"seconds": options.held}, 1)
+        found = _medians(store, "stores.aged:under_snapshot", {"seconds": options.held}, 1, two=True)
         held = f"a transaction held open for {options.held:g} s"
         for size in SIZES:
-            before = found[f"before of {size}"]
-            yield _beside(
-                store, f"claim of {size}, {held}", found[f"after of {size}"], "without", before, Bar()
-            )
-        yield _beside(
-            store,
-            f"submit, run, finish; {held}",
-            found["last"],
-            "in its first seconds",
-            found["first"],
-            Bar(),
-            "/s",
-        )
+            value, other = found[f"aged of {size}"], found[f"fresh of {size}"]
+            yield _beside(store, f"claim of {size}, {held}", value, "a fresh store", other, Bar())
+        rate, first = found["last"], found["first"]
+        yield _beside(store, f"submit, run, finish; {held}", rate, "its first seconds", first, Bar(), "/s")
 
 
 def _workers(store: str, options: argparse.Namespace) -> Iterator[Row]:
@@ -149,12 +129,15 @@ FIGURES = {
 }
 
 
-def _medians(store: str, target: str, params: Mapping[str, Any], rounds: int) -> dict[str, float]:
-    """What the probe found on an empty store, the median of the rounds."""
+def _medians(
+    store: str, target: str, params: Mapping[str, Any], rounds: int, two: bool = False
+) -> dict[str, float]:
+    """What the probe found on an empty store, or on `two`: the median of the rounds."""
     runs = []
     for _ in range(rounds):
-        with placed(CLASSES[store]) as (_, place):
-            runs.append(Probe(target, {**params, "url": place.url}).run())
+        with placed(CLASSES[store]) as (_, place), placed(CLASSES[store]) as (_, other):
+            urls = {"url": place.url} | ({"other": other.url} if two else {})
+            runs.append(Probe(target, {**params, **urls}).run())
     return {name: statistics.median(run[name] for run in runs) for name in runs[0]}
 
 

@@ -9,7 +9,7 @@ import asyncpg
 
 from benchmarks import mainspring_node as ours
 from benchmarks.flat import timed_claims
-from benchmarks.stores.claims import fill
+from benchmarks.stores.claims import fill, named
 from mainspring.core.model import State
 from mainspring.scheduler import Scheduler
 
@@ -17,41 +17,38 @@ WAITING, CHUNK = 10_000, 250_000
 CHURN, WINDOW_S = 2_000, 10.0
 
 
-async def beside_finished(url: str, finished: int, limit_s: float) -> dict[str, float]:
-    """Seconds for a claim of each size with 10,000 waiting, before and beside `finished` rows, or as many as
-    could be made within `limit_s`."""
-    async with ours.scheduler(lease_s=3600, url=url) as running:
-        await fill(running, [ours.lane()] * WAITING)
-        alone = await timed_claims(running, "bench-alone")
-        async with ours.worker(running):
-            await _idle(running)
+async def beside_finished(url: str, other: str, finished: int, limit_s: float) -> dict[str, float]:
+    """Seconds for a claim of each size with 10,000 waiting, in a fresh store and, in turn, beside `finished`
+    rows, or as many as could be made within `limit_s`."""
+    async with (
+        ours.scheduler(lease_s=3600, url=url) as aged,
+        ours.scheduler(lease_s=3600, url=other) as fresh,
+    ):
+        await fill(aged, [ours.lane()])
+        async with ours.worker(aged):
+            await ours.finished(aged, 1)
         made = await _make_finished(url, finished, limit_s)
-        await fill(running, [ours.lane()] * WAITING)
-        beside = await timed_claims(running, "bench-beside")
-    return (
-        {f"alone {size}": took_s for size, took_s in alone.items()}
-        | {f"beside {size}": took_s for size, took_s in beside.items()}
-        | {"made": float(made)}
-    )
-
-
-async def under_snapshot(url: str, seconds: float) -> dict[str, float]:
-    """A transaction holds a snapshot for `seconds` while tasks are submitted, run and finished in rounds:
-    tasks a second in the first ten seconds and in the last ten, and a claim of each size before and then."""
-    async with ours.scheduler(lease_s=3600, url=url) as running:
-        await fill(running, [ours.lane()] * WAITING)
-        before = await timed_claims(running, "bench-before")
-        async with _held(url):
-            async with ours.worker(running):
-                await _idle(running)
-                rates = await _churn(running, seconds)
+        for running in (aged, fresh):
             await fill(running, [ours.lane()] * WAITING)
-            after = await timed_claims(running, "bench-after")
-    return (
-        {f"before {size}": took_s for size, took_s in before.items()}
-        | {f"after {size}": took_s for size, took_s in after.items()}
-        | {"first": rates[0], "last": rates[-1]}
-    )
+        found = await timed_claims(aged, fresh)
+    return named({"aged": aged, "fresh": fresh}, found) | {"made": float(made)}
+
+
+async def under_snapshot(url: str, other: str, seconds: float) -> dict[str, float]:
+    """A transaction holds a snapshot for `seconds` while tasks are submitted, run and finished in rounds:
+    tasks a second in the first ten seconds and in the last ten; then a claim of each size under it and, in
+    turn, in a fresh store."""
+    async with (
+        ours.scheduler(lease_s=3600, url=url) as aged,
+        ours.scheduler(lease_s=3600, url=other) as fresh,
+        _held(url),
+    ):
+        async with ours.worker(aged):
+            rates = await _churn(aged, seconds)
+        for running in (aged, fresh):
+            await fill(running, [ours.lane()] * WAITING)
+        found = await timed_claims(aged, fresh)
+    return named({"aged": aged, "fresh": fresh}, found) | {"first": rates[0], "last": rates[-1]}
 
 
 @contextlib.asynccontextmanager
@@ -80,7 +77,7 @@ async def _churn(running: Scheduler, seconds: float) -> list[float]:
 
 
 async def _idle(running: Scheduler) -> None:
-    """Until nothing is ready. What a claim of the probe itself holds goes on running."""
+    """Until nothing is ready."""
     while True:
         counts = (await running.stats()).counts
         if not sum(count for (_, state), count in counts.items() if state is State.READY):

@@ -1,6 +1,7 @@
 """A claim costs about the same in a short queue and in a long one."""
 
 import asyncio
+from collections.abc import Mapping, Sequence
 
 from benchmarks import mainspring_node as ours
 from benchmarks.flat import timed_claims
@@ -11,19 +12,25 @@ from mainspring.scheduler import Scheduler
 FLIGHTS, GROUP = 4, 1000
 
 
-async def by_length(url: str, lengths: list[int], tenants: int) -> dict[str, float]:
-    """Seconds for a claim of each size at each length, as `10000 of 100`; on Redis bytes per waiting task."""
-    found: dict[str, float] = {}
-    before, filled = used_bytes(url), 0
-    async with ours.scheduler(lease_s=3600, url=url) as running:
-        for length in lengths:
-            await fill(running, [_lane(place, tenants) for place in range(filled, length)])
-            if before:
-                found[f"{length} bytes"] = (used_bytes(url) - before) / length
-            filled = length
-            times = await timed_claims(running, f"bench-{length}")
-            found |= {f"{length} {size}": took_s for size, took_s in times.items()}
-    return found
+async def by_length(url: str, other: str, lengths: tuple[int, int], tenants: int) -> dict[str, float]:
+    """Seconds for a claim of each size where so many wait, the two stores in turn: `short of 100`, `long of
+    100`."""
+    short, long = lengths
+    async with (
+        ours.scheduler(lease_s=3600, url=url) as one,
+        ours.scheduler(lease_s=3600, url=other) as two,
+    ):
+        await fill(one, [_lane(place, tenants) for place in range(short)])
+        await fill(two, [_lane(place, tenants) for place in range(long)])
+        return named({"short": one, "long": two}, await timed_claims(one, two))
+
+
+def named(stores: Mapping[str, object], found: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    return {
+        f"{name} {size}": took_s
+        for name, times in zip(stores, found, strict=True)
+        for size, took_s in times.items()
+    }
 
 
 async def redis_memory(url: str, tasks: int) -> dict[str, float]:
