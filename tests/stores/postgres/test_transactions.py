@@ -1,0 +1,275 @@
+"""Transactions of users beside running nodes: what they hold open, and what they are allowed to do."""
+
+import asyncio
+from contextlib import asynccontextmanager
+
+import asyncpg
+import pytest
+
+from mainspring.clock import SystemClock
+from mainspring.core.lifecycle import Outcome, Report, digest, settle
+from mainspring.core.model import Lane, NewTask, State
+from mainspring.core.order import Quota
+from mainspring.scheduler.intake import Intake
+from mainspring.verbs import Answer, Ask, Exchange, Group, Held, Renewal, Settlement, TakeIn
+
+CLOCK = SystemClock()
+LANE = Lane("default", "echo", "default", 5)
+LEASE_US = 60_000_000
+SUBMIT = "INSERT INTO mainspring.submissions (task) VALUES ('{}') RETURNING id"
+COMPLETE = "INSERT INTO mainspring.completions (task, token, result) VALUES ($1, $2, '1')"
+
+
+def plain():
+    return NewTask(CLOCK.new_id(), LANE, b"1")
+
+
+async def claimed(store, count=1):
+    """Leases of new tasks."""
+    stored = await store.exchange(Exchange(submits=[Group([plain() for _ in range(count)])]))
+    ask = Ask("w", "w-1", 1, [Quota(stored.ready[0].lane_id, count)], count, LEASE_US)
+    (answer,) = (await store.exchange(Exchange(claims=[ask]))).claims
+    assert len(answer.leases) == count
+    return answer.leases
+
+
+def line(lease, outcome=Outcome.SUCCEEDED):
+    told = Report(lease.task, lease.token, outcome, error=b'{"type":"E"}')
+    return Settlement(lease.task, lease.token, lease.lane_id, digest(told), *settle(told, lease, 0.5))
+
+
+async def state(store, task):
+    (record,) = await store.get([task])
+    return record and record.state
+
+
+async def take_in(store):
+    return await Intake(store, lambda _: None).take_in()
+
+
+@pytest.fixture
+def scene(new_database):
+    @asynccontextmanager
+    async def make(**options):
+        async with (
+            new_database() as database,
+            database.store(**options) as store,
+            database.connection() as user,
+        ):
+            yield database, store, user
+
+    return make
+
+
+# --- what a transaction holds up while it is open: nothing -------------------------------------------
+
+
+async def test_an_open_transaction_holds_up_nobody(scene):
+    """It has submitted, and completed a task. Its worker's other tasks live on, and so does all else."""
+    async with scene() as (database, store, user), database.connection() as other:
+        done, lives = await claimed(store, 2)
+        transaction = user.transaction()
+        await transaction.start()
+        mine = await user.fetchval(SUBMIT)
+        await user.execute(COMPLETE, done.task, done.token)
+        theirs = await other.fetchval(SUBMIT)
+        # The open row comes first, and is seen by nobody.
+        assert await take_in(store) == 1
+        assert await state(store, theirs) is State.READY
+        assert not (await store.promote(10)).submissions
+        renewal = Renewal("w-1", 1, [Held(done.task, done.token), Held(lives.task, lives.token)], LEASE_US)
+        assert await store.renew([renewal]) == [[Answer.OK, Answer.OK]]
+        exchanged = await store.exchange(Exchange(submits=[Group([plain()])], settles=[line(lives)]))
+        assert exchanged.settles == [Answer.OK]
+        await transaction.commit()
+        assert await state(store, done.task) is State.SUCCEEDED
+        assert await take_in(store) == 1
+        assert await state(store, mine) is State.READY
+
+
+async def test_a_zombie_that_has_not_committed_holds_up_nobody(scene):
+    """The task was lost and is another worker's now, who completes it while the first is still at it."""
+    async with scene() as (database, store, first), database.connection() as second:
+        (lease,) = await claimed(store)
+        late = first.transaction()
+        await late.start()
+        await first.execute(COMPLETE, lease.task, lease.token)
+        await store.exchange(Exchange(settles=[line(lease, Outcome.RELEASED)]))
+        ask = Ask("v", "v-1", 1, [Quota(lease.lane_id, 1)], 1, LEASE_US)
+        (answer,) = (await store.exchange(Exchange(claims=[ask]))).claims
+        (again,) = answer.leases
+        async with second.transaction():
+            await second.execute(COMPLETE, again.task, again.token)
+        with pytest.raises(asyncpg.PostgresError, match="lease_lost") as refused:
+            await late.commit()
+        assert refused.value.sqlstate == "MS409"
+        (record,) = await store.get([lease.task])
+        assert (record.state, record.token) == (State.SUCCEEDED, again.token)
+
+
+@pytest.mark.parametrize("outcome", [Outcome.SUCCEEDED, Outcome.RELEASED, Outcome.FAILED])
+async def test_a_lease_lost_before_the_commit_takes_the_effects_with_it(scene, outcome):
+    async with scene() as (_, store, user):
+        await user.execute("CREATE TABLE effects (note text)")
+        (lease,) = await claimed(store)
+
+        async def complete():
+            async with user.transaction():
+                await user.execute("INSERT INTO effects VALUES ('charged')")
+                await user.execute(COMPLETE, lease.task, lease.token)
+                await store.exchange(Exchange(settles=[line(lease, outcome)]))
+
+        with pytest.raises(asyncpg.PostgresError, match="lease_lost"):
+            await complete()
+        assert await user.fetch("SELECT * FROM effects") == []
+        assert await user.fetch("SELECT * FROM mainspring.completions") == []
+
+
+async def test_a_task_completed_twice_in_one_transaction_is_not_completed(scene):
+    async with scene() as (_, store, user):
+        (lease,) = await claimed(store)
+
+        async def complete():
+            async with user.transaction():
+                await user.execute(COMPLETE, lease.task, lease.token)
+                await user.execute(COMPLETE, lease.task, lease.token)
+
+        with pytest.raises(asyncpg.PostgresError, match="lease_lost"):
+            await complete()
+        assert await state(store, lease.task) is State.RUNNING
+
+
+async def test_several_tasks_may_complete_together(scene):
+    async with scene() as (_, store, user):
+        leases = await claimed(store, 20)
+        async with user.transaction():
+            for lease in leases:
+                await user.execute(COMPLETE, lease.task, lease.token)
+        assert {await state(store, lease.task) for lease in leases} == {State.SUCCEEDED}
+        counts = (await store.stats()).counts
+        assert {place: n for place, n in counts.items() if n} == {("default", State.SUCCEEDED): 20}
+        assert not await store.inspect()
+
+
+@pytest.mark.parametrize("isolation", ["read_committed", "repeatable_read", "serializable"])
+async def test_every_isolation_will_do(scene, isolation):
+    async with scene() as (_, store, user):
+        (lease,) = await claimed(store)
+        async with user.transaction(isolation=isolation):
+            task = await user.fetchval(SUBMIT)
+            await user.execute(COMPLETE, lease.task, lease.token)
+        assert await take_in(store) == 1
+        assert await state(store, task) is State.READY
+        assert await state(store, lease.task) is State.SUCCEEDED
+
+
+async def test_a_heartbeat_in_between_fails_a_stricter_isolation(scene):
+    """As any row would that somebody has changed meanwhile; the same transaction once more succeeds."""
+    async with scene() as (_, store, user):
+        (lease,) = await claimed(store)
+
+        async def complete(heartbeat):
+            async with user.transaction(isolation="repeatable_read"):
+                await user.execute(COMPLETE, lease.task, lease.token)
+                if heartbeat:
+                    await store.renew([Renewal("w-1", 1, [Held(lease.task, lease.token)], LEASE_US)])
+
+        with pytest.raises(asyncpg.SerializationError):
+            await complete(heartbeat=True)
+        await complete(heartbeat=False)
+        assert await state(store, lease.task) is State.SUCCEEDED
+
+
+# --- who takes in -----------------------------------------------------------------------------------
+
+
+async def test_nodes_take_in_side_by_side_each_row_once(scene):
+    async with scene() as (database, one, user), database.store() as other:
+        ids = [await user.fetchval(SUBMIT) for _ in range(300)]
+
+        async def work(store):
+            count = 0
+            while await user_left(database):
+                count += await Intake(store, lambda _: None).take_in(40)
+            return count
+
+        counts = await asyncio.gather(work(one), work(other), work(one), work(other))
+        assert sum(counts) == 300
+        counted = (await one.stats()).counts
+        assert counted["default", State.READY] == 300
+        assert {await state(one, task) for task in ids} == {State.READY}
+        assert not await one.inspect()
+
+
+async def user_left(database):
+    async with database.connection() as connection:
+        return await connection.fetchval("SELECT count(*) FROM mainspring.submissions")
+
+
+async def test_a_node_that_dies_while_it_takes_in_leaves_all_to_the_next(scene):
+    """Its server process ends in the middle of the transaction, as if by a SIGKILL of the node."""
+    async with scene() as (database, store, user), database.connection() as dying:
+        task = await user.fetchval(SUBMIT)
+        await dying.execute("BEGIN")
+        (n,) = await dying.fetchrow("SELECT n FROM mainspring.submissions FOR UPDATE")
+        assert await take_in(store) == 0  # it has the row in hand
+        assert (await store.take_in([TakeIn(n, plain())])).answers == [None]
+        await dying.execute("DELETE FROM mainspring.submissions")
+        await user.fetchval("SELECT pg_terminate_backend($1)", dying.get_server_pid())
+        while await take_in(store) == 0:
+            pass
+        assert await state(store, task) is State.READY
+
+
+async def test_a_child_waits_while_another_node_takes_in_its_parent(scene):
+    async with scene() as (database, store, user), database.connection() as other:
+        parent = await user.fetchval(SUBMIT)
+        child = await user.fetchval(
+            "INSERT INTO mainspring.submissions (task)"
+            " VALUES (json_build_object('depends_on', json_build_array($1::text))) RETURNING id",
+            parent,
+        )
+        async with other.transaction():
+            await other.fetch("SELECT 1 FROM mainspring.submissions WHERE id = $1 FOR UPDATE", parent)
+            assert await take_in(store) == 0
+        assert await take_in(store) == 2
+        assert await state(store, child) is State.BLOCKED
+
+
+# --- who may ----------------------------------------------------------------------------------------
+
+
+async def test_two_grants_are_all_that_a_role_needs(scene):
+    async with scene() as (database, store, admin):
+        (lease,) = await claimed(store)
+        await admin.execute("CREATE ROLE shop")
+        try:
+            await admin.execute(
+                "GRANT USAGE ON SCHEMA mainspring TO shop;"
+                "GRANT INSERT ON mainspring.submissions, mainspring.completions TO shop"
+            )
+            await admin.execute("SET ROLE shop")
+            async with admin.transaction():
+                await admin.execute("INSERT INTO mainspring.submissions (task) VALUES ('{}')")
+                await admin.execute(COMPLETE, lease.task, lease.token)
+            with pytest.raises(asyncpg.InsufficientPrivilegeError):
+                await admin.fetch("SELECT * FROM mainspring.tasks")
+            await admin.execute("RESET ROLE")
+            assert await take_in(store) == 1
+            assert await state(store, lease.task) is State.SUCCEEDED
+        finally:
+            await admin.execute("RESET ROLE")
+            await admin.execute("DROP OWNED BY shop")
+            await admin.execute("DROP ROLE shop")
+
+
+async def test_a_notification_wakes_the_nodes(scene):
+    """For whoever cannot wait for the next look: nothing else tells of a submission."""
+    async with scene() as (_, store, user):
+        woken = asyncio.Event()
+        store.listen(woken.set)
+        while not await user.fetchval("SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'LISTEN%'"):
+            pass
+        woken.clear()
+        await user.execute("NOTIFY mainspring")
+        await woken.wait()
