@@ -1,13 +1,17 @@
 """Benches for stores on real servers. Their clocks cannot be stopped, but their offset can be set: a test
 moves the store's time, and never waits for it."""
 
+import itertools
 from typing import Any, ClassVar
 
 import asyncpg
 from redis.asyncio import Redis
 
+from mainspring.clock import SystemClock
+from mainspring.ports.options import DEFAULTS
 from mainspring.stores.postgres import PostgresStore
 from mainspring.stores.redis import RedisStore
+from mainspring.stores.tandem import TandemStore, taking
 from tests.conformance.bench import VERBS, Bench, User
 from tests.servers import PostgresServer, RedisServer, ValkeyServer, running
 
@@ -106,6 +110,28 @@ class PostgresBench(Bench):
         await self._admin.execute("UPDATE mainspring.clock_offset SET us = us + $1", self.us(seconds))
 
 
+class TandemBench(PostgresBench):
+    """The same databases, each with a namespace of Redis. A lane is looked at again at once, however little
+    was there the last time: the suite's lanes are short."""
+
+    namespaces = itertools.count(1)
+
+    @classmethod
+    def missing(cls) -> str:
+        return PostgresServer.missing() or RedisServer.missing()
+
+    def new_store(self) -> Any:
+        taking.SHALLOW_S = 0
+        self._namespace = f"tandem{next(self.namespaces)}"
+        return super().new_store()
+
+    def new_node(self) -> Any:
+        queue = running(RedisServer).url
+        options = DEFAULTS.postgres
+        address = self._server.dsn(self._database)
+        return TandemStore(address, queue, SystemClock(), options, history=True, namespace=self._namespace)
+
+
 class RedisBench(Bench):
     """Each bench has a namespace of its own, and its store a clock with an offset kept beside it."""
 
@@ -141,6 +167,7 @@ class ValkeyBench(RedisBench):
 
 SERVER_BENCHES: dict[str, type[Bench]] = {
     "postgres": PostgresBench,
+    "tandem": TandemBench,
     "redis": RedisBench,
     "valkey": ValkeyBench,
 }

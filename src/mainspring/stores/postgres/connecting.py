@@ -55,11 +55,11 @@ class Database:
         self,
         address: Address,
         options: PostgresOptions,
-        changed: Callable[[], None],
+        changed: Callable[[Transaction], None],
         *,
         keeps_history: bool = False,
     ) -> None:
-        """`changed` is called after a write that other nodes may wait for."""
+        """`changed` is called after the commit of what other nodes may wait for."""
         self._address = address
         self._options = options
         self._changed = changed
@@ -118,7 +118,7 @@ class Database:
                         result = await _run(tx, work, connection, begin)
                         tx.committed()
                         if tx.gained or tx.finished:
-                            self._changed()
+                            self._changed(tx)
                         return result
             except Replay:
                 continue

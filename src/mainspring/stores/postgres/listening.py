@@ -33,7 +33,9 @@ NOT_REACHED = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceEr
 
 class Hints:
     """What a node tells others, and hears from them. Nothing here is promised: a hint may come late, twice,
-    or not at all."""
+    or not at all. Another way for them overrides `_tell` and `_hear_once`."""
+
+    not_reached: tuple[type[Exception], ...] = NOT_REACHED
 
     def __init__(self, db: "Database") -> None:
         self._db = db
@@ -79,11 +81,15 @@ class Hints:
             while self._has_news:
                 self._has_news = False
                 with contextlib.suppress(StoreError, Replay):
-                    await self._db.ask(STATEMENTS["say"], await self._own_name())
+                    await self._tell(await self._own_name())
                     self._said += 1
                 await asyncio.sleep(QUIET_S)
         finally:
             self._is_saying = False
+
+    async def _tell(self, name: str) -> None:
+        """Must let the number rise by one."""
+        await self._db.ask(STATEMENTS["say"], name)
 
     async def _own_name(self) -> str:
         """What this node signs with, so that it does not wake itself."""
@@ -94,15 +100,23 @@ class Hints:
     # --- hearing --------------------------------------------------------------------------------
 
     async def _hear(self) -> None:
-        """Keep a connection that listens, for as long as the server gives one. A pooler would give it to
-        others, who would hear what they did not ask for."""
-        while not self._db.is_pooled:
-            with contextlib.suppress(*NOT_REACHED):
-                await self._hear_on(await self._db.connect())
+        """Keep a connection that listens, for as long as the server gives one."""
+        while self._may_hear():
+            with contextlib.suppress(*self.not_reached):
+                await self._hear_once()
             self._is_hearing = False
-            await asyncio.sleep(CONNECT_AGAIN_S)
+            await asyncio.sleep(self._connect_again_s())
 
-    async def _hear_on(self, connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+    def _may_hear(self) -> bool:
+        """A pooler would give the connection to others, who would hear what they did not ask for."""
+        return not self._db.is_pooled
+
+    def _connect_again_s(self) -> float:
+        return CONNECT_AGAIN_S
+
+    async def _hear_once(self) -> None:
+        """Listen until the connection ends."""
+        connection = await self._db.connect()
         try:
             name, ended = await self._own_name(), asyncio.Event()
 

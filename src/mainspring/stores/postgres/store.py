@@ -67,6 +67,7 @@ from mainspring.stores.postgres.connecting import LONG_LIMIT_S, Database
 from mainspring.stores.postgres.dead import dead_groups
 from mainspring.stores.postgres.explaining import surroundings
 from mainspring.stores.postgres.listening import Hints
+from mainspring.stores.postgres.transaction import Transaction
 from mainspring.verbs import Retried, WorkflowGraph, WorkflowPage, WorkflowQuery, WorkflowRecord
 from mainspring.verbs.audit import Audit, Finding, Mended
 from mainspring.verbs.moving import Dumped, Record
@@ -106,7 +107,7 @@ class PostgresStore(Store):
         """Hears what other nodes tell after they have written, from the first listener on."""
         self._hints.listen(wake)
 
-    def _wrote(self) -> None:
+    def _wrote(self, tx: Transaction) -> None:
         self._hints.hint()
 
     # --- the hot verbs --------------------------------------------------------------------------

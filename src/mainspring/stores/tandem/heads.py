@@ -1,0 +1,113 @@
+"""The heads of lanes in Redis: what claims saw behind the tasks that they took.
+
+A list a lane, in the order of the line, and beside it a mark that changes whenever the lane is forgotten.
+What a node takes no other node gets. What it takes and does not use is not brought back: the lane is
+forgotten, and the next claim looks anew. Nothing here is older than `KEPT_S` by PostgreSQL's clock, so that
+even lists that an older Redis brings back are void.
+"""
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+from importlib.resources import files
+from typing import Any, NamedTuple
+
+from mainspring.core.model import SECOND_US
+from mainspring.stores.tandem.link import Link
+
+KEPT_S = 2.0
+# Longer than any claim takes: who read a lane before it was forgotten must still find the mark changed.
+MARK_KEPT_S = 60.0
+_BIGINT = range(1 << 63)
+_LUA = files(__package__).joinpath("lua")
+
+
+class Head(NamedTuple):
+    """A task at a place in line, as it stood at a moment of PostgreSQL's clock."""
+
+    task: str
+    seq: int
+    seen_us: int
+
+    def is_fresh(self, now_us: int) -> bool:
+        return 0 <= now_us - self.seen_us <= KEPT_S * SECOND_US
+
+    def encode(self) -> bytes:
+        return f"{self.seen_us} {self.seq} {self.task}".encode()
+
+
+def decode(stored: bytes) -> Head | None:
+    """`None` for what is no head: what is in Redis may come from anywhere."""
+    try:
+        seen, seq, task = stored.decode().split(" ", 2)
+        head = Head(task, int(seq), int(seen))
+    except ValueError:
+        return None
+    return head if head.seq in _BIGINT and "\0" not in task else None
+
+
+class Taken(NamedTuple):
+    """What a lane's list had, and its mark at that moment."""
+
+    mark: bytes
+    heads: list[Head]
+
+
+class Heads:
+    """Losing any of it costs a claim a look at PostgreSQL, no more."""
+
+    def __init__(self, link: Link, namespace: str) -> None:
+        self._link = link
+        self._namespace = namespace
+        self._take = link.client.register_script(_LUA.joinpath("take.lua").read_text())
+        self._put = link.client.register_script(_LUA.joinpath("put.lua").read_text())
+        self._forgotten: set[int] = set()
+        self._telling: asyncio.Task[None] | None = None
+
+    def forget(self, lanes: Iterable[int]) -> None:
+        """What is known of these lanes is void: by the next call of this node, and for other nodes soon."""
+        if self._link.is_up:
+            self._forgotten.update(lanes)
+            if self._forgotten and self._telling is None:
+                self._telling = asyncio.ensure_future(self._tell())
+
+    async def _tell(self) -> None:
+        # Not before what runs now has had its chance to take the lanes along.
+        await asyncio.sleep(0)
+        while self._forgotten:
+            await self.take({})
+        self._telling = None
+
+    async def take(self, wanted: Mapping[int, int]) -> dict[int, Taken]:
+        """Up to so many heads of each lane. Empty if Redis does not answer."""
+        forgotten, self._forgotten = list(self._forgotten), set()
+        lanes = list(wanted)
+        arguments = [len(forgotten), int(MARK_KEPT_S * 1000), *wanted.values()]
+        answer = await self._link.ask(
+            lambda client: self._take(self._keys([*forgotten, *lanes]), arguments, client)
+        )
+        if answer is None:
+            return {}
+        return {
+            lane: Taken(mark, [head for stored in line if (head := decode(stored)) is not None])
+            for lane, (mark, line) in zip(lanes, answer, strict=True)
+        }
+
+    async def put(self, lines: Mapping[int, tuple[bytes, Sequence[Head]]]) -> bool:
+        """The heads of lanes, as they are from now on, each with the lane's mark as it was before they were
+        read. Whether Redis has heard of it."""
+        arguments: list[Any] = [int(KEPT_S * 1000)]
+        for mark, heads in lines.values():
+            arguments += [mark, len(heads), *[head.encode() for head in heads]]
+        answer = await self._link.ask(lambda client: self._put(self._keys(lines), arguments, client))
+        return answer is not None
+
+    async def close(self) -> None:
+        task, self._telling = self._telling, None
+        if task is not None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    def _keys(self, lanes: Iterable[int]) -> list[str]:
+        """One hash tag, so that scripts may name several lanes."""
+        place = f"{{{self._namespace}}}"
+        return [f"{place}:{table}:{lane}" for lane in lanes for table in ("mark", "heads")]

@@ -1,0 +1,47 @@
+"""Hints between nodes by publish and subscribe of Redis, in place of NOTIFY, which needs a session.
+
+The number that rises with each hint is kept in PostgreSQL all the same, and looked at now and then: so a node
+that Redis does not reach is heard, and hears, a little later.
+"""
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from mainspring.stores.postgres.listening import NOT_REACHED, Hints
+from mainspring.stores.postgres.statements import STATEMENTS
+from mainspring.stores.tandem.link import CONNECT_LIMIT_S, FAILURES, Link
+
+if TYPE_CHECKING:
+    from mainspring.stores.postgres.connecting import Database
+
+
+class Wakeups(Hints):
+    not_reached = (*NOT_REACHED, *FAILURES)
+
+    def __init__(self, db: "Database", link: Link, namespace: str) -> None:
+        super().__init__(db)
+        self._link = link
+        self._channel = f"{{{namespace}}}:wake"
+
+    async def _tell(self, name: str) -> None:
+        await self._link.ask(lambda client: client.publish(self._channel, name))
+        await self._db.ask(STATEMENTS["count_signal"])
+
+    def _may_hear(self) -> bool:
+        return True
+
+    def _connect_again_s(self) -> float:
+        return self._link.pause_s(super()._connect_again_s())
+
+    async def _hear_once(self) -> None:
+        name = (await self._own_name()).encode()
+        async with self._link.listener.pubsub(ignore_subscribe_messages=True) as channel:
+            async with asyncio.timeout(CONNECT_LIMIT_S):
+                await channel.subscribe(self._channel)
+            self._is_hearing = True
+            # What was told while nobody listened.
+            self._wake()
+            while True:
+                message = await channel.get_message(timeout=None)
+                if message is not None and message["data"] != name:
+                    self._wake()
