@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
-# Absolute, because a probe works in its own directory and starts processes from there; and this checkout's own
-# code, whatever else is installed.
+# Absolute, because a probe works in its own directory and starts processes from there; and this checkout
+# measures its own code, whatever else is installed.
 PATH = os.pathsep.join((str(ROOT), str(ROOT / "src")))
 PROBE_LIMIT_S = 600
 
