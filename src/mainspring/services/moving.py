@@ -20,8 +20,9 @@ from mainspring.errors import StoreError, WrongState
 from mainspring.ports import Clock, Refused, Store, Term
 from mainspring.verbs.moving import Dumped, Kind, parse_dump_cursor
 
-TERM_S = 60.0
-TERM_RENEWED_S = 10.0
+# Whoever copies again after this one was killed waits for so long.
+TERM_S = 15.0
+TERM_RENEWED_S = 3.0
 # A worker says that it is alive three times a lease; with the usual lease that is every five seconds.
 SILENT_S = 30.0
 PAGE_BYTES = 8 * 1024 * 1024
