@@ -48,6 +48,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     keep_cancelled_s: float = 7 * 86400.0
     keep_failed_s: float = 30 * 86400.0
     history: bool = False
+    no_migrate: bool = False
     log_level: str = "info"
     origins: Mapping[str, str] = {}
 
@@ -73,7 +74,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             lifetime_s=self.pg_max_conn_lifetime_s,
             statement_cache=self.pg_statement_cache,
         )
-        return StoreOptions(history=self.history, postgres=postgres)
+        return StoreOptions(history=self.history, migrates=not self.no_migrate, postgres=postgres)
 
     @property
     def listen_address(self) -> tuple[str, int]:

@@ -23,6 +23,7 @@
         ├── StoreFull           no space left; nothing was stored
         ├── StoreCorrupt        the file is not a healthy Mainspring database
         ├── StoreTooNew         the database was written by a newer Mainspring
+        ├── StoreTooOld         its schema is older than this program, which may not change it
         └── StoreUnfinished     a copy from another store fills it, or broke off while it did
 
 A `code` is part of the public interface: it never changes once released. Doors translate codes
@@ -167,6 +168,10 @@ class StoreCorrupt(StoreError):
 
 class StoreTooNew(StoreError):
     code = "store_too_new"
+
+
+class StoreTooOld(StoreError):
+    code = "store_too_old"
 
 
 class StoreUnfinished(StoreError):

@@ -122,7 +122,7 @@ def test_a_reader_that_has_seen_enough(cli, write):
         (["standalone", "--concurrency", "0"], "--concurrency: out of range: 0; accepted: 1 to 10000"),
         (["standalone", "--lease", "soon"], "--lease: not a duration: 'soon'"),
         (["standalone", "--config", "absent.toml"], "config: cannot be read"),
-        (["standalone", "--store", "mysql://x"], "store: "),
+        (["standalone", "--store", "mysql://x"], "--store: no driver"),
         (["standalone", "--store", "memory:", "-A", "no_such_module:app"], "app: there is no module"),
         (["standalone", "--store", "memory:", "-A", "json:dumps"], "app: module 'json' has no application"),
         (["server", "--store", "memory:", "--listen", "0.0.0.0:0"], "--listen: 0.0.0.0 can be reached from"),

@@ -31,6 +31,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "workers": ("control", "Who works, on what, and when they last reported."),
         "stats": ("control", "Tasks by queue and state."),
         "doctor": ("doctor", "Look a store over, and mend it."),
+        "migrate": ("migrating", "A store's schema: status, up, down, sql."),
         "store": ("moving", "Copy a store into another."),
     },
     "Other": {

@@ -56,6 +56,7 @@ _SERVER_FLAGS = _flags(
     click.option("--insecure", is_flag=True, default=None, help="Listen beyond loopback without a token."),
     click.option("--node-id", metavar="NAME"),
     click.option("--lease", "lease_s", metavar="DURATION", help="How long a silent worker keeps its tasks."),
+    click.option("--no-migrate", is_flag=True, default=None, help="Refuse an older schema; never change it."),
     click.option("--history", is_flag=True, default=None, help="Record every transition of every task."),
 )
 _WORKER_FLAGS = _flags(

@@ -1,5 +1,8 @@
 """The store that settings name. What is wrong with it is told by the setting's name, as the user gave it."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from mainspring.config import Settings
 from mainspring.errors import InvalidInput, StoreError, StoreUnfinished
 from mainspring.ports import Clock, Store
@@ -18,13 +21,20 @@ def store_of(settings: Settings, clock: Clock) -> Store:
 
 async def open_named(store: Store, settings: Settings) -> None:
     """Open the store. Raises what its `open` does, naming the setting, and `StoreUnfinished`."""
-    try:
+    with named(settings):
         await store.open()
         try:
             await _check_is_whole(store)
         except BaseException:
             await store.close()
             raise
+
+
+@contextmanager
+def named(settings: Settings) -> Iterator[None]:
+    """What the store raises, under the name of the setting that says where it is."""
+    try:
+        yield
     except StoreError as error:
         raise type(error)(f"{settings.store_origin}: {error.detail}") from error
 

@@ -128,6 +128,7 @@ _KIN = {
     "store_error": "store_unavailable",
     "store_corrupt": "internal_error",
     "store_too_new": "internal_error",
+    "store_too_old": "internal_error",
     "store_unfinished": "internal_error",
     "unknown_parent": "invalid_input",
 }

@@ -6,13 +6,13 @@ import pytest
 
 from mainspring.errors import StoreTooNew, StoreUnavailable
 from mainspring.stores.postgres import PostgresStore
-from mainspring.stores.postgres.schema import migrations
+from mainspring.stores.postgres.schema import steps
 
 NUMBERS = "SELECT number FROM mainspring.migrations ORDER BY number"
 
 
 def test_migrations_are_numbered_without_a_hole():
-    assert [number for number, _ in migrations()] == list(range(1, len(migrations()) + 1))
+    assert [step.number for step in steps()] == list(range(1, len(steps()) + 1))
 
 
 async def test_nodes_that_start_together_make_one_schema(new_database):
@@ -24,7 +24,7 @@ async def test_nodes_that_start_together_make_one_schema(new_database):
         for store in stores:
             assert dict((await store.stats()).counts) == {}
             await store.close()
-        assert numbers == [number for number, _ in migrations()]
+        assert numbers == [step.number for step in steps()]
 
 
 async def test_an_older_schema_is_brought_up_to_date(new_database):
@@ -35,9 +35,9 @@ async def test_an_older_schema_is_brought_up_to_date(new_database):
                 "CREATE SCHEMA mainspring; CREATE TABLE mainspring.migrations"
                 " (number integer PRIMARY KEY, applied_at timestamptz NOT NULL DEFAULT now())"
             )
-            number, first = migrations()[0]
-            await admin.execute(first)
-            await admin.execute("INSERT INTO mainspring.migrations (number) VALUES ($1)", number)
+            first = steps()[0]
+            await admin.execute(first.up)
+            await admin.execute("INSERT INTO mainspring.migrations (number) VALUES ($1)", first.number)
             await admin.execute("INSERT INTO mainspring.paused VALUES ('mail', 'alice')")
         async with database.store() as store:
             assert dict((await store.board()).paused) == {"mail": "alice"}

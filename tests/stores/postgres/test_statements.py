@@ -7,7 +7,7 @@ import pytest
 
 from mainspring.clock import SystemClock
 from mainspring.core.model import Lane, NewTask
-from mainspring.stores.postgres.schema import migrations
+from mainspring.stores.postgres.schema import steps
 from mainspring.stores.postgres.statements import STATEMENTS
 from mainspring.verbs import Exchange, Group
 
@@ -101,7 +101,7 @@ async def _accesses(admin, name):
 
 def test_a_heartbeat_touches_no_index():
     """Nor does the row move: an update of columns without an index is heap-only."""
-    written = "".join(sql for _, sql in migrations())
+    written = "".join(step.up for step in steps())
     indexes = re.findall(r"CREATE (?:UNIQUE )?INDEX \w+\s+ON mainspring\.tasks ([^;]*);", written)
     assert len(indexes) >= 8
     assert [index for index in indexes if "lease_until_us" in index or "timeout_at_us" in index] == []

@@ -13,7 +13,7 @@ from mainspring.stores.sqlite import SqliteStore, schema
 from mainspring.verbs import Group
 from tests.stores.sqlite.process import LANE
 
-NEWEST = schema.migrations()[-1][0]
+NEWEST = schema.steps()[-1].number
 
 
 def content_of(path):
@@ -36,7 +36,7 @@ async def test_a_new_file_is_made(path, new_store):
 
 
 def test_migrations_are_numbered_without_holes():
-    assert [number for number, _ in schema.migrations()] == list(range(1, NEWEST + 1))
+    assert [step.number for step in schema.steps()] == list(range(1, NEWEST + 1))
 
 
 async def test_a_file_is_found_as_it_was_left(new_store):

@@ -56,7 +56,7 @@ def statements(module: ModuleType) -> dict[str, str]:
 
 def plan(sql: str) -> list[str]:
     db = apsw.Connection(":memory:")
-    for _, migration in schema.migrations():
+    for migration in [step.up for step in schema.steps()]:
         db.execute(migration)
     numbered = [int(number) for number in re.findall(r"\?(\d+)", sql)]
     bindings = [None] * (max(numbered) if numbered else sql.count("?"))

@@ -14,7 +14,7 @@ from mainspring.ports import PostgresOptions
 from mainspring.stores.postgres.address import Address
 from mainspring.stores.postgres.dialling import dial, greet
 from mainspring.stores.postgres.pool import Pool, hang_up
-from mainspring.stores.postgres.schema import migrate
+from mainspring.stores.postgres.schema import prepare
 from mainspring.stores.postgres.transaction import BadValue, Known, Replay, Transaction
 
 if TYPE_CHECKING:
@@ -58,24 +58,27 @@ class Database:
         changed: Callable[[Transaction], None],
         *,
         keeps_history: bool = False,
+        migrates: bool = True,
     ) -> None:
         """`changed` is called after the commit of what other nodes may wait for."""
         self._address = address
         self._options = options
         self._changed = changed
         self._keeps_history = keeps_history
+        self._migrates = migrates
         self._pool: Pool | None = None
         self._caches = False
         self._known = Known(keeps_history=keeps_history)
         self.is_pooled = self.is_synchronous = False
 
     async def open(self) -> None:
-        """Connect, and bring the schema up to date. Raises `StoreUnavailable`, `StoreTooNew`."""
+        """Connect, and bring the schema up to date. Raises `StoreUnavailable`, `StoreTooNew`,
+        `StoreTooOld`."""
         with translated():
             connection = await dial(self._address)
             try:
                 self.is_pooled, self.is_synchronous = await greet(connection, self._address)
-                await migrate(connection)
+                await prepare(connection, migrates=self._migrates)
             finally:
                 await hang_up(connection)
             wanted = self._options.statement_cache

@@ -82,7 +82,12 @@ class PostgresStore(Store):
     """
 
     def __init__(
-        self, address: str, options: PostgresOptions = DEFAULTS.postgres, *, history: bool = False
+        self,
+        address: str,
+        options: PostgresOptions = DEFAULTS.postgres,
+        *,
+        history: bool = False,
+        migrates: bool = True,
     ) -> None:
         """Raises `InvalidInput` for an address that cannot be one."""
         self.features = Features(
@@ -93,7 +98,9 @@ class PostgresStore(Store):
             flights=2,
             transactional=True,
         )
-        self._db = Database(parse_address(address), options, self._wrote, keeps_history=history)
+        self._db = Database(
+            parse_address(address), options, self._wrote, keeps_history=history, migrates=migrates
+        )
         self._hints = Hints(self._db)
 
     async def open(self) -> None:

@@ -88,13 +88,15 @@ class SqliteStore(Store):
     for half a minute; `StoreFull` when the disk is full; `StoreCorrupt` when the file is damaged.
     """
 
-    def __init__(self, path: str, clock: Clock, *, history: bool = False) -> None:
+    def __init__(self, path: str, clock: Clock, *, history: bool = False, migrates: bool = True) -> None:
         self._path = path
         self._open = contextlib.AsyncExitStack()
         self.features = Features(
             "sqlite", durability="A", several_processes=True, full_history=history, transactional=True
         )
-        make_writer = partial(Writer, path, clock, self._others_wrote, keeps_history=history)
+        make_writer = partial(
+            Writer, path, clock, self._others_wrote, keeps_history=history, migrates=migrates
+        )
         self._writer = DatabaseThread("sqlite-writer", make_writer)
         self._reader = DatabaseThread("sqlite-reader", partial(Reader, path, clock))
         self._listeners: list[Listener] = []

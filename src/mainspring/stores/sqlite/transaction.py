@@ -106,7 +106,13 @@ class Writer:
     change, and limits and pauses, which are read again when their generation has risen."""
 
     def __init__(
-        self, path: str, clock: Clock, others_wrote: Callable[[], None], *, keeps_history: bool
+        self,
+        path: str,
+        clock: Clock,
+        others_wrote: Callable[[], None],
+        *,
+        keeps_history: bool,
+        migrates: bool = True,
     ) -> None:
         self._others_wrote = others_wrote
         self._path = path
@@ -120,7 +126,7 @@ class Writer:
         with named_errors(path):
             self.db = connect(path)
             try:
-                prepare(self.db, path)
+                prepare(self.db, path, migrates=migrates)
             except BaseException:
                 self.db.close()
                 raise
