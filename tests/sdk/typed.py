@@ -48,6 +48,10 @@ async def right() -> None:
     reveal_type(add.submit(1).cancel(kill=True))  # R: bool
     reveal_type(app.submit("echo", {"any": "thing"}, priority="high"))  # R: TaskHandle[Any]
     add.with_options(depends_on=[add.submit(1), add.bind(2), "id"])
+    # On a connection of the user's own, of whatever library.
+    reveal_type(add.submit_in(object(), 1, right=2))  # R: TaskHandle[int]
+    reveal_type(await add.submit_in.aio(object(), 1))  # R: TaskHandle[int]
+    reveal_type(app.submit_in(object(), "echo", 1, queue="q"))  # R: TaskHandle[Any]
 
 
 async def wrong() -> None:
@@ -57,6 +61,8 @@ async def wrong() -> None:
     add.bind("1")  # E: incompatible type "str"; expected "int"
     await add.submit.aio("1")  # E: incompatible type "str"; expected "int"
     add.submit.aio(1)  # E: must be used
+    add.submit_in(object(), "1")  # E: incompatible type "str"; expected "int"
+    add.submit_in.aio(object(), 1)  # E: must be used
     greet.submit("Ada", True)  # E: Too many positional arguments
     with_context.submit(1)  # E: incompatible type "int"; expected "str"
     with_context("a.png")  # E: Too few arguments

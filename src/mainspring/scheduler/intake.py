@@ -7,6 +7,7 @@
 The store guards each row; which of the three becomes of it is decided here.
 """
 
+import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, TypeVar
@@ -23,6 +24,7 @@ BATCH = 1_000
 # Each round ends something for good: a chain of tasks that depend on a bad one takes one a task.
 ROUNDS = 20
 SHOWN_BYTES = 4_096
+TRIES, TRY_AGAIN_S = 50, 0.02
 
 T = TypeVar("T")
 Answered = Accepted | Existing | Refused | None
@@ -45,17 +47,20 @@ class Intake:
         try:
             return await look()
         except NotFound:
-            if not self._store.features.transactional or not await self._take_first(task):
+            if not self._store.features.transactional:
                 raise
+        # Looked at again in any case: somebody else may have taken it in since.
+        await self._take_first(task)
         return await look()
 
-    async def _take_first(self, task: str) -> bool:
-        """Take in the submission of this task. Whether there was one: then there may be a task now."""
-        found = await self._store.submissions(1, task)
-        was_there = bool(found)
-        while found and not await self._take(found) and await self.take_in():
+    async def _take_first(self, task: str) -> None:
+        """Return when there is no submission of this task, or others take their time with it."""
+        for _ in range(TRIES):
             found = await self._store.submissions(1, task)
-        return was_there
+            if not found or await self._take(found):
+                break
+            if not await self.take_in():
+                await asyncio.sleep(TRY_AGAIN_S)
 
     async def _take(self, found: Sequence[Submission]) -> int:
         if not found:

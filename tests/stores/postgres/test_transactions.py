@@ -240,7 +240,7 @@ async def test_a_child_waits_while_another_node_takes_in_its_parent(scene):
 
 
 async def test_two_grants_are_all_that_a_role_needs(scene):
-    async with scene() as (database, store, admin):
+    async with scene() as (_, store, admin):
         (lease,) = await claimed(store)
         await admin.execute("CREATE ROLE shop")
         try:
