@@ -12,7 +12,7 @@ from mainspring.core.schedule_rows import write_row
 from mainspring.ports import Fired, FireLine, FireTask, Group, Refused
 from mainspring.stores.redis.connecting import Database
 from mainspring.stores.redis.packing import Request, can_be_stored, pack
-from mainspring.stores.redis.schedules import Stored, stored_of, texts_of
+from mainspring.stores.redis.schedules import Stored, fire_text, stored_of, texts_of
 from mainspring.verbs import (
     FIRES_KEPT,
     deposed,
@@ -184,7 +184,7 @@ def _decision(plan: Plan, facts: Facts) -> tuple[tuple[object, ...], Group, tupl
         (
             [fire.fire_us for fire in plan.new],
             [task for fire in plan.new for task in fire.cancels],
-            [msgspec.json.encode(msgspec.structs.astuple(record)).decode() for record in told],
+            [fire_text(record) for record in told],
         ),
     )
 

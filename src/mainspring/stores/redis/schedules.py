@@ -21,6 +21,8 @@ from mainspring.stores.redis.packing import can_be_stored, pack, prefixed
 from mainspring.verbs import UNFINISHED_NAMED
 
 BEHIND_ALL = b"\xff"
+# Added to times in names, which must not be negative; as in `lua/belonging.lua`.
+EPOCH = 1 << 52
 
 
 class Stored(msgspec.Struct, array_like=True):
@@ -95,6 +97,15 @@ async def fires(db: Database, schedule: str, limit: int, cursor: str | None) -> 
     found = [fire_of(name, prefix) for name in names[:limit]]
     cursor = str(int.from_bytes(names[limit - 1][len(prefix) :][:8], "big")) if len(names) > limit else None
     return FirePage(found, cursor)
+
+
+def fires_at(schedule: str, fire_us: int) -> bytes:
+    """Where fires of this time stand among those of all schedules."""
+    return prefixed(schedule) + (fire_us + EPOCH).to_bytes(8, "big")
+
+
+def fire_text(record: FireRecord) -> str:
+    return msgspec.json.encode(msgspec.structs.astuple(record)).decode()
 
 
 def fire_of(name: bytes, prefix: bytes) -> FireRecord:

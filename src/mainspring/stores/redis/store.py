@@ -40,6 +40,7 @@ from mainspring.ports import (
     WorkerInfo,
 )
 from mainspring.stores.redis import (
+    auditing,
     controls,
     dead,
     editing,
@@ -56,7 +57,16 @@ from mainspring.stores.redis import (
 from mainspring.stores.redis.connecting import Database
 from mainspring.stores.redis.explaining import surroundings
 from mainspring.stores.redis.listening import Hints
-from mainspring.verbs import Retried, WorkflowGraph, WorkflowPage, WorkflowQuery, WorkflowRecord
+from mainspring.verbs import (
+    Audit,
+    Finding,
+    Mended,
+    Retried,
+    WorkflowGraph,
+    WorkflowPage,
+    WorkflowQuery,
+    WorkflowRecord,
+)
 
 
 class RedisStore:
@@ -201,6 +211,15 @@ class RedisStore:
         return await dead.dead_groups(self._db, limit, cursor)
 
     # --- the laws -------------------------------------------------------------------------------
+
+    async def audit(self, cursor: str | None, limit: int) -> Audit:
+        return await auditing.audit(self._db, cursor, limit)
+
+    async def inspect(self) -> Sequence[Finding]:
+        return await auditing.inspect(self._db)
+
+    async def repair(self, findings: Sequence[Finding]) -> Sequence[Mended]:
+        return await auditing.repair(self._db, findings)
 
     # --- controls, membership, leadership -------------------------------------------------------
 

@@ -1,0 +1,36 @@
+-- uses: auditing
+-- What stands in an index or in a table beside the heads, and has no head that says so. ARGV: the number of the table to
+-- begin with, the cursor in it, how many entries to look at. Answers {strays {table, task, member}, number and cursor of
+-- where to go on, or 0 at the end}. Writes nothing.
+local SETS = {
+    'tasks', 'places', 'ready', 'due', 'deadlines', 'held', 'leases', 'timeouts', 'uniques', 'dead', 'letters',
+    'fired', 'open_fires', 'members', 'unresolved', 'long_logs', 'history', 'step_names', 'log_ends',
+    'founded', 'schedule_ids', 'looks', 'fires', 'expiring', 'claimants',
+}
+local HASHES = {
+    'heads', 'bodies', 'ends', 'attempts', 'checkpoints', 'progress', 'parents', 'log_heads', 'steps', 'log_blocks',
+}
+local number, cursor, left = tonumber(ARGV[1]), ARGV[2], tonumber(ARGV[3])
+local strays = {}
+
+local function look_at(table_, member, score)
+    local id = owner_in(table_, member)
+    if is_stray(table_, id, member, score) then
+        strays[#strays + 1] = {table_, part(id), part(member)}
+    end
+end
+
+while left > 0 and number <= #SETS + #HASHES do
+    local set, hash = SETS[number], HASHES[number - #SETS]
+    local command = set and 'ZSCAN' or 'HSCAN'
+    local found = redis.call(command, key[set or hash], cursor, 'COUNT', math.min(left, set and CHUNK or 100))
+    for n = 1, #found[2], 2 do
+        look_at(set or hash, found[2][n], set and found[2][n + 1])
+        left = left - 1
+    end
+    cursor = found[1]
+    if cursor == '0' then
+        number = number + 1
+    end
+end
+return reply({strays, number <= #SETS + #HASHES and number or 0, cursor})

@@ -1,0 +1,66 @@
+-- uses: auditing
+-- Indexes are mended by what is there now. ARGV[1]: lines {`index`, set, task}, {`stray`, table, task, member as hex},
+-- {`kept`, task}, {`group`, fingerprint}. Answers for each whether anything was to be done.
+local function from_hex(text)
+    return (string.gsub(text, '..', function(two) return string.char(tonumber(two, 16)) end))
+end
+
+local function put_in(set, id)
+    local head = known(id)
+    local member, score
+    if head then
+        member, score = member_in(set, head)
+    end
+    if not member or is_in(set, member, score) then
+        return false
+    end
+    add(key[set], member, score)
+    return true
+end
+
+local function drop_from(table_, id, hex)
+    local member = from_hex(hex)
+    local is_hash = redis.call('TYPE', key[table_])['ok'] == 'hash'
+    local score = is_hash and redis.call('HEXISTS', key[table_], member) == 1
+        or not is_hash and redis.call('ZSCORE', key[table_], member)
+    if not score or not is_stray(table_, owner_in(table_, member), member, score) then
+        return false
+    end
+    if is_hash then
+        put(key[table_], member, false)
+    else
+        remove(key[table_], member)
+    end
+    return true
+end
+
+local function note(id)
+    local head = known(id)
+    if not head or type(head[KEPT]) ~= 'number' or kept_of(head) == head[KEPT] then
+        return false
+    end
+    head[KEPT] = kept_of(head)
+    dirty[id] = head
+    return true
+end
+
+local function count_group(fingerprint)
+    local there = redis.call('ZLEXCOUNT', key.letters, '[' .. fingerprint, '(' .. fingerprint .. '\255')
+    local booked = redis.call('ZSCORE', key.groups, fingerprint)
+    if -tonumber(booked or 0) == there then
+        return false
+    end
+    if there > 0 then
+        add(key.groups, fingerprint, -there)
+    else
+        remove(key.groups, fingerprint)
+    end
+    return true
+end
+
+local work, answers = {index = put_in, stray = drop_from, kept = note, group = count_group}, {}
+for n, line in ipairs(cmsgpack.unpack(ARGV[1])) do
+    answers[n] = work[line[1]](line[2], line[3], line[4])
+end
+flush()
+return reply(answers)
