@@ -1,5 +1,6 @@
 """Claiming: the heads of lanes, under every guard that a node's board may have missed."""
 
+import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 
@@ -7,7 +8,7 @@ from asyncpg import Record
 
 from mainspring.core.lifecycle import Cause
 from mainspring.core.limits import room_for
-from mainspring.core.model import Lane, Lease, State
+from mainspring.core.model import SECOND_US, Lane, Lease, State
 from mainspring.core.order import Quota
 from mainspring.ports import Ask, Claimed
 from mainspring.stores.postgres.limits import Usage
@@ -81,16 +82,22 @@ async def take_heads(tx: Transaction, ask: Ask, quotas: Sequence[Quota], limit: 
     is empty, unless the ask was full by then."""
     if not quotas or limit <= 0:
         return Claimed([], [])
+    now_s = asyncio.get_running_loop().time
     asked: Counter[int] = Counter()
     leave = []
     for quota in quotas:
         leave.append(asked[quota.lane_id])
         asked[quota.lane_id] += quota.limit
+    lane_ids = [quota.lane_id for quota in quotas]
+    starts = [tx.line_start(lane_id) for lane_id in lane_ids]
+    began_s = now_s()
     rows = await tx.rows(
-        "claim", [q.lane_id for q in quotas], leave, [q.limit for q in quotas], limit,
-        ask.worker, ask.incarnation, ask.claim_seq, ask.lease_us,
+        "claim", lane_ids, leave, [q.limit for q in quotas], limit,
+        ask.worker, ask.incarnation, ask.claim_seq, ask.lease_us, starts,
     )  # fmt: skip
     rows.sort(key=lambda row: row["place"])
+    whole = [lane_id for lane_id, start in zip(lane_ids, starts, strict=True) if not start]
+    tx.walked(whole, int((now_s() - began_s) * SECOND_US), {row["lane_id"]: row["seq"] for row in rows})
     gave = Counter(row["ask"] for row in rows)
     reached = max(gave, default=0) if len(rows) == limit else len(quotas) + 1
     empty = [quota.lane_id for n, quota in enumerate(quotas, 1) if n < reached and gave[n] < quota.limit]

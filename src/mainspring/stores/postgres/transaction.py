@@ -12,6 +12,7 @@ from mainspring.core.model import Lane, State
 from mainspring.core.order import LaneHead
 from mainspring.errors import StoreCorrupt
 from mainspring.stores.postgres.limits import Usage, rules_of
+from mainspring.stores.postgres.lines import Lines
 from mainspring.stores.postgres.rows import LANE_LOST, Row, lane_of
 from mainspring.stores.postgres.statements import STATEMENTS
 
@@ -53,6 +54,7 @@ class Known:
         self.rules: dict[str, LimitRule] = {}
         self.paused: dict[str, str] = {}
         self.caps_backlogs = False
+        self.lines = Lines()
 
     def learn(self, lanes: Mapping[int, Lane]) -> None:
         if len(self.lanes) >= LANES_KNOWN_AT_ONCE:
@@ -97,6 +99,8 @@ class Transaction:
         self.steps: list[Step] | None = [] if known.keeps_history else None
         self.moved: dict[str, Row] = {}
         self.unblocked: list[str] = []
+        self._whole_looks: dict[int, int] = {}
+        self._line_ends: dict[int, int] = {}
         self._minted = 0
 
     async def rows(self, name: str, *values: object) -> list[Record]:
@@ -145,6 +149,13 @@ class Transaction:
 
     def committed(self) -> None:
         self._known.learn(self._lanes)
+        lines = self._known.lines
+        for lane_id, took_us in self._whole_looks.items():
+            lines.looked(lane_id, self.now_us, took_us)
+        for lane_id, end in self._line_ends.items():
+            lines.claimed(lane_id, end)
+        for lane_id in self.regained:
+            lines.forget(lane_id)
 
     # --- what follows from changes --------------------------------------------------------------
 
@@ -229,6 +240,15 @@ class Transaction:
             if lane is not None:
                 found.append(LaneHead(row["id"], lane, row["seq"]))
         return found
+
+    def line_start(self, lane_id: int) -> int:
+        """From which place on a claim looks."""
+        return self._known.lines.start(lane_id, self.now_us)
+
+    def walked(self, whole: Iterable[int], took_us: int, ends: Mapping[int, int]) -> None:
+        """A claim took tasks up to the `ends` of lanes; of the `whole` ones it looked at all of the line."""
+        self._whole_looks.update(dict.fromkeys(whole, took_us))
+        self._line_ends.update(ends)
 
     # --- limits ---------------------------------------------------------------------------------
 

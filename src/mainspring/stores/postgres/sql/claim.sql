@@ -21,15 +21,16 @@ SELECT 1 FROM mainspring.term WHERE number = $1 AND expires_us > mainspring.now_
 -- name: claim
 -- The heads of lanes, in the order asked. Rows that another claim holds are passed over, not waited for.
 -- $1 lane ids, $2 how many to leave out and $3 how many to take of each, $4 how many in all,
--- $5 worker, $6 incarnation, $7 claim_seq, $8 lease_us.
+-- $5 worker, $6 incarnation, $7 claim_seq, $8 lease_us, $9 the place from which on to look in each (lines.py).
 -- All heads are gathered before the first row is changed. The update would else run in between, and a lane that
 -- is asked twice would leave out rows that are gone from its line already.
 WITH head AS (
     SELECT head.id, wanted.n
-    FROM unnest($1::bigint[], $2::bigint[], $3::bigint[]) WITH ORDINALITY AS wanted (lane_id, leave, take, n)
+    FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $9::bigint[])
+        WITH ORDINALITY AS wanted (lane_id, leave, take, start, n)
     CROSS JOIN LATERAL (
         SELECT id FROM mainspring.tasks
-        WHERE lane_id = wanted.lane_id AND state = 3
+        WHERE lane_id = wanted.lane_id AND seq >= wanted.start AND state = 3
             AND (deadline_us IS NULL OR deadline_us >= mainspring.now_us())
         ORDER BY seq OFFSET wanted.leave LIMIT wanted.take
         FOR UPDATE SKIP LOCKED
@@ -53,7 +54,7 @@ UPDATE mainspring.tasks t SET
     timeout_at_us = least(moment.now_us + t.timeout_us, t.deadline_us)
 FROM gathered CROSS JOIN LATERAL unnest(gathered.ids, gathered.ns) WITH ORDINALITY AS picked (id, n, place), moment
 WHERE t.id = picked.id
-RETURNING picked.place, picked.n AS ask, {lease}
+RETURNING picked.place, picked.n AS ask, t.seq, {lease}
 
 -- name: lock_limits
 -- In the order of their names, before any task is touched: nobody else starts tasks under these rules now.
