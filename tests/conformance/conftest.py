@@ -16,6 +16,7 @@ import pytest
 from tests import servers
 from tests.conformance.bench import VERBS, Bench, MemoryBench, SqliteBench
 from tests.conformance.server_benches import SERVER_BENCHES
+from tests.conformance.table import FAILED, PASSED, SKIPPED, Table
 
 BENCHES: dict[str, type[Bench]] = {"memory": MemoryBench, "sqlite": SqliteBench, **SERVER_BENCHES}
 # Per bench the tests that it does not get, and why: told after the run, so that no gap is silent.
@@ -70,6 +71,15 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    table = Table()
+    for result in (PASSED, FAILED, SKIPPED):
+        for report in terminalreporter.stats.get(result, []):
+            if "conformance/" in report.nodeid:
+                table.add(report.nodeid, BENCHES, result)
+    if lines := table.lines(list(BENCHES)):
+        terminalreporter.section("store x suite: tests passed")
+        for line in lines:
+            terminalreporter.line(line)
     for name, tests in sorted(LEFT_OUT.items()):
         terminalreporter.section(f"{name}: {len(tests)} tests of the suite left out, for want of")
         groups = Counter(
