@@ -27,6 +27,7 @@ _TLS = (
     "sslmode", "sslcert", "sslkey", "sslrootcert", "sslcrl", "sslpassword", "sslnegotiation",
     "ssl_min_protocol_version", "ssl_max_protocol_version",
 )  # fmt: skip
+_FILES = ("sslcert", "sslkey", "sslrootcert", "sslcrl")
 _WORDS = ("user", "password", "passfile", "service", "krbsrvname", "gsslib")
 _KNOWN = {
     "host", "port", "dbname", *_WORDS, *_TLS, "target_session_attrs", "options", "application_name",
@@ -45,11 +46,12 @@ CONNECT_LIMIT_S = 10.0
 
 class Address(msgspec.Struct, frozen=True):
     """`hosts` are tried in turn, within `connect_s` each; none named: as the library finds one. `arguments`
-    are the library's own. `shown` holds no password."""
+    are the library's own; `files` are those that they name. `shown` holds no password."""
 
     hosts: tuple[tuple[str | None, int | None], ...]
     arguments: dict[str, Any]
     connect_s: float
+    files: dict[str, str]
     shown: str
 
 
@@ -67,7 +69,8 @@ def parse_address(text: str) -> Address:
     arguments["server_settings"] = {"application_name": named.get("application_name") or "mainspring"}
     if named.get("options"):
         arguments["server_settings"]["options"] = named["options"]
-    return Address(hosts, arguments, _connect_s(named.get("connect_timeout", "")), shown(text))
+    files = {word: named[word] for word in _FILES if named.get(word)}
+    return Address(hosts, arguments, _connect_s(named.get("connect_timeout", "")), files, shown(text))
 
 
 # --- the spellings ----------------------------------------------------------------------------------

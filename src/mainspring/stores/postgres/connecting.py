@@ -12,7 +12,7 @@ import msgspec
 from mainspring.errors import StoreCorrupt, StoreError, StoreFull, StoreUnavailable
 from mainspring.ports import PostgresOptions
 from mainspring.stores.postgres.address import Address
-from mainspring.stores.postgres.dialling import dial, greet
+from mainspring.stores.postgres.dialling import dial, greet, why
 from mainspring.stores.postgres.pool import Pool, hang_up
 from mainspring.stores.postgres.schema import prepare
 from mainspring.stores.postgres.transaction import BadValue, Known, Replay, Transaction
@@ -79,6 +79,8 @@ class Database:
             try:
                 self.is_pooled, self.is_synchronous = await greet(connection, self._address)
                 await prepare(connection, migrates=self._migrates)
+            except asyncpg.InsufficientPrivilegeError as error:
+                raise StoreError(f"{self._address.shown}: {why(error, self._address)}") from error
             finally:
                 await hang_up(connection)
             wanted = self._options.statement_cache

@@ -5,6 +5,7 @@ outlives a transaction: no prepared statements, no LISTEN, no settings of a sess
 """
 
 import ssl
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import asyncpg
@@ -19,6 +20,12 @@ OLDEST = 12
 STATEMENTS_CACHED = 500
 # A node that stops in the middle of a transaction holds its locks no longer than this.
 IDLE_LIMIT = "60s"
+READ_ONLY = "the server is read-only: a standby, or default_transaction_read_only is on"
+
+
+NOT_CONNECTED = (
+    OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError,
+)  # fmt: skip
 
 
 class Server(NamedTuple):
@@ -38,11 +45,12 @@ async def dial(address: Address, *, caches: bool = False, session: bool = False)
         arguments["server_settings"] = settings
     arguments["statement_cache_size"] = STATEMENTS_CACHED if caches else 0
     arguments["max_cached_statement_lifetime"] = 0
+    _check_files(address)
     reasons = []
     for host, port in address.hosts or ((None, None),):
         try:
             return await _dial(address, host, port, arguments)
-        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        except NOT_CONNECTED as error:
             reason, cause = why(error, address), error
             reasons.append(f"{host}: {reason}" if len(address.hosts) > 1 else reason)
     raise StoreUnavailable(f"{address.shown}: {'; '.join(reasons)}") from cause
@@ -54,8 +62,16 @@ async def _dial(
     return await asyncpg.connect(host=host, port=port, timeout=address.connect_s, **arguments)
 
 
+def _check_files(address: Address) -> None:
+    """The library would only tell that some file is missing, as it does for a socket."""
+    for name, file in address.files.items():
+        if not Path(file).is_file():
+            raise StoreUnavailable(f"{address.shown}: {name} names no file: {file!r}")
+
+
 async def greet(connection: "Connection[Record]", address: Address) -> Server:
-    """Find out what is at the other end. Raises `StoreError` for a server that is too old."""
+    """Find out what is at the other end. Raises `StoreError` for a server that is too old, `StoreUnavailable`
+    for one that cannot be written."""
     version = connection.get_server_version()
     if version.major < OLDEST:
         raise StoreError(
@@ -63,9 +79,12 @@ async def greet(connection: "Connection[Record]", address: Address) -> Server:
         )
     async with connection.transaction():
         found = await connection.fetchrow(
-            "SELECT pg_backend_pid() AS pid, current_setting('synchronous_commit') AS synchronous_commit"
+            "SELECT pg_backend_pid() AS pid, current_setting('synchronous_commit') AS synchronous_commit,"
+            " current_setting('transaction_read_only') AS read_only"
         )
     assert found is not None
+    if found["read_only"] == "on":
+        raise StoreUnavailable(f"{address.shown}: {READ_ONLY}")
     # A pooler makes up the number by which a client may cancel: it is no process of the server.
     is_pooled = found["pid"] != connection.get_server_pid()
     return Server(is_pooled, found["synchronous_commit"] != "off")
@@ -82,7 +101,9 @@ def why(error: BaseException, address: Address) -> str:
         case asyncpg.TooManyConnectionsError():
             return f"too many connections: {told}; lower pg_max_conns, or raise the server's max_connections"
         case asyncpg.TargetServerAttributeNotMatched():
-            return "the server is read-only: a standby, or default_transaction_read_only is on"
+            return READ_ONLY
+        case asyncpg.InsufficientPrivilegeError():
+            return f"{told}; grant it, or let somebody who may run what `mainspring migrate sql` prints"
         case asyncpg.ClientConfigurationError() | ssl.SSLError():
             return f"no connection with these TLS parameters: {told}"
         case TimeoutError():
