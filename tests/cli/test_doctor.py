@@ -1,15 +1,21 @@
-"""`mainspring doctor` on files: what it tells, what it mends, how it ends."""
+"""`mainspring doctor` on files and databases: what it tells, what it mends, how it ends."""
 
 import asyncio
 import json
 
 import apsw
+import asyncpg
 import pytest
 from click.testing import CliRunner
 
 from mainspring.cli.root import root
+from mainspring.clock import SystemClock
 from mainspring.core.laws import LAWS
+from mainspring.core.model import Lane, NewTask
+from mainspring.stores import open_schema, open_store
+from mainspring.verbs import Group
 from tests.conformance.bench import SqliteBench
+from tests.stores import addresses
 
 NOTHING = {"healthy": True, "findings": [], "mended": []}
 
@@ -153,3 +159,69 @@ async def test_a_damaged_index_is_built_anew(tmp_path, path):
     assert mended.exit_code == 0, mended.output
     assert "built anew" in mended.stdout
     assert (await doctor("--db", path)).exit_code == 0
+
+
+async def test_a_file_with_an_older_schema_is_left_alone(tmp_path, path):
+    await filled(tmp_path)
+    await open_schema(f"sqlite:///{path}").migrate(6)
+    before = (tmp_path / "store.db").read_bytes()
+    result = await doctor("--db", path)
+    assert result.exit_code == 1
+    assert "has schema 6" in result.stderr
+    assert (tmp_path / "store.db").read_bytes() == before
+
+
+@pytest.fixture
+def database(tmp_path):
+    with addresses.address("postgres", tmp_path) as url:
+        yield url
+
+
+def ask(url, *statements):
+    async def tell():
+        connection = await asyncpg.connect(url)
+        try:
+            for statement in statements:
+                await connection.execute(statement)
+        finally:
+            await connection.close()
+
+    asyncio.run(tell())
+
+
+def examined(url, *arguments):
+    return CliRunner().invoke(root, ["doctor", "--store", url, *arguments])
+
+
+def test_a_database_of_postgresql(database):
+    """Told, left alone, mended."""
+
+    async def fill():
+        store = open_store(database, SystemClock())
+        await store.open()
+        tasks = [
+            NewTask(SystemClock().new_id(), Lane("default", "echo", "default", 5), b"1") for _ in range(5)
+        ]
+        await store.submit([Group([task]) for task in tasks])
+        await store.close()
+        return [task.id for task in tasks]
+
+    tasks = asyncio.run(fill())
+    assert examined(database).stdout == f"healthy: {len(LAWS)} laws hold over 5 rows\n"
+    ask(database, f"UPDATE mainspring.tasks SET state = 42 WHERE id = '{tasks[1]}'")
+    for _ in range(2):
+        result = examined(database)
+        assert result.exit_code == 1
+        for part in ("unknown_state", tasks[1], "nothing was changed"):
+            assert part in result.stdout
+    assert examined(database, "--repair").exit_code == 0
+    assert examined(database).exit_code == 0
+
+
+def test_a_database_without_mainspring_is_not_found_healthy(database):
+    result = examined(database)
+    assert result.exit_code == 1
+    assert "--store: the database has schema 0" in result.stderr
+    gone = examined(database.replace("/place", "/nowhere"))
+    assert gone.exit_code == 1
+    assert "no such database" in gone.stderr

@@ -7,16 +7,19 @@ from pathlib import Path
 
 import click
 import msgspec
+from msgspec.structs import replace
 
 from mainspring.cli import show
 from mainspring.cli.exits import Exit
 from mainspring.cli.options import CONFIG, load_settings
 from mainspring.clock import SystemClock
 from mainspring.config import Settings
+from mainspring.core.addresses import scheme_of
 from mainspring.core.laws import LAWS
 from mainspring.errors import InvalidInput
+from mainspring.node.opening import named, store_of
 from mainspring.services.doctor import examine, treat
-from mainspring.stores import file_of, open_store
+from mainspring.stores import file_of
 from mainspring.verbs.audit import Finding, Mended
 
 
@@ -71,17 +74,18 @@ def doctor(db: str | None, store: str | None, repair: bool, output: str, config:
 
 def _check_there_is_one(settings: Settings) -> None:
     """Opening a store makes it, if there is none: a misspelt name must not be found healthy."""
-    field = "--store" if settings.store else "--db"
-    file = file_of(settings.store_url)
-    if file is None:
-        raise InvalidInput(field, "such a store ends with its process", "sqlite:///FILE")
-    if not Path(file).is_file():
+    field, file = settings.store_origin, file_of(settings.store_url)
+    if scheme_of(settings.store_url) == "memory":
+        raise InvalidInput(field, "such a store ends with its process", "sqlite:///FILE, postgresql://...")
+    if file is not None and not Path(file).is_file():
         raise InvalidInput(field, f"there is no file {file}", "the file of a server")
 
 
 async def _diagnose(settings: Settings, repair: bool) -> Diagnosis:
-    store = open_store(settings.store_url, SystemClock())
-    await store.open()
+    # Without `--repair` nothing is changed: an older schema neither.
+    store = store_of(replace(settings, no_migrate=True), SystemClock())
+    with named(settings):
+        await store.open()
     try:
         found, rows = await examine(store)
         done: Sequence[Mended] = ()

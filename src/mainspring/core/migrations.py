@@ -57,7 +57,7 @@ def refuse_older(number: int, newest: int, where: str = "the database") -> None:
     """Raises `StoreTooOld` for a schema that somebody brings up to date by hand."""
     if number < newest:
         raise StoreTooOld(
-            f"{where} has schema {number}, this program needs {newest}, and may not change it (no_migrate):"
+            f"{where} has schema {number}, this program needs {newest} and is not to change it here:"
             " run `mainspring migrate up`, or `mainspring migrate sql` for what to run by hand"
         )
 
