@@ -13,7 +13,9 @@ from typing import Any, Literal, NamedTuple
 
 import msgspec
 
+from mainspring.core.addresses import POSTGRES, scheme_of
 from mainspring.core.durations import parse_duration_s
+from mainspring.core.redis_address import redis_url
 from mainspring.errors import InvalidInput
 from mainspring.ports import PostgresOptions, StoreOptions
 
@@ -26,6 +28,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     node_id: str = ""
     listen: str = "127.0.0.1:8080"
     store: str = ""
+    queue: str = ""
     db: str = "scheduler.db"
     pg_max_conns: int = PostgresOptions().most
     pg_min_conns: int = PostgresOptions().fewest
@@ -74,7 +77,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             lifetime_s=self.pg_max_conn_lifetime_s,
             statement_cache=self.pg_statement_cache,
         )
-        return StoreOptions(history=self.history, migrates=not self.no_migrate, postgres=postgres)
+        return StoreOptions(
+            history=self.history, migrates=not self.no_migrate, queue=self.queue, postgres=postgres
+        )
 
     @property
     def listen_address(self) -> tuple[str, int]:
@@ -93,6 +98,8 @@ ALIASES: dict[str, tuple[str, ...]] = {
 }
 # What other programs of the same environment read, too: a setting of our own goes first.
 SHARED: dict[str, tuple[str, ...]] = {"store": ("DATABASE_URL",)}
+# The sources' names for the Redis beside PostgreSQL; REDIS_PASSWORD and REDIS_DB go with each (S1-51).
+REDIS_VARIABLES = ("REDIS_ADDR", "REDIS_ADDRESS", "REDIS_URL")
 _DURATIONS = (
     "lease_s", "grace_s", "keep_succeeded_s", "keep_cancelled_s", "keep_failed_s", "pg_max_conn_lifetime_s",
 )  # fmt: skip
@@ -116,6 +123,8 @@ def load(
     if "db" in given and "store" in given and given["db"].source < given["store"].source:
         # Both say where tasks are kept, and the file was named closer by.
         del given["store"]
+    if (queue := _queue(given, environment)) is not None:
+        given["queue"] = queue
     values = {name: _parse(name, found.value, found.origin) for name, found in given.items()}
     settings = Settings(**values, origins={name: found.origin for name, found in given.items()})
     _check_together(settings)
@@ -133,6 +142,24 @@ class _Given(NamedTuple):
     value: Any
     origin: str
     source: _Source
+
+
+def _queue(given: Mapping[str, _Given], environment: Mapping[str, str]) -> _Given | None:
+    """The Redis beside a PostgreSQL. The sources' own variables name it where there is such a store."""
+    store, named = given.get("store"), given.get("queue")
+    if store is None or scheme_of(str(store.value)) not in POSTGRES:
+        return named
+    found = {name: redis_url(environment[name], name) for name in REDIS_VARIABLES if environment.get(name)}
+    if named is None and found:
+        (name, url), *others = found.items()
+        for other, its_url in others:
+            if its_url != url:
+                raise InvalidInput(name, f"differs from {other}", "one of the two, or the same value in both")
+        named = _Given(url, name, _Source.SHARED_VARIABLE)
+    if named is None or not isinstance(named.value, str):
+        return named
+    parts = environment.get("REDIS_PASSWORD", ""), environment.get("REDIS_DB", "")
+    return named._replace(value=redis_url(named.value, named.origin, *parts))
 
 
 def _check_together(settings: Settings) -> None:

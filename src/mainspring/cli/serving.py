@@ -46,12 +46,14 @@ def _flags(*options: _Decorator) -> _Decorator:
     return decorate
 
 
+_QUEUE = click.option("--queue", metavar="URL", help="A Redis beside PostgreSQL, for speed: redis://...")
 _SERVER_FLAGS = _flags(
     click.option("--listen", metavar="HOST:PORT", help="Default 127.0.0.1:8080; port 0 takes a free one."),
     click.option("--db", metavar="FILE", help="SQLite file; default scheduler.db."),
     click.option(
         "--store", metavar="URL", help="Instead of --db: sqlite:///FILE, postgresql://... or memory:."
     ),
+    _QUEUE,
     click.option("--token", help="Callers must show this token (better: MAINSPRING_TOKEN)."),
     click.option("--insecure", is_flag=True, default=None, help="Listen beyond loopback without a token."),
     click.option("--node-id", metavar="NAME"),
@@ -104,6 +106,7 @@ def server(config: Path | None, **flags: Any) -> int:
 @click.command()
 @click.option("--api-url", metavar="URL", help="The server; by default http://localhost:8080.")
 @click.option("--store", metavar="URL", help="Instead of a server: straight on this store.")
+@_QUEUE
 @click.option("--token", help="The server's token (better: MAINSPRING_TOKEN).")
 @_WORKER_FLAGS
 @_LOG_LEVEL

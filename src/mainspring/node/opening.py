@@ -14,9 +14,10 @@ def store_of(settings: Settings, clock: Clock) -> Store:
     try:
         return open_store(settings.store_url, clock, settings.store_options)
     except InvalidInput as error:
-        if error.field != "store":
+        origins = {"store": settings.store_origin, "queue": settings.origin("queue")}
+        if error.field not in origins:
             raise
-        raise InvalidInput(settings.store_origin, error.problem, error.accepted) from None
+        raise InvalidInput(origins[error.field], error.problem, error.accepted) from None
 
 
 async def open_named(store: Store, settings: Settings) -> None:

@@ -24,11 +24,12 @@ class StoreOptions(msgspec.Struct, frozen=True, kw_only=True):
     with which a small node is well served.
 
     `history` keeps every transition of every task (the memory store always does). `migrates` brings an older
-    schema up to date; else opening one raises `StoreTooOld`.
+    schema up to date; else opening one raises `StoreTooOld`. `queue` is the URL of a Redis beside PostgreSQL.
     """
 
     history: bool = False
     migrates: bool = True
+    queue: str = ""
     postgres: PostgresOptions = PostgresOptions()
 
 

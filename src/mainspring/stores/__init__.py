@@ -3,6 +3,7 @@
     url ─► open_store ─┬─ memory:              stores.memory     nothing outlives the process
                        ├─ sqlite:///FILE       stores.sqlite     one file, shared by several processes
                        └─ postgresql://...     stores.postgres   a database, shared by any number of nodes
+                            with a queue       stores.tandem     the same, with a Redis beside it
 
 A driver is imported when its URL is opened, so that nobody needs the libraries of a store they do not use.
 """
@@ -20,6 +21,8 @@ from mainspring.ports.schema import Schema
 
 ACCEPTED = "memory:, sqlite:///relative/file, sqlite:////absolute/file, postgresql://USER:PASSWORD@HOST:PORT/DATABASE"
 SCHEMES = ("memory", "sqlite", *POSTGRES)
+# The libraries that drivers need, each with the extra that brings it.
+EXTRAS = {"asyncpg": "postgres", "redis": "redis"}
 
 
 def open_store(url: str, clock: Clock, options: StoreOptions = DEFAULTS) -> Store:
@@ -28,13 +31,20 @@ def open_store(url: str, clock: Clock, options: StoreOptions = DEFAULTS) -> Stor
     Raises `InvalidInput` for a URL that names no store, or one whose libraries are not installed.
     """
     scheme = scheme_of(url)
+    if options.queue and scheme in SCHEMES and scheme not in POSTGRES:
+        raise InvalidInput("queue", "is for a store on PostgreSQL", "--store postgresql://... with it")
     if scheme == "memory":
         return _driver("memory", "MemoryStore")(clock)
     if scheme == "sqlite":
         make = _driver("sqlite", "SqliteStore")
         return make(file_of(url), clock, history=options.history, migrates=options.migrates)
+    if scheme in POSTGRES and options.queue:
+        make = _driver("tandem", "TandemStore")
+        return make(
+            url, options.queue, clock, options.postgres, history=options.history, migrates=options.migrates
+        )
     if scheme in POSTGRES:
-        make = _driver("postgres", "PostgresStore", library="asyncpg")
+        make = _driver("postgres", "PostgresStore")
         return make(url, options.postgres, history=options.history, migrates=options.migrates)
     raise InvalidInput("store", f"no driver for {shown(url)!r}", ACCEPTED)
 
@@ -49,7 +59,7 @@ def open_schema(url: str) -> Schema:
         make = _found("sqlite.migrating", "SqliteSchema")
         return make(file_of(url))
     if scheme in POSTGRES:
-        make = _found("postgres.migrating", "PostgresSchema", library="asyncpg")
+        make = _found("postgres.migrating", "PostgresSchema")
         return make(url)
     raise InvalidInput("store", f"{shown(url)!r} has no schema", "sqlite:///FILE, postgresql://...")
 
@@ -67,21 +77,20 @@ def file_of(url: str) -> str | None:
     return path
 
 
-def _driver(room: str, name: str, library: str = "") -> Callable[..., Store]:
-    driver: Callable[..., Store] = _found(room, name, library)
+def _driver(room: str, name: str) -> Callable[..., Store]:
+    driver: Callable[..., Store] = _found(room, name)
     return driver
 
 
-def _found(module: str, name: str, library: str = "") -> Any:
-    """`library` is what an extra of the driver's name brings."""
+def _found(module: str, name: str) -> Any:
     try:
         return getattr(import_module(f"mainspring.stores.{module}"), name)
     except ModuleNotFoundError as error:
-        if not library or error.name != library:
+        extra = EXTRAS.get(error.name or "")
+        if extra is None:
             raise
-        extra = module.partition(".")[0]
         raise InvalidInput(
             "store",
-            f"needs the package {library}, which is not installed",
+            f"needs the package {error.name}, which is not installed",
             f"pip install mainspring[{extra}]",
         ) from error

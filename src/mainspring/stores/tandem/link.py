@@ -17,7 +17,8 @@ from redis.exceptions import (
     ResponseError,
 )
 
-from mainspring.errors import StoreUnavailable
+from mainspring.core.redis_address import ACCEPTED
+from mainspring.errors import InvalidInput, StoreUnavailable
 from mainspring.ports import Clock
 
 T = TypeVar("T")
@@ -35,8 +36,12 @@ class Link:
     """What Redis says, or `None`. A refusal of one command (no memory left, a replica) is `None`, too."""
 
     def __init__(self, url: str, clock: Clock) -> None:
-        self.client = Redis.from_url(url, retry=Retry(NoBackoff(), 0), single_connection_client=True)
-        self.listener = Redis.from_url(url, retry=Retry(NoBackoff(), 0))
+        """Raises `InvalidInput` for an address that cannot be one."""
+        try:
+            self.client = Redis.from_url(url, retry=Retry(NoBackoff(), 0), single_connection_client=True)
+            self.listener = Redis.from_url(url, retry=Retry(NoBackoff(), 0))
+        except ValueError as error:
+            raise InvalidInput("queue", f"not an address of Redis: {error}", ACCEPTED) from None
         self.is_up = False
         self._random = clock.random
         self._coming_back: asyncio.Task[None] | None = None
@@ -51,7 +56,7 @@ class Link:
             self.is_up = True
         except _REFUSALS as error:
             await self.close()
-            raise StoreUnavailable(f"Redis refuses this node: {error}") from error
+            raise StoreUnavailable(f"the Redis of `queue` refuses this node: {error}") from error
         except FAILURES as error:
             self._lose(error)
 

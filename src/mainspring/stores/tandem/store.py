@@ -23,10 +23,11 @@ class TandemStore(PostgresStore):
         options: PostgresOptions,
         *,
         history: bool = False,
+        migrates: bool = True,
         namespace: str = "mainspring",
     ) -> None:
         """`queue` is the URL of Redis. Raises `InvalidInput` for an address that cannot be one."""
-        super().__init__(address, options, history=history)
+        super().__init__(address, options, history=history, migrates=migrates)
         self.features = msgspec.structs.replace(self.features, name="postgres+redis")
         self._link = Link(queue, clock)
         self._heads = Heads(self._link, namespace)
