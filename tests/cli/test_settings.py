@@ -2,8 +2,10 @@
 
 import pytest
 
+from mainspring.clock import VirtualClock
 from mainspring.config import load
 from mainspring.errors import InvalidInput
+from mainspring.node.opening import store_of
 
 URL = "postgres://u:p@localhost:5432/scheduler?sslmode=disable"
 
@@ -67,3 +69,55 @@ def test_a_pool_that_cannot_be(environment, field):
         load({}, environment)
     assert caught.value.field == field
     assert caught.value.accepted
+
+
+# --- the Redis beside PostgreSQL ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("environment", "url"),
+    [
+        ({"MAINSPRING_QUEUE": "redis://r:1/2"}, "redis://r:1/2"),
+        ({"REDIS_ADDR": "localhost:6380"}, "redis://localhost:6380"),
+        ({"REDIS_ADDRESS": ":6380"}, "redis://localhost:6380"),
+        ({"REDIS_URL": "rediss://user:pass@r:1/2"}, "rediss://user:pass@r:1/2"),
+        ({"REDIS_ADDR": "r:1", "REDIS_ADDRESS": "r:1", "REDIS_URL": "redis://r:1"}, "redis://r:1"),
+        ({"REDIS_ADDR": "r:1", "REDIS_PASSWORD": "p@ss/", "REDIS_DB": "1"}, "redis://:p%40ss%2F@r:1?db=1"),
+        ({"REDIS_URL": "redis://me@r:1/3", "REDIS_PASSWORD": "p", "REDIS_DB": "3"}, "redis://me:p@r:1/3"),
+        ({"MAINSPRING_QUEUE": "unix:///run/redis", "REDIS_DB": "1"}, "unix:///run/redis?db=1"),
+        ({"MAINSPRING_QUEUE": "redis://r:1", "REDIS_ADDR": "elsewhere:1"}, "redis://r:1"),
+        ({}, ""),
+    ],
+)
+def test_a_queue_beside_postgresql(environment, url):
+    """S0-29, S1-51: the sources' own variables, in parts or as one."""
+    assert load({"store": URL}, environment).store_options.queue == url
+
+
+def test_redis_variables_are_not_about_other_stores():
+    assert load({"store": "memory:"}, {"REDIS_ADDR": "r:1"}).queue == ""
+
+
+@pytest.mark.parametrize(
+    ("environment", "field"),
+    [
+        ({"REDIS_ADDR": "r:1", "REDIS_URL": "redis://other:1"}, "REDIS_ADDR"),
+        ({"REDIS_ADDR": "r:port"}, "REDIS_ADDR"),
+        ({"MAINSPRING_QUEUE": "amqp://r:1"}, "MAINSPRING_QUEUE"),
+        ({"MAINSPRING_QUEUE": "unix://"}, "MAINSPRING_QUEUE"),
+        ({"REDIS_ADDR": "r:1", "REDIS_DB": "first"}, "REDIS_DB"),
+        ({"REDIS_URL": "redis://r:1/2", "REDIS_DB": "1"}, "REDIS_DB"),
+        ({"REDIS_URL": "redis://:one@r:1", "REDIS_PASSWORD": "two"}, "REDIS_PASSWORD"),
+    ],
+)
+def test_a_queue_that_cannot_be_is_told_by_its_name(environment, field):
+    with pytest.raises(InvalidInput) as error:
+        load({"store": URL}, environment)
+    assert error.value.field == field
+    assert "one" not in error.value.problem.split()
+
+
+def test_a_queue_beside_another_store_is_refused():
+    settings = load({"store": "memory:", "queue": "redis://r:1"}, {})
+    with pytest.raises(InvalidInput, match="--queue: is for a store on PostgreSQL"):
+        store_of(settings, VirtualClock(seed=7))

@@ -54,10 +54,11 @@ class Link:
             async with asyncio.timeout(CONNECT_LIMIT_S):
                 await self.client.ping()
             self.is_up = True
-        except _REFUSALS as error:
-            await self.close()
-            raise StoreUnavailable(f"the Redis of `queue` refuses this node: {error}") from error
         except FAILURES as error:
+            # The library tells of a refusal at the greeting as of a connection that failed.
+            if isinstance(error, _REFUSALS) or isinstance(error.__cause__, _REFUSALS):
+                await self.close()
+                raise StoreUnavailable(f"the Redis of `queue` refuses this node: {error}") from error
             self._lose(error)
 
     async def close(self) -> None:
