@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +17,23 @@ DEADLINE_S = 60.0
 
 
 class Process:
-    """One `mainspring` process with its output in a file, so that it can never block on a full pipe."""
+    """One `mainspring` process with its output in a file, so that it can never block on a full pipe. `under`
+    is a program, and what it is told, that runs it."""
 
     def __init__(
-        self, directory: Path, name: str, *arguments: str, env: dict[str, str] | None = None
+        self,
+        directory: Path,
+        name: str,
+        *arguments: str,
+        env: dict[str, str] | None = None,
+        under: Sequence[str] = (),
     ) -> None:
         self._clients: list[Api] = []
         self.log = directory / f"{name}.log"
         with self.log.open("ab") as log:
             self.start_of_log = log.tell()
             self.popen = subprocess.Popen(
-                [sys.executable, "-m", "mainspring", *arguments],
+                [*under, sys.executable, "-m", "mainspring", *arguments],
                 cwd=directory,
                 stdin=subprocess.DEVNULL,
                 stdout=log,

@@ -42,7 +42,7 @@ async def look_up(
     store: Store, offered: Sequence[Group], told: set[str], diary: Sequence[Ran], *, may_lose: bool = False
 ) -> Findings:
     """Look every promise up. With `may_lose` a told task that is not there is counted, and no violation."""
-    tasks = {task.id: task for task in await _all_tasks(store)}
+    tasks = {task.id: task for task in await _all_tasks(store) if task.lane.queue == "default"}
     known = {task.id for group in offered for task in group.tasks}
     violations: list[Violation | str] = [f"{task} was never offered" for task in tasks.keys() - known]
     lost = told - tasks.keys()

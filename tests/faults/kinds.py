@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import asyncpg
+import pytest
 
 from mainspring.clock import SystemClock
 from mainspring.ports import PostgresOptions, Store, StoreOptions
 from mainspring.stores import open_store
-from mainspring.stores.postgres import PostgresStore
+from mainspring.stores.postgres import PostgresStore, connecting
 from tests.servers import PostgresServer, Server
 
 _numbers = itertools.count(1)
@@ -52,6 +53,10 @@ class Kind(ABC):
         """An unopened store that keeps every step, has one connection, and tells nothing to other nodes: what
         goes over its connection is the call that is being made."""
 
+    @abstractmethod
+    def shorten_calls(self, monkeypatch: pytest.MonkeyPatch, limit_s: float) -> None:
+        """Calls that are not answered fail after this time."""
+
     def store(self, url: str) -> Store:
         """An unopened store that keeps every step of every task."""
         return open_store(url, SystemClock(), StoreOptions(history=True))
@@ -83,6 +88,9 @@ class Postgres(Kind):
         await admin.execute(f"CREATE DATABASE {place}")
         await admin.close()
         return place
+
+    def shorten_calls(self, monkeypatch: pytest.MonkeyPatch, limit_s: float) -> None:
+        monkeypatch.setattr(connecting, "CALL_LIMIT_S", limit_s)
 
     def quiet_store(self, url: str) -> Store:
         return QuietPostgresStore(url, PostgresOptions(fewest=1, most=1), history=True)

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any
 
+import httpx
 import msgspec
 
 from mainspring.clock import SystemClock
@@ -24,6 +25,8 @@ from mainspring.worker import InProcessEngine
 CLOCK = SystemClock()
 LANE = Lane("default", "work", "default", 5)
 URGENT = LANE._replace(priority=10)
+# Where tasks go that are submitted over HTTP, whose ids nobody knows if there was no answer.
+DOOR_QUEUE = "door"
 AGAIN_S = 0.02
 KEY_TTL_US = 3_600_000_000
 
@@ -150,6 +153,23 @@ class House:
                 yield
             finally:
                 stop.set()
+
+    async def post(self) -> httpx.Response:
+        """What a client hears over HTTP that submits a task to the first node."""
+        host, port = self.nodes[0].address
+        task = {"kind": "echo", "queue": DOOR_QUEUE}
+        async with httpx.AsyncClient(timeout=60.0) as client:
+            return await client.post(f"http://{host}:{port}/api/v1/tasks", json=task)
+
+    async def refused(self, code: str) -> dict[str, Any]:
+        """Return the problem with this code, as soon as that is what a submit is answered."""
+        while True:
+            answer = await self.post()
+            if answer.status_code >= 400:
+                problem: dict[str, Any] = answer.json()
+                if problem["code"] == code:
+                    return problem | {"status": answer.status_code}
+            await asyncio.sleep(AGAIN_S)
 
     async def settled(self, *, may_be_lost: bool = False) -> None:
         """Return when every task that a client was told of is final, or gone if that may be."""

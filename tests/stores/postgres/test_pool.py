@@ -186,5 +186,5 @@ async def test_the_server_ends_what_a_stopped_node_has_left_open(new_database):
         async def limit(tx):
             return await tx._connection.fetchval("SHOW idle_in_transaction_session_timeout")
 
-        assert await store._db.read(limit) == "1min"
+        assert await store._db.read(limit) == "5s"
         assert (await store.stats()).now_us > SECOND_US

@@ -12,7 +12,7 @@ import msgspec
 from mainspring.errors import StoreCorrupt, StoreError, StoreFull, StoreUnavailable
 from mainspring.ports import PostgresOptions
 from mainspring.stores.postgres.address import Address
-from mainspring.stores.postgres.dialling import dial, greet, why
+from mainspring.stores.postgres.dialling import IDLE_LIMIT, dial, greet, why
 from mainspring.stores.postgres.pool import Pool, hang_up
 from mainspring.stores.postgres.schema import prepare
 from mainspring.stores.postgres.transaction import BadValue, Known, Replay, Transaction
@@ -45,6 +45,8 @@ LONG_LIMIT_S = 3600.0
 # Isolation is named, so that a default of the server or the role does not count.
 WRITING = "BEGIN ISOLATION LEVEL READ COMMITTED"
 READING = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+# What a connection of its own says once: a pooler's servers are told by each transaction.
+TO_A_POOLER = f"; SET LOCAL idle_in_transaction_session_timeout = '{IDLE_LIMIT}'"
 
 
 class Database:
@@ -113,6 +115,8 @@ class Database:
 
     async def _transact(self, work: Work[T], begin: str) -> T:
         is_careful = False
+        if self.is_pooled:
+            begin += TO_A_POOLER
         for attempt in range(REPLAYS):
             try:
                 with translated():
@@ -141,7 +145,9 @@ class Database:
         connection = await pool.take()
         try:
             yield connection
-        except DiedIdle:
+        except (DiedIdle, asyncio.CancelledError):
+            # One that gave no answer in time may not be the only one that is cut off: each of them would cost
+            # a caller the whole time again.
             pool.distrust()
             raise
         finally:
