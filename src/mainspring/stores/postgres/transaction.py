@@ -4,6 +4,7 @@ write."""
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import asyncpg
 from asyncpg import Record
 
 from mainspring.core.lifecycle import Cause
@@ -120,6 +121,15 @@ class Transaction:
 
     async def do_many(self, name: str, lines: Iterable[Sequence[object]]) -> None:
         await self._connection.executemany(STATEMENTS[name], lines)
+
+    async def copy(self, table: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+        """Add rows. Raises `Replay` if somebody else has stored one under the same key meanwhile."""
+        try:
+            await self._connection.copy_records_to_table(
+                table, schema_name="mainspring", columns=columns, records=rows
+            )
+        except asyncpg.UniqueViolationError as error:
+            raise Replay from error
 
     async def begin(self) -> None:
         (opening,) = await self.rows("opening")

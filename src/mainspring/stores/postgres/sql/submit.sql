@@ -33,18 +33,6 @@ WITH locked AS MATERIALIZED (
 UPDATE mainspring.tasks t SET is_parent = true FROM locked WHERE t.id = locked.id
 RETURNING t.id, t.state
 
--- name: insert_tasks
-INSERT INTO mainspring.tasks (
-    id, lane_id, state, payload, created_at_us, version, seq, run_at_us, policy, timeout_us, deadline_us,
-    labels, name, unique_digest, rule, is_parent, depends_on, workflow, callback, ordinal
-)
-SELECT * FROM unnest(
-    $1::text[], $2::bigint[], $3::smallint[], $4::bytea[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[],
-    $9::bytea[], $10::bigint[], $11::bigint[], $12::bytea[], $13::text[], $14::bytea[], $15::smallint[],
-    $16::boolean[], $17::bytea[], $18::text[], $19::smallint[], $20::integer[]
-)
-ON CONFLICT DO NOTHING
-
 -- name: insert_edges
 INSERT INTO mainspring.edges (parent, child, rule, open)
 SELECT * FROM unnest($1::text[], $2::text[], $3::smallint[], $4::boolean[])
