@@ -47,6 +47,8 @@ from mainspring.stores.redis import (
     exchanging,
     firing,
     holding,
+    loading,
+    moving,
     progress,
     reading,
     retrying,
@@ -67,6 +69,7 @@ from mainspring.verbs import (
     WorkflowQuery,
     WorkflowRecord,
 )
+from mainspring.verbs.moving import Dumped, Record
 
 
 class RedisStore:
@@ -209,6 +212,23 @@ class RedisStore:
 
     async def dead_groups(self, limit: int, cursor: str | None) -> DeadGroups:
         return await dead.dead_groups(self._db, limit, cursor)
+
+    # --- moving house ---------------------------------------------------------------------------
+
+    async def dump(self, cursor: str | None, limit: int) -> Dumped:
+        return await moving.dump(self._db, cursor, limit)
+
+    async def begin_load(self, copy: str) -> Refused | None:
+        return await loading.begin(self._db, copy)
+
+    async def load(self, copy: str, records: Sequence[Record]) -> Sequence[Refused | None]:
+        return await loading.load(self._db, copy, records)
+
+    async def end_load(self, copy: str) -> None:
+        await loading.end(self._db, copy)
+
+    async def unfinished_load(self) -> str | None:
+        return await loading.unfinished(self._db)
 
     # --- the laws -------------------------------------------------------------------------------
 
