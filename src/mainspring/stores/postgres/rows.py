@@ -1,6 +1,7 @@
 """Records of the database as the values of the port, and rows as deciding about them takes them."""
 
 from collections.abc import Iterable
+from operator import itemgetter
 
 import msgspec
 from asyncpg import Record
@@ -13,7 +14,7 @@ RULES = {int(rule): rule for rule in OnParentFailure}
 LANE_LOST = "the lane of task {} is lost: run mainspring doctor"
 
 _PLAIN = [name for name in Task.__struct_fields__ if name not in {"lane", "state", "depends_on"}]
-_LEASED = [name for name in Lease.__struct_fields__ if name not in {"task", "lane"}]
+_behind_lane = itemgetter(*Lease.__struct_fields__[Lease.__struct_fields__.index("lane") + 1 :])
 _ids = msgspec.json.Decoder(tuple[str, ...])
 
 
@@ -90,7 +91,7 @@ def task_of(record: Record) -> Task:
 
 
 def lease_of(record: Record, lane: Lane) -> Lease:
-    return Lease(task=record["id"], lane=lane, **{name: record[name] for name in _LEASED})
+    return Lease(record["id"], record["token"], record["lane_id"], lane, *_behind_lane(record))
 
 
 def can_be_stored(text: str) -> bool:
