@@ -154,7 +154,8 @@ class RedisBench(Bench):
 
     def new_node(self) -> Any:
         clock = OFFSET_CLOCK.replace("OFFSET", self._offset)
-        return RedisStore(self._url, self._namespace, history=True, clock=clock)
+        url = f"{self._url}?namespace={self._namespace}"
+        return RedisStore(url, self.clock, history=True, server_clock=clock)
 
     async def advance(self, seconds: float) -> None:
         async with Redis.from_url(self._url) as client:

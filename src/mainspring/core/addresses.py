@@ -12,6 +12,12 @@ HIDDEN = "***"
 SERVERS = ("http", "https")
 # SQLAlchemy's spellings, too: they name a library of its own choice, which does not matter here.
 POSTGRES = ("postgresql", "postgres", "postgresql+asyncpg", "postgresql+psycopg", "postgresql+psycopg2")
+# With TLS those of the second line; the library speaks of Redis only, and Valkey speaks the same.
+REDIS = (
+    "redis", "valkey", "unix", "redis+socket", "valkey+socket", "redis+sentinel", "valkey+sentinel",
+    "rediss", "valkeys", "rediss+sentinel", "valkeys+sentinel", "rediss+cluster", "valkeys+cluster",
+    "redis+cluster", "valkey+cluster",
+)  # fmt: skip
 
 
 def scheme_of(address: str) -> str:

@@ -14,7 +14,7 @@ Time crosses this page as durations; the only absolute instants are those that u
 No verb takes `now`: a store judges leases, delays and ages by its own clock alone.
 """
 
-from mainspring.ports.options import PostgresOptions, StoreOptions
+from mainspring.ports.options import PostgresOptions, RedisOptions, StoreOptions
 from mainspring.ports.seams import Backend, Clock, Elector, TaskSource
 from mainspring.ports.store import Features, Store
 from mainspring.verbs import (
@@ -127,6 +127,7 @@ __all__ = [
     "Query",
     "Recall",
     "Recalled",
+    "RedisOptions",
     "Refused",
     "Renewal",
     "Retention",

@@ -19,6 +19,14 @@ class PostgresOptions(msgspec.Struct, frozen=True, kw_only=True):
     statement_cache: Literal["auto", "on", "off"] = "auto"
 
 
+class RedisOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """`connections`: so many calls are on their way at a time. `any_policy` opens a server that throws data
+    away when its memory is full (`maxmemory-policy` other than `noeviction`)."""
+
+    connections: int = 8
+    any_policy: bool = False
+
+
 class StoreOptions(msgspec.Struct, frozen=True, kw_only=True):
     """A field for what concerns every store, and one a driver for what concerns it alone; each has a default
     with which a small node is well served.
@@ -31,6 +39,7 @@ class StoreOptions(msgspec.Struct, frozen=True, kw_only=True):
     migrates: bool = True
     queue: str = ""
     postgres: PostgresOptions = PostgresOptions()
+    redis: RedisOptions = RedisOptions()
 
 
 DEFAULTS = StoreOptions()

@@ -1,104 +1,135 @@
 """One namespace of one server: a verb is a script, called by its digest."""
 
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
 from hashlib import sha1
 from typing import Any
 
-from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.exceptions import ConnectionError as Unreachable
-from redis.exceptions import NoScriptError, OutOfMemoryError, RedisError
-from redis.exceptions import TimeoutError as TimedOut
+from redis.exceptions import NoScriptError
 
-from mainspring.errors import StoreError, StoreFull, StoreUnavailable
+from mainspring.errors import MainspringError, StoreUnavailable
+from mainspring.ports import Clock, RedisOptions
+from mainspring.stores.redis.address import Address
+from mainspring.stores.redis.dialling import Client, Server, client_of, forget_connections, greet, listener_of
+from mainspring.stores.redis.failures import FAILURES, is_of_a_standby, translated
 from mainspring.stores.redis.packing import Reply
 from mainspring.stores.redis.scripts import keys, scripts
 
+# For a call as a whole: waiting for a connection, making one, the server's answer.
+CALL_LIMIT_S = 30.0
+# So long a node waits at most before it tries a server again that it did not reach.
+PAUSE_S = 0.05
+LONGEST_PAUSE_S = 2.0
+
 
 class Database:
-    """A call whose answer is lost is never repeated by the library: `StoreUnavailable` says that its outcome
-    is unknown."""
+    """A call whose answer is lost is never repeated: `StoreUnavailable` says that its outcome is unknown, and
+    every verb is safe to repeat."""
 
     def __init__(
         self,
-        url: str,
-        namespace: str,
-        clock: str | None,
+        address: Address,
+        options: RedisOptions,
+        clock: Clock,
         changed: Callable[[], None],
         *,
         keeps_history: bool = False,
+        server_clock: str | None = None,
     ) -> None:
         """`changed` is called after a write that other nodes may wait for."""
         self.wrote = changed
-        self._url = url
-        self.keys = keys(namespace)
-        self.channel = f"{{{namespace}}}:hints"
-        self._scripts = scripts(clock, keeps_history=keeps_history)
+        self._address = address
+        self._options = options
+        self._clock = clock
+        self.keys = keys(address.namespace)
+        self.channel = f"{{{address.namespace}}}:hints"
+        self._scripts = scripts(server_clock, keeps_history=keeps_history)
         self._calls = {
             verb: (sha1(script.text.encode()).hexdigest(), [self.keys[name] for name in script.keys])
             for verb, script in self._scripts.items()
         }
-        self._client: Redis | None = None
+        self._client: Client | None = None
+        self._slots = asyncio.Semaphore(options.connections)
+        self._failed = 0
+        self._again_at = 0.0
 
-    async def open(self) -> None:
-        """Connect, and hand in the scripts. Raises `StoreUnavailable`."""
-        client = Redis.from_url(self._url, retry=Retry(NoBackoff(), 0))
-        with translated():
-            for script in self._scripts.values():
-                await client.script_load(script.text)
-        self._client = client
+    async def open(self) -> Server:
+        """Connect, and look whether the server can be used. Raises `StoreUnavailable`, `StoreError`,
+        `StoreTooNew`."""
+        client = client_of(self._address)
+        try:
+            async with asyncio.timeout(CALL_LIMIT_S):
+                server = await greet(client, self.keys["meta"], self._address, self._options)
+        except BaseException as error:
+            with contextlib.suppress(*FAILURES):
+                await client.aclose()
+            if isinstance(error, FAILURES) and not isinstance(error, MainspringError):
+                raise translated(error, self._address.shown) from error
+            raise
+        self._client, self._failed = client, 0
+        return server
 
     async def close(self) -> None:
         client, self._client = self._client, None
         if client is not None:
+            for _ in range(self._options.connections):
+                await self._slots.acquire()
+            self._slots = asyncio.Semaphore(self._options.connections)
             await client.aclose()
 
     async def run(self, verb: str, *arguments: bytes | int) -> Reply:
         """Call a script by its digest; with its text where the server was restarted or has dropped it."""
-        client, (digest, names) = self._opened(), self._calls[verb]
-        call: list[Any] = [len(names), *names, *arguments]
-        with translated():
-            try:
-                answer = await client.evalsha(digest, *call)
-            except NoScriptError:
-                answer = await client.eval(self._scripts[verb].text, *call)
+        digest, names = self._calls[verb]
+        try:
+            answer = await self._call("EVALSHA", digest, len(names), *names, *arguments)
+        except NoScriptError:
+            answer = await self._call("EVAL", self._scripts[verb].text, len(names), *names, *arguments)
         return Reply(*answer)
 
     async def do(self, command: str, table: str, *arguments: str | bytes | int) -> Any:
         """One plain command on one of the namespace's keys."""
-        client = self._opened()
-        with translated():
-            answer: Any = await client.execute_command(command, self.keys[table], *arguments)  # type: ignore[no-untyped-call]
-            return answer
+        return await self._call(command, self.keys[table], *arguments)
 
     async def publish(self, text: bytes) -> None:
+        await self._call("PUBLISH", self.channel, text)
+
+    async def _call(self, *words: str | bytes | int) -> Any:
         client = self._opened()
-        with translated():
-            await client.execute_command("PUBLISH", self.channel, text)  # type: ignore[no-untyped-call]
+        try:
+            async with asyncio.timeout(CALL_LIMIT_S), self._slots:
+                if self._failed:
+                    await asyncio.sleep(max(0.0, self._again_at - self._clock.monotonic()))
+                answer: Any = await client.execute_command(*words)
+        except NoScriptError:
+            raise
+        except FAILURES as error:
+            found = translated(error, self._address.shown)
+            if isinstance(found, StoreUnavailable):
+                self._pause()
+            if is_of_a_standby(error):
+                with contextlib.suppress(*FAILURES):
+                    await forget_connections(client)
+            raise found from error
+        self._failed = 0
+        return answer
+
+    def _pause(self) -> None:
+        """Many nodes must not all come at the moment at which a server is back."""
+        pause_s = min(PAUSE_S * 2**self._failed, LONGEST_PAUSE_S)
+        self._failed = min(self._failed + 1, 10)
+        self._again_at = self._clock.monotonic() + pause_s * self._clock.random.uniform(0.5, 1.0)
 
     async def hear(self) -> AsyncIterator[bytes]:
-        """What is published, beginning with an empty text: something may have been told before."""
-        async with self._opened().pubsub() as listener:
+        """What is published, beginning with an empty text: something may have been told before. Raises what
+        the library raises."""
+        client = await listener_of(self._opened(), self.keys["meta"], self._address)
+        async with client, client.pubsub() as listener:
             await listener.subscribe(self.channel)
             async for message in listener.listen():
                 yield message["data"] if message["type"] == "message" else b""
 
-    def _opened(self) -> Redis:
+    def _opened(self) -> Client:
         if self._client is None:
             raise StoreUnavailable("the store is closed")
         return self._client
-
-
-@contextmanager
-def translated() -> Iterator[None]:
-    """The library's errors as those of the port."""
-    try:
-        yield
-    except (Unreachable, TimedOut, OSError) as error:
-        raise StoreUnavailable(str(error)) from error
-    except OutOfMemoryError as error:
-        raise StoreFull(str(error)) from error
-    except RedisError as error:
-        raise StoreError(str(error)) from error

@@ -11,16 +11,15 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Coroutine
 
-from redis.exceptions import RedisError
-
 from mainspring.errors import StoreError
 from mainspring.stores.redis.connecting import Database
+from mainspring.stores.redis.failures import FAILURES
 
 QUIET_S = 0.02
 LOOK_SOON_S, LOOK_LATE_S = 0.05, 0.5
 LOOK_WHILE_HEARING_S = 1.0
 SUBSCRIBE_AGAIN_S = 1.0
-NOT_REACHED = (OSError, TimeoutError, RedisError, StoreError)
+NOT_REACHED = (*FAILURES, StoreError)
 
 
 class Hints:

@@ -2,12 +2,15 @@
 
 from collections.abc import Callable, Sequence
 
+import msgspec
+
 from mainspring.core.limits import LimitRule
 from mainspring.core.model import Lease, Task
 from mainspring.ports import (
     Answer,
     Append,
     BoardView,
+    Clock,
     DeadGroups,
     DueSchedules,
     Edit,
@@ -28,6 +31,7 @@ from mainspring.ports import (
     Query,
     Recall,
     Recalled,
+    RedisOptions,
     Refused,
     Renewal,
     Retention,
@@ -56,6 +60,7 @@ from mainspring.stores.redis import (
     tending,
     workflows,
 )
+from mainspring.stores.redis.address import parse_address
 from mainspring.stores.redis.connecting import Database
 from mainspring.stores.redis.explaining import surroundings
 from mainspring.stores.redis.listening import Hints
@@ -71,23 +76,38 @@ from mainspring.verbs import (
 )
 from mainspring.verbs.moving import Dumped, Record
 
+DEFAULTS = RedisOptions()
+
 
 class RedisStore:
     """One namespace of one server, shared by any number of nodes.
 
-    Promises durability A when the server runs with `appendfsync always`, B with `everysec`. A call whose
-    answer is lost is never repeated by the library: `StoreUnavailable` says that its outcome is unknown.
+    What was answered survives a crash of the server as its settings promise: `features.durability` says A
+    with `appendfsync always`, B with `everysec`, else C. Verbs raise `StoreUnavailable` when the server
+    cannot be reached or does not answer within half a minute, `StoreFull` when it takes no more data.
     """
 
     def __init__(
-        self, url: str, namespace: str = "mainspring", *, history: bool = False, clock: str | None = None
+        self,
+        url: str,
+        clock: Clock,
+        options: RedisOptions = DEFAULTS,
+        *,
+        history: bool = False,
+        server_clock: str | None = None,
     ) -> None:
-        self.features = Features("redis", durability="A", several_processes=True, full_history=history)
-        self._db = Database(url, namespace, clock, self._wrote, keeps_history=history)
+        """A test may hand in a script of the server's clock. Raises `InvalidInput` for a URL that is no
+        address."""
+        # What it is in truth is known once the server has told its settings.
+        self.features = Features("redis", durability="C", several_processes=True, full_history=history)
+        self._db = Database(
+            parse_address(url), options, clock, self._wrote, keeps_history=history, server_clock=server_clock
+        )
         self._hints = Hints(self._db)
 
     async def open(self) -> None:
-        await self._db.open()
+        server = await self._db.open()
+        self.features = msgspec.structs.replace(self.features, durability=server.durability)
 
     async def close(self) -> None:
         await self._hints.close()

@@ -1,0 +1,46 @@
+"""What the library's errors mean to a caller."""
+
+import re
+
+from redis.exceptions import (
+    AuthenticationError,
+    ClusterError,
+    NoPermissionError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    RedisClusterException,
+    RedisError,
+)
+from redis.exceptions import ConnectionError as Unreachable
+from redis.exceptions import TimeoutError as TimedOut
+
+from mainspring.errors import StoreError, StoreFull, StoreUnavailable
+
+FAILURES = (RedisError, RedisClusterException, OSError, TimeoutError)
+# An error inside of a script comes with words of the script around it.
+_FULL = re.compile(r"\b(OOM command not allowed|MISCONF )")
+_STANDBY = re.compile(r"\bREADONLY ")
+_NOT_NOW = re.compile(r"\b(LOADING|MASTERDOWN|CLUSTERDOWN|NOREPLICAS|TRYAGAIN|BUSY|UNBLOCKED|NOAUTH) ")
+
+
+def translated(error: BaseException, shown: str) -> StoreError:
+    """The error of the port. `shown` is the server's address, without a password."""
+    told = " ".join(str(error).split()) or type(error).__name__
+    if isinstance(error, OutOfMemoryError) or _FULL.search(told):
+        return StoreFull(f"{shown}: the server takes no more data; nothing of this call was stored: {told}")
+    if isinstance(error, AuthenticationError):
+        return StoreUnavailable(f"{shown}: wrong user or password: {told}")
+    if isinstance(error, NoPermissionError):
+        return StoreError(f"{shown}: this user may not do what a store has to do: {told}")
+    if isinstance(error, TimedOut | TimeoutError):
+        return StoreUnavailable(f"{shown}: the server does not answer: {told}")
+    if isinstance(error, Unreachable | ClusterError | RedisClusterException | OSError):
+        return StoreUnavailable(f"{shown}: {told}")
+    if is_of_a_standby(error) or _NOT_NOW.search(told):
+        return StoreUnavailable(f"{shown}: {told}")
+    return StoreError(f"{shown}: {told}")
+
+
+def is_of_a_standby(error: BaseException) -> bool:
+    """The server was the primary and is no more: another one may be by now."""
+    return isinstance(error, ReadOnlyError) or _STANDBY.search(str(error)) is not None
