@@ -1,5 +1,8 @@
 """The hot verbs: settle, submit and claim in one script."""
 
+from collections.abc import Sequence
+
+from mainspring.errors import StoreFull
 from mainspring.ports import Answer, Claimed, Exchange, Exchanged
 from mainspring.stores.redis.connecting import Database
 from mainspring.stores.redis.packing import Request
@@ -11,6 +14,8 @@ async def exchange(db: Database, batch: Exchange) -> Exchanged:
     submits, settles, claims, ready, usage, has_ended = reply.answers
     if ready or has_ended:
         db.wrote()
+    if is_full(submits) and not batch.settles and not batch.claims:
+        raise StoreFull("the server is out of memory; nothing of this call was stored")
     return Exchanged(
         reply.now_us,
         [reply.submitted(answer) for answer in submits],
@@ -19,3 +24,8 @@ async def exchange(db: Database, batch: Exchange) -> Exchanged:
         reply.heads(ready),
         reply.usage(usage),
     )
+
+
+def is_full(submits: Sequence[Sequence[object]]) -> bool:
+    """Whether nothing was stored for want of memory: what ends and starts is written all the same."""
+    return bool(submits) and all(answer[1] == "store_full" for answer in submits)

@@ -15,5 +15,6 @@ for n, id in ipairs(ids) do
         answers[n] = false
     end
 end
+go_on_when_full()
 flush()
 return reply(answers)

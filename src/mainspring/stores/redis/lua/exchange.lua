@@ -12,7 +12,11 @@ for _, group in ipairs(submits) do
     open_group(group, opaque)
 end
 
-local settled, submitted, granted = settle_all(settles), submit_all(submits), claim_all(claims)
+local takes = #submits == 0 or has_memory()
+go_on_when_full()
+local settled = settle_all(settles)
+local submitted = takes and submit_all(submits) or refuse_all(submits)
+local granted = claim_all(claims)
 for _, charge in ipairs(charges) do
     local share = share_of(charge[1])
     share[2] = math.max(share[2], charge[3]) + charge[2] / share[1]

@@ -15,5 +15,6 @@ for _, line in ipairs(lines) do
     end
 end
 release_children()
+go_on_when_full()
 flush()
 return reply(finished)

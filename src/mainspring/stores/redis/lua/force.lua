@@ -53,5 +53,6 @@ for n, line in ipairs(lines) do
     answers[n] = force(line)
 end
 release_children()
+go_on_when_full()
 flush()
 return reply({answers, #finished > 0 or next(gained) ~= nil})

@@ -9,6 +9,7 @@ for _, id in ipairs(due) do
         remove(key.due, id)
     end
 end
+go_on_when_full()
 flush()
 local next_due = redis.call('ZRANGE', key.due, 0, 0, 'WITHSCORES')[2]
 return reply({#due, heads_of_lanes(gained), next_due and math.max(0, tonumber(next_due) - now) or false})

@@ -26,6 +26,7 @@ local function is_over(head)
     return kept_us and head[FINISHED] and head[FINISHED] + kept_us <= now
 end
 
+go_on_when_full()
 forget_expired(key.expiring, key.idempotency)
 forget_claimants()
 redis.call('ZREMRANGEBYSCORE', key.arrivals, '-inf', now)

@@ -123,7 +123,12 @@ local function write(command, name, arguments)
     end
 end
 
--- What goes is written first: a server that is out of memory lets a script finish that has begun to write.
+-- A server that is out of memory refuses a script's first write if it needs memory, and lets one finish that has
+-- begun to write. What must go on when no task can be stored any more begins by removing nothing.
+local function go_on_when_full()
+    redis.call('ZREM', key.expiring, '')
+end
+
 local function split(pending, swaps)
     local gone, come, last = {}, {}, 0
     for member, value in pairs(pending) do

@@ -76,5 +76,6 @@ for n, renewal in ipairs(renewals) do
     answers[n] = renew(renewal)
 end
 release_children()
+go_on_when_full()
 flush()
 return reply({answers, #finished > 0 or next(gained) ~= nil})

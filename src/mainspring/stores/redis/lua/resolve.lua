@@ -14,5 +14,6 @@ for _, id in ipairs(parents) do
     end
 end
 release_children()
+go_on_when_full()
 flush()
 return reply({applied, heads_of_lanes(gained), finished})

@@ -277,6 +277,12 @@ local function submit(group)
     return accepted(tasks, named)
 end
 
+-- Whether the server has memory for new tasks. Must come before the script's first write.
+local function has_memory()
+    local told = redis.pcall('HSET', key.meta, 'minted', minted)
+    return not (type(told) == 'table' and told.err)
+end
+
 local function submit_all(groups)
     local ids, answers = {}, {}
     for _, group in ipairs(groups) do
@@ -293,6 +299,14 @@ local function submit_all(groups)
     end
     for n, group in ipairs(groups) do
         answers[n] = submit(group)
+    end
+    return answers
+end
+
+local function refuse_all(groups)
+    local answers = {}
+    for n in ipairs(groups) do
+        answers[n] = {REFUSED, 'store_full', 'the server is out of memory', -1}
     end
     return answers
 end

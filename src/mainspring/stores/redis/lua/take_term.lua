@@ -9,6 +9,7 @@ if expires <= now then
 elseif holder == candidate then
     expires = now + ttl
 end
+go_on_when_full()
 redis.call('HSET', key.term, 'holder', holder, 'number', number, 'expires_us', expires)
 flush()
 return reply({holder, number, expires - now})
