@@ -90,7 +90,7 @@ async def _places_before(db: Database, last: int | None) -> dict[str, int]:
     high = b"+inf" if last is None else f"({last}".encode()
     limit = (b"WITHSCORES", b"LIMIT", 0, LOOKED_AT_ONCE)
     found = await db.do("ZREVRANGEBYSCORE", "founded", high, b"-inf", *limit)
-    return {id_.decode(): int(place) for id_, place in found}
+    return {id_.decode(): int(place) for id_, place in zip(found[::2], found[1::2], strict=True)}
 
 
 async def _wanted(db: Database, query: WorkflowQuery, ids: list[str]) -> list[str]:
