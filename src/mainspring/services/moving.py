@@ -82,7 +82,7 @@ def _check(page: Dumped, answers: Sequence[Refused | None]) -> None:
 async def _check_source(source: Store) -> None:
     if await source.unfinished_load() is not None:
         raise WrongState("the source is itself a copy that was not finished")
-    if await source.submissions(1):
+    if source.features.transactional and await source.submissions(1):
         raise WrongState(
             "submissions of users' transactions wait in the source: let a server take them in first"
         )

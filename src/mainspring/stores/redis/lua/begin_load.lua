@@ -26,7 +26,7 @@ end
 local function empty()
     for name in pairs(key) do
         if not kept[name] then
-            redis.call('DEL', key[name])
+            redis.call('UNLINK', key[name])
         end
     end
 end
