@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import msgspec
 
 from mainspring.core.limits import LimitRule
+from mainspring.errors import StoreCorrupt
 from mainspring.ports import Term, WorkerInfo
 from mainspring.stores.redis.connecting import Database
 from mainspring.stores.redis.packing import pack
@@ -49,8 +50,11 @@ async def workers(db: Database) -> list[WorkerInfo]:
 
 def read_workers(told: Sequence[tuple[str, str, int]]) -> list[WorkerInfo]:
     found = []
-    for _, report, age_us in sorted(told):
-        found.append(_info.decode(report))
+    for worker, report, age_us in sorted(told):
+        try:
+            found.append(_info.decode(report))
+        except msgspec.MsgspecError:
+            raise StoreCorrupt(f"worker {worker}'s report is damaged: run mainspring doctor") from None
         found[-1].age_us = age_us
     return found
 

@@ -23,6 +23,7 @@ from mainspring.core.model import (
     decode_policy,
 )
 from mainspring.core.order import LaneHead
+from mainspring.errors import StoreCorrupt
 from mainspring.ports import (
     Accepted,
     Ask,
@@ -244,9 +245,23 @@ class Reply:
     def end(self, number: int) -> End:
         return _end.decode(self._parts[number - 1]) if number else End()
 
+    def _body(self, number: int) -> Body:
+        """One that is lost, or cannot be read, says nothing: the auditor tells of it."""
+        try:
+            return _body.decode(self.part(number) or b"")
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            return Body(b"", None, None)
+
     def task(self, view: Sequence[Any]) -> Task:
+        """Raises `StoreCorrupt`."""
+        try:
+            return self._task(view)
+        except (KeyError, TypeError, ValueError, msgspec.MsgspecError):
+            raise StoreCorrupt(f"task {view[0]} is damaged: run mainspring doctor") from None
+
+    def _task(self, view: Sequence[Any]) -> Task:
         task, head, body, parents, end, attempts, checkpoint, progress = view
-        said = _body.decode(self._parts[body - 1])
+        said = self._body(body)
         result, error = self.end(end)
         found = Task(
             task, self.lanes[head[_LANE]], STATES[head[_STATE]], said.payload,
@@ -266,7 +281,7 @@ class Reply:
             task, token, lane_id, attempt, retries, losses, snoozes, timeout_us, deadline_us, started_at_us,
             lease_until_us, worker, fire_at_us, body, attempts, checkpoint,
         ) = told  # fmt: skip
-        said = _body.decode(self._parts[body - 1])
+        said = self._body(body)
         return Lease(
             task, token, lane_id, self.lanes[lane_id], said.payload, attempt, retries, losses, snoozes,
             said.policy, number(timeout_us), number(deadline_us), self.part(checkpoint), self.part(attempts),

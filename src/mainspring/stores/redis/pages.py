@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 
-from mainspring.errors import InvalidInput
+from mainspring.errors import InvalidInput, StoreCorrupt
 from mainspring.stores.redis.packing import can_be_stored
 
 LONGEST_ID = 200
@@ -21,4 +21,7 @@ def known_cursor(cursor: str) -> str:
 
 def has_label(labels: bytes | None, wanted: tuple[str, str]) -> bool:
     name, value = wanted
-    return labels is not None and _labels.decode(labels).get(name) == value
+    try:
+        return labels is not None and _labels.decode(labels).get(name) == value
+    except msgspec.MsgspecError:
+        raise StoreCorrupt("a task's labels are damaged: run mainspring doctor") from None

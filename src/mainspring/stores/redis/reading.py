@@ -9,6 +9,7 @@ from mainspring.core.lifecycle import Cause
 from mainspring.core.limits import CLOSED, LimitRule, is_sound
 from mainspring.core.model import Task
 from mainspring.core.order import Share
+from mainspring.errors import StoreCorrupt
 from mainspring.ports import BoardView, Page, Query, Stats, Transition
 from mainspring.stores.redis.connecting import Database
 from mainspring.stores.redis.packing import (
@@ -26,6 +27,7 @@ ROWS_LOOKED_AT = 10_000
 LOOKED_AT_ONCE = 1_000
 
 _rule = msgspec.json.Decoder(LimitRule)
+_STATE_NUMBERS = frozenset(str(state) for state in STATES)
 
 
 async def board(db: Database) -> BoardView:
@@ -59,6 +61,8 @@ async def stats(db: Database) -> Stats:
     counts = {}
     for place, count in reply.answers:
         state, _, queue = place.partition(":")
+        if state not in _STATE_NUMBERS:
+            raise StoreCorrupt(f"the number of tasks in queue {queue} is damaged: run mainspring doctor")
         counts[queue, STATES[int(state)]] = count
     return Stats(reply.now_us, counts)
 

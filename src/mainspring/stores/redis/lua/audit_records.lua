@@ -10,7 +10,8 @@ local table_, cursor, names = ARGV[1], ARGV[3] or '0', {}
 local function of_workflow(workflow)
     local sums_told, parts_told, prefix = {}, {}, prefixed(workflow)
     for state = SUCCEEDED, CANCELLED do
-        sums_told[#sums_told + 1] = part(redis.call('HGET', key.forgotten, state .. ':' .. workflow))
+        local gone = redis.call('HGET', key.forgotten, state .. ':' .. workflow)
+        sums_told[#sums_told + 1] = part(gone == '' and '?' or gone)
     end
     local has_tasks = redis.call('ZLEXCOUNT', key.members, '[' .. prefix, '(' .. prefix .. '\255') > 0
     if ARGV[2] ~= '' then

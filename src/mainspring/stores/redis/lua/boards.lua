@@ -28,10 +28,10 @@ end
 local function board()
     local rules_told, shares_told = pairs_of(key.rules), pairs_of(key.shares)
     for _, rule in ipairs(rules_told) do
-        rule[2] = cmsgpack.unpack(rule[2])[RULE_TEXT]
+        rule[2] = read_rule(rule[2])[RULE_TEXT]
     end
     for _, share in ipairs(shares_told) do
-        share[2] = cmsgpack.unpack(share[2])
+        share[2] = read_share(share[2])
     end
     return {all_heads(), pairs_of(key.paused), rules_told, limited_usage(), shares_told}
 end

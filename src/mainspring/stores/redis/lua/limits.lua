@@ -7,6 +7,15 @@ local MAX_RUNNING, RATE, INTERVAL_US, BURST, MAX_WAITING, RULE_TEXT = 1, 2, 3, 4
 local has_rules = redis.call('HLEN', key.rules) > 0
 local rules, used, freed, pauses = {}, {}, {}, {}
 
+-- A rule that cannot be read lets nothing start: to lift a limit by accident may do more harm.
+local function read_rule(packed)
+    local rule = opened(packed)
+    if not rule or type(rule[RULE_TEXT]) ~= 'string' then
+        return {0, false, 1, false, false, ''}
+    end
+    return rule
+end
+
 -- The name's own rule, else its family's, else false.
 local function rule_for(name)
     if not has_rules then
@@ -16,7 +25,7 @@ local function rule_for(name)
         local family = string.match(name, '^[^:]*:') .. '*'
         local found = redis.call('HMGET', key.rules, name, family)
         local packed = found[1] or found[2]
-        rules[name] = packed and cmsgpack.unpack(packed)
+        rules[name] = packed and read_rule(packed)
     end
     return rules[name]
 end
@@ -116,8 +125,15 @@ local function limited_usage()
     return found
 end
 
--- A tenant's {weight, virtual time}.
+-- A tenant's {weight, virtual time}; one that makes no sense is as if it had never been set.
+local function read_share(packed)
+    local share = packed and opened(packed)
+    local weight, used_us = unpack(share or {})
+    local is_sound = type(weight) == 'number' and type(used_us) == 'number' and weight > 0 and weight < math.huge
+        and math.abs(used_us) < math.huge
+    return is_sound and share or {1, 0}
+end
+
 local function share_of(tenant)
-    local packed = fetch(key.shares, tenant)
-    return packed and cmsgpack.unpack(packed) or {1, 0}
+    return read_share(fetch(key.shares, tenant))
 end

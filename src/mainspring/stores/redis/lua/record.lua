@@ -20,6 +20,12 @@ local function prefixed(text)
     return struct.pack('>I2', #text) .. text
 end
 
+-- A packed table, or `nil` if it is none.
+local function opened(packed)
+    local is_read, value = pcall(cmsgpack.unpack, packed)
+    return is_read and type(value) == 'table' and value or nil
+end
+
 -- One that cannot be read counts as missing: until it is mended it must not stop anybody else.
 local function open_head(id, packed)
     local head = {cmsgpack.unpack(packed)}

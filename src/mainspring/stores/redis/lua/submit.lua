@@ -54,7 +54,7 @@ end
 
 local function earlier_use(wanted)
     local packed = wanted and fetch(key.idempotency, wanted[1])
-    local use = packed and cmsgpack.unpack(packed)
+    local use = packed and opened(packed)
     if not use or use[2] <= now then
         return nil
     end
