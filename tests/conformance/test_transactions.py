@@ -1,11 +1,12 @@
 """Submitting and completing in transactions of users' own: what commits happens once, and nothing else."""
 
+import asyncio
 import contextlib
 import json
 
 import pytest
 
-from mainspring.core.lifecycle import Cause, Outcome
+from mainspring.core.lifecycle import Cause, Outcome, Report
 from mainspring.core.limits import LimitRule
 from mainspring.core.model import Lane, OnParentFailure, Policy, State, UniqueRule
 from mainspring.errors import NotFound
@@ -540,4 +541,21 @@ async def test_a_task_may_be_completed_and_others_submitted_in_one_transaction(b
     await user.run("COMMIT")
     await take_in(bench)
     assert await bench.states(lease.task, follower) == [State.SUCCEEDED, State.READY]
+    await user.close()
+
+
+async def test_the_workers_report_tells_the_node_that_there_may_be_children(bench):
+    """Nobody has told it of the commit: else children would wait for the resolver's next look."""
+    user, woken = await bench.user(), []
+    scheduler = Scheduler(bench.store, bench.clock, SchedulerSettings())
+    await scheduler.start()
+    scheduler.on_hint = lambda: woken.append(True)
+    lease = await claimed(bench)
+    await user.complete(lease)
+    waited = asyncio.create_task(scheduler.wait(lease.task, 30))
+    woken.clear()
+    answers = await scheduler.settle([Report(lease.task, lease.token, Outcome.SUCCEEDED, b"2")])
+    assert (answers, bool(woken)) == ([Answer.ALREADY], True)
+    assert (await waited).state is State.SUCCEEDED
+    await scheduler.close()
     await user.close()

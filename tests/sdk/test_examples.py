@@ -34,6 +34,16 @@ def test_the_shop_submits_and_runs_its_tasks(tmp_path):
     assert (tmp_path / "shop.db").exists()
 
 
+def test_orders_and_their_tasks_are_one_commit(tmp_path):
+    shutil.copy(EXAMPLES / "orders.py", tmp_path)
+    assert python(tmp_path, "orders.py").splitlines() == [
+        "order 7 is paid",
+        "there is nothing to order",
+        "[(7, 'lamp')]",
+        "[(7,)]",
+    ]
+
+
 def test_the_shops_own_tests_pass(tmp_path):
     for name in ("shop.py", "test_shop.py"):
         shutil.copy(EXAMPLES / name, tmp_path)

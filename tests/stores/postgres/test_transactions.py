@@ -1,7 +1,9 @@
 """Transactions of users beside running nodes: what they hold open, and what they are allowed to do."""
 
 import asyncio
+import re
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import asyncpg
 import pytest
@@ -11,9 +13,10 @@ from mainspring.core.lifecycle import Outcome, Report, digest, settle
 from mainspring.core.model import Lane, NewTask, State
 from mainspring.core.order import Quota
 from mainspring.scheduler.intake import Intake
-from mainspring.verbs import Answer, Ask, Exchange, Group, Held, Renewal, Settlement, TakeIn
+from mainspring.verbs import Answer, Ask, Exchange, Group, Held, Query, Renewal, Settlement, TakeIn
 
 CLOCK = SystemClock()
+PAGE = (Path(__file__).parents[3] / "docs/transactions.md").read_text()
 LANE = Lane("default", "echo", "default", 5)
 LEASE_US = 60_000_000
 SUBMIT = "INSERT INTO mainspring.submissions (task) VALUES ('{}') RETURNING id"
@@ -253,9 +256,14 @@ async def test_two_grants_are_all_that_a_role_needs(scene):
                 await admin.execute("INSERT INTO mainspring.submissions (task) VALUES ('{}')")
                 await admin.execute(COMPLETE, lease.task, lease.token)
             with pytest.raises(asyncpg.InsufficientPrivilegeError):
+                await admin.execute(SUBMIT)  # RETURNING is reading
+            with pytest.raises(asyncpg.InsufficientPrivilegeError):
                 await admin.fetch("SELECT * FROM mainspring.tasks")
             await admin.execute("RESET ROLE")
-            assert await take_in(store) == 1
+            await admin.execute("GRANT SELECT (id) ON mainspring.submissions TO shop; SET ROLE shop")
+            await admin.execute(SUBMIT)
+            await admin.execute("RESET ROLE")
+            assert await take_in(store) == 2
             assert await state(store, lease.task) is State.SUCCEEDED
         finally:
             await admin.execute("RESET ROLE")
@@ -273,3 +281,29 @@ async def test_a_notification_wakes_the_nodes(scene):
         woken.clear()
         await user.execute("NOTIFY mainspring")
         await woken.wait()
+
+
+async def test_the_statements_of_the_page_do_what_it_says(scene):
+    one, many, complete = re.findall(r"```sql\n(.*?)```", PAGE, re.DOTALL)
+    async with scene() as (_, store, user):
+        await user.execute(
+            "CREATE TABLE orders (id integer, item text);"
+            "CREATE TABLE customers (id integer, region text, last_seen timestamptz);"
+            "INSERT INTO customers VALUES (1, 'eu', '2001-01-01'), (2, 'us', '2001-01-01'), (3, 'eu', now())"
+        )
+        await user.execute(one)
+        await user.execute(many)
+        (lease,) = await claimed(store)
+        await user.execute(complete, lease.task, lease.token)
+        assert await take_in(store) == 3
+        tasks = (await store.find(Query())).tasks
+        assert sorted(
+            (task.lane.kind, task.lane.queue, task.lane.tenant, task.payload) for task in tasks
+        ) == [
+            ("charge", "payments", "default", b'{"args": [7], "kwargs": {}}'),
+            ("echo", "default", "default", b"1"),
+            ("remind", "default", "eu", b'{"customer" : 1}'),
+            ("remind", "default", "us", b'{"customer" : 2}'),
+        ]
+        assert [task.result for task in tasks if task.state is State.SUCCEEDED] == [b'{"paid": 7}']
+        assert await user.fetch("SELECT id FROM orders")
