@@ -9,12 +9,21 @@ import contextlib
 import json
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from benchmarks.peers.catalogue import CLASSES, OURS, RECOVERY, Class, Participant, Workload, workloads
+from benchmarks.peers.catalogue import (
+    CLASSES,
+    FASTEST,
+    OURS,
+    RECOVERY,
+    Class,
+    Participant,
+    Workload,
+    workloads,
+)
 from benchmarks.peers.report import Report
 from benchmarks.peers.running import measure, placed, probed
 from tests.servers import stop_all
@@ -29,8 +38,8 @@ def main() -> None:
         for number in range(options.rounds):
             for at in options.classes:
                 for work in chosen:
-                    if at.long or not work.long:
-                        found += _round(number, at, work, options.peers)
+                    if work.name not in at.leaves_out:
+                        found += _round(number, at, work, options.peers, found)
         if "recovery" in options.only:
             found += _recovery(options.classes, options.peers)
     finally:
@@ -43,11 +52,34 @@ def main() -> None:
         options.write.write_text(report.text())
 
 
-def _round(number: int, at: Class, work: Workload, peers: frozenset[str]) -> Iterable[dict[str, Any]]:
-    for who in at.participants(work.both):
+def _round(
+    number: int, at: Class, work: Workload, peers: frozenset[str], found: Sequence[dict[str, Any]]
+) -> list[dict[str, Any]]:
+    records = []
+    for who in _participants(number, at, work, found):
         if not peers or who.peer in peers:
             begun = time.monotonic()
-            yield _record(at, who, work, number, measure(at, who, work), begun)
+            records.append(_record(at, who, work, number, measure(at, who, work), begun))
+    return records
+
+
+def _participants(
+    number: int, at: Class, work: Workload, found: Sequence[dict[str, Any]]
+) -> Iterable[Participant]:
+    everybody = at.participants(work.both)
+    asked = (at.name, work.after, number)
+    rates = {
+        Participant(record["peer"], record["kept"]): record["rate"]
+        for record in found
+        if (record["class"], record["workload"], record["round"]) == asked and "rate" in record
+    }
+    if not rates:
+        return everybody
+    fastest: set[Participant] = set()
+    for kept in (False, True):
+        others = [who for who in rates if who.kept is kept and who.peer != OURS]
+        fastest.update(sorted(others, key=rates.__getitem__, reverse=True)[:FASTEST])
+    return [who for who in everybody if who.peer == OURS or who in fastest]
 
 
 def _recovery(classes: Iterable[Class], peers: frozenset[str]) -> list[dict[str, Any]]:
@@ -55,7 +87,7 @@ def _recovery(classes: Iterable[Class], peers: frozenset[str]) -> list[dict[str,
     asked = [
         (at, who)
         for at in classes
-        if at.name != "redis-always"  # it is the same question
+        if RECOVERY.name not in at.leaves_out
         for who in at.participants(both=False)
         if not peers or who.peer in peers
     ]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from benchmarks.harness import ROOT
-from benchmarks.peers.catalogue import LINES, OURS, REASONS, RECOVERY_AIM_S, Class, Line
+from benchmarks.peers.catalogue import LINES, OURS, RECOVERY_AIM_S, Class, Line, reason
 from mainspring import __version__
 
 Who = tuple[str, bool]
@@ -188,8 +188,8 @@ def _compared_row(one: Compared) -> list[str]:
 
 def _behind(at: Class, one: Compared) -> str:
     wanted = f"aimed at {one.aim:g}" if one.aim is not None else "no aim set"
-    why = REASONS.get((at.name, one.line.title), "")
-    return f"- {one.line.title}: {one.ratio:.2f} of {_name(one.peer)}, {wanted}. {why}".rstrip()
+    told = f"- {one.line.title}: {one.ratio:.2f} of {_name(one.peer)}, {wanted}. {reason(at, one.line)}"
+    return told.rstrip()
 
 
 def _recovered(record: dict[str, Any]) -> str:
@@ -197,7 +197,7 @@ def _recovered(record: dict[str, Any]) -> str:
         return f"failed: {record['error']}"
     seconds = record["seconds"]
     if seconds == -2:
-        return "never: it is lost"
+        return "never: its record has nothing left to do"
     return "not within 90 s" if seconds < 0 else f"after {seconds:.1f} s"
 
 

@@ -44,7 +44,7 @@ def probed(folder: str, place: Place, who: Participant, workload: Workload) -> d
     words = [
         python_of(who.peer), "-m", "benchmarks.peers.workloads",
         who.peer, place.url, "kept" if who.kept else "dropped", str(place.pid),
-        workload.probe, json.dumps(workload.params), folder,
+        workload.probe, json.dumps(workload.params_for(who)), folder,
     ]  # fmt: skip
     return {"server": place.settings} | _run(words, workload.limit_s)
 
