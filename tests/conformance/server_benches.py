@@ -12,7 +12,7 @@ from mainspring.ports.options import DEFAULTS
 from mainspring.stores.postgres import PostgresStore
 from mainspring.stores.redis import RedisStore
 from mainspring.stores.tandem import TandemStore, link, taking
-from tests.conformance.bench import VERBS, Bench, User
+from tests.conformance.bench import Bench, User
 from tests.servers import PostgresServer, RedisServer, ValkeyServer, running
 
 MOVABLE_CLOCK = """
@@ -136,7 +136,6 @@ class TandemBench(PostgresBench):
 class RedisBench(Bench):
     """Each bench has a namespace of its own, and its store a clock with an offset kept beside it."""
 
-    verbs = VERBS - {"dump", "begin_load", "load", "end_load", "unfinished_load"}
     exact_time = False
     several_nodes = True
     server: type[RedisServer] = RedisServer

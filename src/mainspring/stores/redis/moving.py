@@ -148,9 +148,11 @@ Found = tuple[list[Record], str | None]
 
 async def _workflows(db: Database, after: str, limit: int) -> Found:
     low = b"(" + after.encode() if after else b"-inf"
-    rows = await db.do("ZRANGEBYSCORE", "founded", low, b"+inf", b"WITHSCORES", b"LIMIT", 0, limit)
-    found: list[Record] = [await _workflow(db, name.decode(), int(place)) for name, place in rows]
-    return found, str(int(rows[-1][1])) if len(rows) == limit else None
+    names = await db.do("ZRANGEBYSCORE", "founded", low, b"+inf", b"LIMIT", 0, limit)
+    places = [int(place) for place in await db.do("ZMSCORE", "founded", *names)] if names else []
+    rows = zip(names, places, strict=True)
+    found: list[Record] = [await _workflow(db, name.decode(), place) for name, place in rows]
+    return found, str(places[-1]) if len(names) == limit else None
 
 
 async def _workflow(db: Database, workflow: str, place: int) -> MovedWorkflow:
@@ -234,13 +236,13 @@ async def _shares(db: Database, after: str, limit: int) -> Found:
 async def _small(
     db: Database, table: str, after: str, limit: int, record_of: Callable[[str, bytes], Record]
 ) -> Found:
-    """Of a table that is read whole, those after a name."""
-    told = await db.do("HGETALL", table)
-    flat = list(told.items()) if isinstance(told, dict) else list(zip(told[::2], told[1::2], strict=True))
-    rows = sorted((name.decode(), value) for name, value in flat)
-    rows = [row for row in rows if not after or row[0] > after]
-    found = [record_of(name, value) for name, value in rows[:limit]]
-    return found, rows[limit - 1][0] if len(rows) > limit else None
+    """Of a table whose names are read whole, those after a name."""
+    names = sorted(name.decode() for name in await db.do("HKEYS", table))
+    names = [name for name in names if not after or name > after]
+    some = names[:limit]
+    values = await db.do("HMGET", table, *some) if some else []
+    found = [record_of(name, value) for name, value in zip(some, values, strict=True) if value is not None]
+    return found, some[-1] if len(names) > limit else None
 
 
 _DUMPS: dict[Kind, Callable[[Database, str, int], Awaitable[Found]]] = {
