@@ -8,10 +8,11 @@ from asyncpg import Record
 from mainspring.core.lifecycle import Cause
 from mainspring.core.model import State, Task
 from mainspring.core.order import LaneHead, Share
+from mainspring.errors import StoreCorrupt
 from mainspring.ports import BoardView, Page, Query, Stats, Transition
 from mainspring.stores.postgres.editing import tasks_by_id
 from mainspring.stores.postgres.pages import foreign_cursor, has_label
-from mainspring.stores.postgres.rows import can_be_stored, known_texts, state_of
+from mainspring.stores.postgres.rows import LANE_LOST, can_be_stored, known_texts, state_of
 from mainspring.stores.postgres.transaction import Transaction
 
 ROWS_LOOKED_AT = 10_000
@@ -104,7 +105,7 @@ def _matches(tx: Transaction, query: Query, row: Record) -> bool:
         return False
     lane = tx.lane(row["lane_id"])
     if lane is None:
-        return False
+        raise StoreCorrupt(LANE_LOST.format(row["id"]))
     if query.queue not in (None, lane.queue) or query.kind not in (None, lane.kind):
         return False
     if query.tenant not in (None, lane.tenant):

@@ -104,7 +104,8 @@ def _fresh_numbers(tx: Transaction, facts: TaskFacts, row: Row) -> dict[str, Any
     if facts.token > facts.highest:
         changes["token"] = tx.mint()
     if facts.place is not None and facts.place > facts.highest:
-        changes["seq"] = tx.mint() if facts.state == State.READY else None
+        # A running task that is handed back goes to its old place: it must have one.
+        changes["seq"] = tx.mint() if facts.state in (State.READY, State.RUNNING) else None
     return changes or {"version": tx.mint()}
 
 
