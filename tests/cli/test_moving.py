@@ -74,6 +74,14 @@ def test_programs_are_told_the_same(house):
     assert all(re.fullmatch("[0-9a-f]{32}", record["digest"]) for record in document["records"])
 
 
+def test_a_queue_in_the_settings_is_for_nodes(house):
+    """It holds no tasks, so there is nothing to copy: nodes on the new store fill it by themselves."""
+    old, new = house
+    arguments = ["store", "copy", "--from", old, "--to", new]
+    result = CliRunner().invoke(root, arguments, env={"MAINSPRING_QUEUE": "redis://127.0.0.1:9"})
+    assert (result.exit_code, result.stderr) == (0, "")
+
+
 def test_it_refuses_to_overwrite(house):
     old, new = house
     assert copy("--from", old, "--to", new).exit_code == 0

@@ -176,6 +176,12 @@ def test_a_store_and_a_server_at_once_are_refused(tmp_path):
     assert not (tmp_path / "a.db").exists()
 
 
+def test_a_queue_without_a_store_is_refused(tmp_path):
+    code, printed = ended(tmp_path, "--queue", "redis://127.0.0.1:1")
+    assert (code, printed.count("\n")) == (2, 1)
+    assert "--queue is for a worker straight on a store" in printed
+
+
 def test_a_store_that_nobody_shares_is_refused(tmp_path):
     code, printed = ended(tmp_path, "--store", "memory:")
     assert (code, printed.count("\n")) == (2, 1)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 import msgspec
+from msgspec.structs import replace
 
 from mainspring.cli import show
 from mainspring.cli.exits import Exit
@@ -79,8 +80,10 @@ async def _copy(settings: Settings, source: str, target: str) -> list[Copied]:
 
 
 def _named(url: str, option: str, settings: Settings, clock: Clock) -> tuple[Store, str]:
+    # A queue beside a store only knows where its tasks are; it finds them in the new one by itself.
+    options = replace(settings.store_options, queue="")
     try:
-        found = open_store(url, clock, settings.store_options)
+        found = open_store(url, clock, options)
     except InvalidInput as error:
         raise InvalidInput(option, error.problem, error.accepted) from None
     if not found.features.several_processes:

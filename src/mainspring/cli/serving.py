@@ -119,6 +119,8 @@ def worker(config: Path | None, **flags: Any) -> int:
     if flags["api_url"] is not None and flags["store"] is not None:
         raise click.UsageError("give --api-url or --store, not both")
     settings = at_its_work(load_settings(flags, config))
+    if flags["queue"] is not None and not settings.store:
+        raise click.UsageError("--queue is for a worker straight on a store: give --store, too")
     return _run(settings, _work_on_store(settings) if settings.store else _work(settings))
 
 
