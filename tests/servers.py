@@ -179,6 +179,24 @@ class PostgresServer(Server):
         asked = [self._bin("pg_isready"), "-q", "-h", self.folder, "-U", "postgres"]
         return subprocess.run(asked, cwd=self.folder, **self._identity).returncode == 0
 
+    def follow(self, primary: "PostgresServer") -> None:
+        """Become a hot standby of another server, with all that it has."""
+        self.kill()
+        shutil.rmtree(self.folder / "data")
+        copied = subprocess.run(
+            [
+                *(self._bin("pg_basebackup"), "-D", self.folder / "data", "-h", primary.folder),
+                *("-U", "postgres", "--write-recovery-conf", "--checkpoint=fast", "--no-sync"),
+            ],
+            capture_output=True,
+            text=True,
+            cwd=self.folder,
+            **self._identity,
+        )
+        if copied.returncode:
+            raise RuntimeError(f"pg_basebackup failed: {copied.stderr}")
+        self.start()
+
     def dsn(self, database: str = "postgres") -> str:
         return f"postgresql://postgres@/{database}?host={self.folder}"
 

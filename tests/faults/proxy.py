@@ -135,6 +135,10 @@ class Proxy:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await asyncio.sleep(0)  # aborted transports are closed in the loop's next turn
 
+    def lead_to(self, server: Path) -> None:
+        """New connections go to another server."""
+        self._path = server
+
     def cut_all(self) -> None:
         for link in self._links:
             link.abort()
