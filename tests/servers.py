@@ -109,6 +109,13 @@ class Server(ABC):
     def _children(self) -> Path:
         return Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children")
 
+    def pause(self) -> None:
+        """It neither answers nor goes away."""
+        self._process.send_signal(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        self._process.send_signal(signal.SIGCONT)
+
     def stop(self, remove: bool = True) -> None:
         if self._process.poll() is None:
             self._process.send_signal(self.stop_signal)
@@ -229,7 +236,7 @@ class RedisServer(Server):
             try:
                 asking.connect(str(self.socket))
                 asking.sendall(b"PING\r\n")
-                return asking.recv(100).startswith(b"+PONG")
+                return asking.recv(100).startswith((b"+PONG", b"-NOAUTH"))
             except OSError:
                 return False
 

@@ -17,7 +17,7 @@ from mainspring.core.addresses import POSTGRES, scheme_of
 from mainspring.core.durations import parse_duration_s
 from mainspring.core.redis_address import redis_url
 from mainspring.errors import InvalidInput
-from mainspring.ports import PostgresOptions, StoreOptions
+from mainspring.ports import PostgresOptions, RedisOptions, StoreOptions
 
 PREFIX = "MAINSPRING_"
 
@@ -34,6 +34,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     pg_min_conns: int = PostgresOptions().fewest
     pg_max_conn_lifetime_s: float = PostgresOptions().lifetime_s
     pg_statement_cache: Literal["auto", "on", "off"] = PostgresOptions().statement_cache
+    redis_any_policy: bool = False
     api_url: str = "http://localhost:8080"
     worker_id: str = ""
     concurrency: int = 10
@@ -78,7 +79,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             statement_cache=self.pg_statement_cache,
         )
         return StoreOptions(
-            history=self.history, migrates=not self.no_migrate, queue=self.queue, postgres=postgres
+            history=self.history,
+            migrates=not self.no_migrate,
+            queue=self.queue,
+            postgres=postgres,
+            redis=RedisOptions(any_policy=self.redis_any_policy),
         )
 
     @property

@@ -2,8 +2,9 @@
 
     url ─► open_store ─┬─ memory:              stores.memory     nothing outlives the process
                        ├─ sqlite:///FILE       stores.sqlite     one file, shared by several processes
-                       └─ postgresql://...     stores.postgres   a database, shared by any number of nodes
-                            with a queue       stores.tandem     the same, with a Redis beside it
+                       ├─ postgresql://...     stores.postgres   a database, shared by any number of nodes
+                       │    with a queue       stores.tandem     the same, with a Redis beside it
+                       └─ redis://...          stores.redis      a Redis or a Valkey, shared the same way
 
 A driver is imported when its URL is opened, so that nobody needs the libraries of a store they do not use.
 """
@@ -13,14 +14,17 @@ from importlib import import_module
 from typing import Any
 from urllib.parse import unquote
 
-from mainspring.core.addresses import POSTGRES, scheme_of, shown
+from mainspring.core.addresses import POSTGRES, REDIS, scheme_of, shown
 from mainspring.errors import InvalidInput
 from mainspring.ports import Clock, Store, StoreOptions
 from mainspring.ports.options import DEFAULTS
 from mainspring.ports.schema import Schema
 
-ACCEPTED = "memory:, sqlite:///relative/file, sqlite:////absolute/file, postgresql://USER:PASSWORD@HOST:PORT/DATABASE"
-SCHEMES = ("memory", "sqlite", *POSTGRES)
+ACCEPTED = (
+    "memory:, sqlite:///relative/file, sqlite:////absolute/file, "
+    "postgresql://USER:PASSWORD@HOST:PORT/DATABASE, redis://USER:PASSWORD@HOST:PORT/NUMBER"
+)
+SCHEMES = ("memory", "sqlite", *POSTGRES, *REDIS)
 # The libraries that drivers need, each with the extra that brings it.
 EXTRAS = {"asyncpg": "postgres", "redis": "redis"}
 
@@ -46,6 +50,9 @@ def open_store(url: str, clock: Clock, options: StoreOptions = DEFAULTS) -> Stor
     if scheme in POSTGRES:
         make = _driver("postgres", "PostgresStore")
         return make(url, options.postgres, history=options.history, migrates=options.migrates)
+    if scheme in REDIS:
+        make = _driver("redis", "RedisStore")
+        return make(url, clock, options.redis, history=options.history)
     raise InvalidInput("store", f"no driver for {shown(url)!r}", ACCEPTED)
 
 

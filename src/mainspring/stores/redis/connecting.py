@@ -11,7 +11,15 @@ from redis.exceptions import NoScriptError
 from mainspring.errors import MainspringError, StoreUnavailable
 from mainspring.ports import Clock, RedisOptions
 from mainspring.stores.redis.address import Address
-from mainspring.stores.redis.dialling import Client, Server, client_of, forget_connections, greet, listener_of
+from mainspring.stores.redis.dialling import (
+    Client,
+    Server,
+    client_of,
+    forget_connections,
+    greet,
+    hang_up,
+    listener_of,
+)
 from mainspring.stores.redis.failures import FAILURES, is_of_a_standby, translated
 from mainspring.stores.redis.packing import Reply
 from mainspring.stores.redis.scripts import keys, scripts
@@ -63,7 +71,7 @@ class Database:
                 server = await greet(client, self.keys["meta"], self._address, self._options)
         except BaseException as error:
             with contextlib.suppress(*FAILURES):
-                await client.aclose()
+                await hang_up(client)
             if isinstance(error, FAILURES) and not isinstance(error, MainspringError):
                 raise translated(error, self._address.shown) from error
             raise
@@ -76,7 +84,7 @@ class Database:
             for _ in range(self._options.connections):
                 await self._slots.acquire()
             self._slots = asyncio.Semaphore(self._options.connections)
-            await client.aclose()
+            await hang_up(client)
 
     async def run(self, verb: str, *arguments: bytes | int) -> Reply:
         """Call a script by its digest; with its text where the server was restarted or has dropped it."""
@@ -124,10 +132,13 @@ class Database:
         """What is published, beginning with an empty text: something may have been told before. Raises what
         the library raises."""
         client = await listener_of(self._opened(), self.keys["meta"], self._address)
-        async with client, client.pubsub() as listener:
-            await listener.subscribe(self.channel)
-            async for message in listener.listen():
-                yield message["data"] if message["type"] == "message" else b""
+        try:
+            async with client.pubsub() as listener:
+                await listener.subscribe(self.channel)
+                async for message in listener.listen():
+                    yield message["data"] if message["type"] == "message" else b""
+        finally:
+            await hang_up(client)
 
     def _opened(self) -> Client:
         if self._client is None:

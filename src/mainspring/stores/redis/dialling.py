@@ -11,6 +11,7 @@ from redis.asyncio import ConnectionPool, Redis, Sentinel, SSLConnection, UnixDo
 from redis.asyncio.cluster import ClusterNode, RedisCluster
 from redis.asyncio.connection import AbstractConnection, Connection
 from redis.asyncio.retry import Retry
+from redis.asyncio.sentinel import SentinelConnectionPool
 from redis.backoff import NoBackoff
 from redis.exceptions import ResponseError
 
@@ -97,6 +98,15 @@ def _never() -> Retry:
     return Retry(NoBackoff(), 0)
 
 
+async def hang_up(client: Client) -> None:
+    """Close it, and with it the connections to the sentinels that it asks."""
+    await client.aclose()
+    pool = None if isinstance(client, RedisCluster) else client.connection_pool
+    if isinstance(pool, SentinelConnectionPool):
+        for sentinel in pool.sentinel_manager.sentinels:
+            await sentinel.aclose()
+
+
 async def forget_connections(client: Client) -> None:
     """What is not in use is closed: the next call connects anew, maybe to another server."""
     if isinstance(client, RedisCluster):
@@ -127,7 +137,7 @@ async def greet(client: Client, meta: str, address: Address, options: RedisOptio
     if policy != "noeviction" and not options.any_policy:
         raise StoreError(
             f"{address.shown}: its maxmemory-policy is {policy}, which throws tasks away when memory is "
-            "full; set it to noeviction, or force it with --redis-any-policy"
+            "full; set it to noeviction, or force it with redis_any_policy"
         )
     await _check_format(client, meta, address)
     durability, why = await _durability(node, told)

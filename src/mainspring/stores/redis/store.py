@@ -38,6 +38,7 @@ from mainspring.ports import (
     SchedulePage,
     SeenSchedules,
     Stats,
+    Store,
     Surroundings,
     Term,
     Transition,
@@ -79,7 +80,7 @@ from mainspring.verbs.moving import Dumped, Record
 DEFAULTS = RedisOptions()
 
 
-class RedisStore:
+class RedisStore(Store):
     """One namespace of one server, shared by any number of nodes.
 
     What was answered survives a crash of the server as its settings promise: `features.durability` says A

@@ -1,0 +1,106 @@
+"""Sentinels and clusters, of real processes."""
+
+import asyncio
+
+import pytest
+from redis.asyncio import Redis
+
+from mainspring.errors import StoreError
+from tests.stores.redis.conftest import free_port, new_store, sentinel_of
+
+LIMIT_S = 60.0
+
+
+async def until(condition):
+    async with asyncio.timeout(LIMIT_S):
+        while not await condition():
+            await asyncio.sleep(0.05)
+
+
+async def test_the_primary_that_sentinels_name(kind, new_server):
+    """A new primary is found after the old one has died, and what it had got by then is there."""
+    first, second, watch = free_port(), free_port(), free_port()
+    primary = new_server("--port", str(first), "--bind", "127.0.0.1")
+    new_server("--port", str(second), "--bind", "127.0.0.1", "--replicaof", "127.0.0.1", str(first))
+    sentinel = new_server(of=sentinel_of(kind, watch, first))
+    async with Redis(port=watch) as admin:
+
+        async def knows_replica():
+            replicas = await admin.sentinel_slaves("tasks")
+            return any(replica["port"] == second and not replica["is_sdown"] for replica in replicas)
+
+        await until(knows_replica)
+    store = new_store(f"redis+sentinel://127.0.0.1:{watch}/tasks")
+    await store.open()
+    try:
+        await store.set_queue("mail", "alice")
+        async with Redis(port=second) as replica:
+
+            async def has_come():
+                return await replica.hget("{mainspring}:paused", "mail") == b"alice"
+
+            await until(has_come)
+        primary.kill()
+
+        async def can_be_written():
+            try:
+                await store.set_queue("post", "bob")
+            except StoreError:
+                return False
+            return True
+
+        await until(can_be_written)
+        assert dict((await store.board()).paused) == {"mail": "alice", "post": "bob"}
+    finally:
+        await store.close()
+        sentinel.kill()  # it would write its file while its folder is removed
+    primary.start()
+
+
+@pytest.mark.parametrize("count", [1, 3])
+async def test_a_cluster(new_server, count):
+    """All of a namespace lies in one slot, so whichever node keeps it, scripts find their keys."""
+    ports = [free_port() for _ in range(count)]
+    for port in ports:
+        options = ("--port", str(port), "--bind", "127.0.0.1", "--cluster-enabled", "yes")
+        new_server(*options, "--cluster-node-timeout", "2000")
+    await make_cluster(ports)
+    hosts = ",".join(f"127.0.0.1:{port}" for port in ports)
+    for namespace in ("mainspring", "shop", "wiki"):
+        woken = asyncio.Event()
+        one = new_store(f"redis+cluster://{hosts}?namespace={namespace}")
+        other = new_store(f"redis+cluster://{hosts}?namespace={namespace}")
+        await one.open()
+        await other.open()
+        try:
+            other.listen(woken.set)
+            await one.set_queue("mail", "alice")
+            assert dict((await other.board()).paused) == {"mail": "alice"}
+            async with asyncio.timeout(LIMIT_S):
+                await woken.wait()
+        finally:
+            await one.close()
+            await other.close()
+
+
+async def make_cluster(ports):
+    nodes = [Redis(port=port) for port in ports]
+    try:
+        size = 16384 // len(ports) + 1
+        for place, node in enumerate(nodes):
+            slots = range(place * size, min(16384, (place + 1) * size))
+            await node.execute_command("CLUSTER", "ADDSLOTS", *slots)
+            await node.execute_command("CLUSTER", "SET-CONFIG-EPOCH", place + 1)
+            await node.execute_command("CLUSTER", "MEET", "127.0.0.1", ports[0])
+
+        async def is_whole():
+            told = [await node.execute_command("CLUSTER", "INFO") for node in nodes]
+            return all(
+                b"cluster_state:ok" in info and b"cluster_known_nodes:%d" % len(ports) in info
+                for info in told
+            )
+
+        await until(is_whole)
+    finally:
+        for node in nodes:
+            await node.aclose()
