@@ -164,7 +164,7 @@ class Living:
         return left
 
     async def _leases(self, ask: Ask) -> Sequence[Any]:
-        (claimed,) = await self.bench.store.claim([ask])
+        (claimed,) = (await self.bench.exchange(claims=[ask])).claims
         return claimed.leases
 
     async def tasks(self) -> list[Any]:

@@ -137,7 +137,7 @@ async def _books(db: Database, findings: list[Finding]) -> list[_Told]:
 
 
 async def _arrival(db: Database, finding: Finding) -> str | None:
-    name, found = str(finding.key[1]), await books.read(db)
+    name, found = str(finding.key[1]), await books.read(db, 0, 0)
     rules = {each: rule for each, rule in found.rules.items() if rule is not None}
     arrival_us = found.arrivals.get(name)
     if arrival_us is None or arrival_breach(rule_for(name, rules), arrival_us, found.now_us) is None:
@@ -163,7 +163,7 @@ async def _worker(db: Database, finding: Finding) -> str | None:
 
 
 async def _term(db: Database, finding: Finding) -> str | None:
-    found = await books.read(db)
+    found = await books.read(db, 0, 0)
     if found.term_ends_us - found.now_us <= LONGEST_TERM_US:
         return None
     text = await db.do("HGET", "term", "expires_us")
@@ -172,7 +172,7 @@ async def _term(db: Database, finding: Finding) -> str | None:
 
 
 async def _limits(db: Database, findings: list[Finding]) -> list[_Told]:
-    rules = (await books.read(db)).rules
+    rules = (await books.read(db, 0, 0)).rules
     said = "set it anew or remove it; until then none of its tasks starts"
     return [
         (Mending.REPORTED, said) if rules.get(str(finding.key[1]), _GONE) is None else _GONE

@@ -32,7 +32,7 @@ local function take(number, wanted, ask, leases)
         load(ids)
         for n, id in ipairs(ids) do
             local head = heads[id]
-            if not head or head[STATE] ~= READY then
+            if not head or head[STATE] ~= READY or head[LANE] ~= number then
                 -- A stray one would be in the way of every claim.
                 remove(key.ready, line[n])
             elseif not is_past(head[DEADLINE]) then
