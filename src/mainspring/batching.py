@@ -6,8 +6,8 @@
                      └─ the next flight leaves as soon as this one has landed
 
 There are as many flights at a time as the store says it gains by, one of them with claims. While all are in
-the air calls collect; then all of them go together. Idle, a call leaves in the same turn of the loop and waits
-for nobody; loaded, hundreds share a commit. There is no timer, so there is nothing to tune.
+the air calls collect; then all of them go together. Idle, a call leaves in the same turn of the loop and
+waits for nobody; loaded, hundreds share a commit. There is no timer, so there is nothing to tune.
 
 The commit belongs to the batcher. A caller that vanishes takes nothing with it: what it submitted or
 settled stands, and leases that nobody is waiting for any more are handed back by `compose`'s owner.

@@ -15,7 +15,7 @@ No verb takes `now`: a store judges leases, delays and ages by its own clock alo
 """
 
 from mainspring.ports.options import PostgresOptions, RedisOptions, StoreOptions
-from mainspring.ports.seams import Backend, Clock, Elector, TaskSource
+from mainspring.ports.seams import Backend, Clock, Elector, TaskSource, Wakeups
 from mainspring.ports.store import Features, Store
 from mainspring.verbs import (
     Accepted,
@@ -147,6 +147,7 @@ __all__ = [
     "TaskSource",
     "Term",
     "Transition",
+    "Wakeups",
     "WorkerInfo",
     "WorkflowGraph",
     "WorkflowPage",

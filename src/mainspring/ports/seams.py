@@ -6,6 +6,7 @@ from typing import Protocol
 
 from mainspring.core.lifecycle import Report
 from mainspring.core.model import Lease, Task
+from mainspring.core.order import LaneHead
 from mainspring.verbs import (
     Answer,
     Append,
@@ -35,6 +36,19 @@ class Clock(Protocol):
 
     def new_id(self) -> str:
         """A UUIDv7 (RFC 9562): ids minted later by one process sort later."""
+
+
+class Wakeups(Protocol):
+    """What a store tells of other processes' writes, as far as it knows."""
+
+    def gained(self, heads: Sequence[LaneHead]) -> None:
+        """These lanes have ready tasks; nothing else is said."""
+
+    def ended(self) -> None:
+        """Tasks have come to their end."""
+
+    def anything(self) -> None:
+        """Whatever is known may be outdated."""
 
 
 class TaskSource(Protocol):

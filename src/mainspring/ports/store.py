@@ -1,12 +1,13 @@
 """The system of record, verb by verb."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import msgspec
 
 from mainspring.core.limits import LimitRule
 from mainspring.core.model import Lease, Task
+from mainspring.ports.seams import Wakeups
 from mainspring.verbs import (
     Accepted,
     Answer,
@@ -317,8 +318,8 @@ class Store(ABC):
         """Give up term `number`, if it is still the candidate's."""
 
     @abstractmethod
-    def listen(self, wake: Callable[[], None]) -> None:
-        """Call `wake` in the event loop when another process may have made tasks ready or final.
+    def listen(self, wakeups: Wakeups) -> None:
+        """Tell `wakeups`, in the event loop, when another process may have made tasks ready or final.
         Only a hint: it may come late, twice, or not at all."""
 
     # --- why a task is not running ----------------------------------------------------------------

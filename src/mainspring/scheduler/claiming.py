@@ -117,7 +117,7 @@ class Claiming:
         return asks, self.accounts.take_charges()
 
     def fly_alone(self) -> bool:
-        """Under limits: what they have in use is told by each flight, and the last one to land is believed."""
+        """Under limits: each flight tells what they have in use, and the last one to land is believed."""
         return bool(self.board.rules)
 
     def _expect(self, groups: Sequence[Group]) -> None:

@@ -40,6 +40,7 @@ from mainspring.ports import (
 from mainspring.scheduler.bulk import Bulk
 from mainspring.scheduler.claiming import Claiming
 from mainspring.scheduler.editing import Patch, edited
+from mainspring.scheduler.elsewhere import Elsewhere
 from mainspring.scheduler.explaining import Explaining
 from mainspring.scheduler.finals import Finals
 from mainspring.scheduler.intake import Intake
@@ -120,7 +121,7 @@ class Scheduler:
 
     async def start(self) -> None:
         self._batcher.start()
-        self.store.listen(self._hinted)
+        self.store.listen(Elsewhere(self._claiming, self._finals, self.progress, lambda: self.on_hint()))
         for keeper in (self._claiming.keep_board, self._finals.keep, self.progress.keep):
             self._keepers.append(asyncio.create_task(_keep(keeper), name=keeper.__qualname__))
 
@@ -133,12 +134,6 @@ class Scheduler:
             keeper.cancel()
         await asyncio.gather(*self._keepers, return_exceptions=True)
         await self._batcher.close()
-
-    def _hinted(self) -> None:
-        self._claiming.mark_stale()
-        self._finals.mark_stale()
-        self.progress.mark_stale()
-        self.on_hint()
 
     # --- submitting -----------------------------------------------------------------------------
 

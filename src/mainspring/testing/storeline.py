@@ -43,6 +43,7 @@ from mainspring.ports import (
     Surroundings,
     Term,
     Transition,
+    Wakeups,
     WorkerInfo,
 )
 from mainspring.testing.instant import finish
@@ -139,8 +140,8 @@ class StoreLine(Store):
     async def close(self) -> None:
         """The store stays open: other servers use it."""
 
-    def listen(self, wake: Callable[[], None]) -> None:
-        self._wake = wake
+    def listen(self, wakeups: Wakeups) -> None:
+        self._wake = wakeups.anything
 
     async def exchange(self, batch: Exchange) -> Exchanged:
         return await self._via("exchange", batch)  # type: ignore[no-any-return]

@@ -9,6 +9,7 @@ from mainspring.clock import SystemClock
 from mainspring.core.model import Lane, NewTask
 from mainspring.stores.postgres import listening
 from mainspring.verbs import Exchange, Group
+from tests.wakeups import Woken
 
 LANE = Lane("default", "echo", "default", 5)
 LIMIT_S = 20
@@ -21,7 +22,7 @@ async def submit(store):
 async def heard_of(store, writer):
     """Whether the node wakes when the other one writes."""
     woken = asyncio.Event()
-    store.listen(woken.set)
+    store.listen(Woken(woken.set))
     async with asyncio.timeout(LIMIT_S):
         # It wakes once when it begins to listen, so that nothing told before is missed.
         for _ in range(3):
@@ -37,7 +38,7 @@ async def test_a_node_wakes_when_another_writes(new_database, monkeypatch):
     monkeypatch.setattr(listening, "LOOK_WHILE_HEARING_S", 60.0)
     async with new_database() as database, database.store() as one, database.store() as two:
         woken = asyncio.Event()
-        one.listen(woken.set)
+        one.listen(Woken(woken.set))
         async with asyncio.timeout(LIMIT_S):
             await woken.wait()  # it listens from now on
             for _ in range(3):
@@ -61,7 +62,7 @@ async def test_a_node_listens_again_after_its_connection_was_cut(new_database, m
     monkeypatch.setattr(listening, "CONNECT_AGAIN_S", 0.01)
     async with new_database() as database, database.store() as one, database.connection() as admin:
         woken = asyncio.Event()
-        one.listen(woken.set)
+        one.listen(Woken(woken.set))
         async with asyncio.timeout(LIMIT_S):
             for _ in range(3):
                 await woken.wait()
@@ -78,6 +79,6 @@ async def test_closing_ends_all_that_runs_beside_the_calls(new_database, listens
         before = asyncio.all_tasks()
         async with database.store() as store:
             if listens:
-                store.listen(lambda: None)
+                store.listen(Woken())
             await submit(store)
         assert {task for task in asyncio.all_tasks() - before if not task.done()} == set()

@@ -19,6 +19,7 @@ from mainspring.stores.postgres.dialling import Server
 from mainspring.verbs import Accepted, Ask, Exchange, Group
 from tests.poolers import PgBouncer
 from tests.servers import PostgresServer, running
+from tests.wakeups import Woken
 
 LANE = Lane("default", "echo", "default", 5)
 LIMIT_S = 30
@@ -93,7 +94,7 @@ async def test_polling_carries_the_wake_ups(new_database, behind):
     """Nobody listens, so nobody hears: the number that rises is looked at."""
     async with new_database() as database, behind(database) as one, behind(database) as two:
         woken = asyncio.Event()
-        one.listen(woken.set)
+        one.listen(Woken(woken.set))
         async with asyncio.timeout(LIMIT_S):
             for _ in range(3):
                 # Until it has begun to look, it cannot miss anything.

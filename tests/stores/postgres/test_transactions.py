@@ -14,6 +14,7 @@ from mainspring.core.model import Lane, NewTask, State
 from mainspring.core.order import Quota
 from mainspring.scheduler.intake import Intake
 from mainspring.verbs import Answer, Ask, Exchange, Group, Held, Query, Renewal, Settlement, TakeIn
+from tests.wakeups import Woken
 
 CLOCK = SystemClock()
 PAGE = (Path(__file__).parents[3] / "docs/transactions.md").read_text()
@@ -275,7 +276,7 @@ async def test_a_notification_wakes_the_nodes(scene):
     """For whoever cannot wait for the next look: nothing else tells of a submission."""
     async with scene() as (_, store, user):
         woken = asyncio.Event()
-        store.listen(woken.set)
+        store.listen(Woken(woken.set))
         while not await user.fetchval("SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'LISTEN%'"):
             pass
         woken.clear()

@@ -7,6 +7,7 @@ from redis.asyncio import Redis
 
 from mainspring.errors import StoreError
 from tests.stores.redis.conftest import free_port, new_store, sentinel_of
+from tests.wakeups import Woken
 
 LIMIT_S = 60.0
 
@@ -73,7 +74,7 @@ async def test_a_cluster(new_server, count):
         await one.open()
         await other.open()
         try:
-            other.listen(woken.set)
+            other.listen(Woken(woken.set))
             await one.set_queue("mail", "alice")
             assert dict((await other.board()).paused) == {"mail": "alice"}
             async with asyncio.timeout(LIMIT_S):

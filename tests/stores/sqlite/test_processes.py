@@ -13,6 +13,7 @@ from mainspring.core.order import Quota
 from mainspring.stores.sqlite import SqliteStore
 from mainspring.verbs import Ask, Group
 from tests.stores.sqlite.process import LANE, MINUTE_US
+from tests.wakeups import Woken
 
 
 @pytest.fixture
@@ -73,7 +74,7 @@ async def test_a_listener_hears_of_another_process(store, start):
     """S4-14"""
     await store.open()
     heard = asyncio.Event()
-    store.listen(heard.set)
+    store.listen(Woken(heard.set))
     client = start("submit", 1)
     await heard.wait()
     assert await asyncio.to_thread(client.line)
@@ -85,7 +86,7 @@ async def test_a_listener_hears_while_its_own_store_is_busy(store, start):
     """A writer that never rests long enough to ask still sees the others' numbers."""
     await store.open()
     heard = asyncio.Event()
-    store.listen(heard.set)
+    store.listen(Woken(heard.set))
     client = start("submit", 1)
     while not heard.is_set():
         await store.submit([Group([NewTask(SystemClock().new_id(), LANE, b"{}")])])
@@ -96,7 +97,7 @@ async def test_a_listener_hears_while_its_own_store_is_busy(store, start):
 async def test_a_listener_sleeps_through_its_own_writes(store):
     await store.open()
     heard = asyncio.Event()
-    store.listen(heard.set)
+    store.listen(Woken(heard.set))
     for n in range(3):
         await store.submit([Group([NewTask(f"task-{n}", LANE, b"{}")])])
         await store._writer.call(lambda writer: writer.look_for_others())

@@ -10,6 +10,7 @@ from mainspring.errors import InvalidInput, StoreUnavailable
 from mainspring.stores.tandem import link
 from tests.faults.proxy import Proxy
 from tests.stores.tandem.nodes import Node, until
+from tests.wakeups import Woken
 
 BATCH = 10
 
@@ -148,7 +149,7 @@ async def test_closing_leaves_nothing_running(new_house, tmp_path):
         for queue in ("", f"unix://{tmp_path}/nowhere"):
             before = asyncio.all_tasks()
             async with house.node("one", queue) as node:
-                node.store.listen(lambda: None)
+                node.store.listen(Woken())
                 lane_id = (await node.submit(100)) and await node.lane_id()
                 await node.settle(await node.claim(lane_id, 1))
             assert {task for task in asyncio.all_tasks() - before if not task.done()} == set()

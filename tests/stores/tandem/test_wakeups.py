@@ -6,6 +6,7 @@ import pytest
 
 from mainspring.stores.postgres import listening
 from tests.stores.tandem.nodes import until
+from tests.wakeups import Woken
 
 LIMIT_S = 20
 LISTENING = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query ~* '^listen'"
@@ -16,7 +17,7 @@ class Ear:
 
     def __init__(self, node):
         self.woken = asyncio.Event()
-        node.store.listen(self.woken.set)
+        node.store.listen(Woken(self.woken.set))
 
     async def wakes(self):
         async with asyncio.timeout(LIMIT_S):

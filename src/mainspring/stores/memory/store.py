@@ -1,7 +1,7 @@
 """The store's verbs. Each is one step of the event loop, and so one transaction."""
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from mainspring.core.limits import LimitRule, refit, rule_for
 from mainspring.core.model import Lease, Task
@@ -43,6 +43,7 @@ from mainspring.ports import (
     Surroundings,
     Term,
     Transition,
+    Wakeups,
     WorkerInfo,
 )
 from mainspring.stores.memory import (
@@ -330,5 +331,5 @@ class MemoryStore(Store):
         if term is not None and (term.holder, term.number) == (candidate, number):
             call.tables.term = term._replace(expires_us=call.now_us)
 
-    def listen(self, wake: Callable[[], None]) -> None:
+    def listen(self, wakeups: Wakeups) -> None:
         """No other process can write here, so there is nothing to hint at."""

@@ -1,7 +1,7 @@
 """One transaction at a time on each connection of a pool, and what the library's errors mean to a caller."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, TypeVar
 import asyncpg
 import msgspec
 
+from mainspring.core.order import LaneHead
 from mainspring.errors import StoreCorrupt, StoreError, StoreFull, StoreUnavailable
 from mainspring.ports import PostgresOptions
 from mainspring.stores.postgres.address import Address
 from mainspring.stores.postgres.dialling import IDLE_LIMIT, dial, greet, why
+from mainspring.stores.postgres.lines import Lines
 from mainspring.stores.postgres.pool import Pool, hang_up
 from mainspring.stores.postgres.schema import prepare
 from mainspring.stores.postgres.transaction import BadValue, Known, Replay, Transaction
@@ -102,6 +104,17 @@ class Database:
         pool, self._pool = self._pool, None
         if pool is not None:
             await pool.close()
+
+    def heads_of(self, places: Mapping[int, int]) -> list[LaneHead] | None:
+        """Heads of lanes by their numbers and places; `None` if one of the lanes is not known here yet."""
+        lanes = self._known.lanes
+        if not places.keys() <= lanes.keys():
+            return None
+        return [LaneHead(lane_id, lanes[lane_id], seq) for lane_id, seq in places.items()]
+
+    def forget_lines(self) -> None:
+        """A task may stand before those that this node has claimed."""
+        self._known.lines = Lines()
 
     async def write(self, work: Work[T], limit_s: float | None = None) -> T:
         """Run `work` in one durable transaction; if it raises, nothing of it was stored."""

@@ -1,22 +1,25 @@
-"""Hints between nodes: one NOTIFY for all that a node has written in a while, and a number that rises with
-each.
+"""Hints between nodes: a NOTIFY for what a node has written, and a number that rises with each.
 
-    write ─► hint ─► say: nextval + NOTIFY ──► LISTEN of other nodes ─► wake
-                              └──────────────► the number, asked for now and then ─► wake
+    write ─► tell ─► say: nextval + NOTIFY ──► LISTEN of other nodes ─► wake-ups
+                              └──────────────► the number, asked for now and then ─► wake-ups
 
 NOTIFY is told in a transaction of its own: inside of the one that writes it would make all commits of the
-database wait for each other. Behind a pooler that gives no session nobody hears it; then the number alone is
-looked at, and more often.
+database wait for each other. It names the lanes that have ready tasks, so that others can claim at once; that
+tasks have ended is told a little later, with all that ends meanwhile. Behind a pooler that gives no session
+nobody hears it; then the number alone is looked at, and more often.
 """
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine, Sequence
 from typing import TYPE_CHECKING
 
 import asyncpg
 
+from mainspring.core.order import LaneHead
 from mainspring.errors import StoreError
+from mainspring.ports import Wakeups
+from mainspring.stores.postgres.news import News
 from mainspring.stores.postgres.statements import STATEMENTS
 from mainspring.stores.postgres.transaction import Replay
 
@@ -39,22 +42,26 @@ class Hints:
 
     def __init__(self, db: "Database") -> None:
         self._db = db
-        self._wakes: list[Callable[[], None]] = []
+        self._listeners: list[Wakeups] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._name = ""
         self._said = 0
-        self._is_saying = self._has_news = self._is_hearing = False
+        self._news = News()
+        self._urgent = asyncio.Event()
+        self._is_saying = self._is_hearing = False
 
-    def listen(self, wake: Callable[[], None]) -> None:
-        self._wakes.append(wake)
-        if len(self._wakes) == 1:
+    def listen(self, wakeups: Wakeups) -> None:
+        self._listeners.append(wakeups)
+        if len(self._listeners) == 1:
             self._start(self._hear())
             self._start(self._look())
 
-    def hint(self) -> None:
-        """Something was written that other nodes may wait for."""
-        self._has_news = True
-        if not self._is_saying:
+    def tell(self, heads: Sequence[LaneHead] | None, *, has_ended: bool) -> None:
+        """Lanes have ready tasks (`None`: nobody asked which), or tasks have ended."""
+        self._news.add(heads, has_ended=has_ended)
+        if self._news.is_urgent:
+            self._urgent.set()
+        if self._news and not self._is_saying:
             self._is_saying = True
             self._start(self._say())
 
@@ -63,7 +70,7 @@ class Hints:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        self._is_saying = self._has_news = False
+        self._is_saying = False
 
     def _start(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.ensure_future(work)
@@ -71,25 +78,46 @@ class Hints:
         task.add_done_callback(self._tasks.discard)
 
     def _wake(self) -> None:
-        for wake in self._wakes:
-            wake()
+        """Something was told, nobody knows what."""
+        for listener in self._listeners:
+            listener.anything()
+
+    def _heard(self, sender_and_news: str) -> None:
+        sender, _, text = sender_and_news.partition(" ")
+        if sender == self._name:
+            return
+        news = News.read(text)
+        heads = self._db.heads_of(news.places)
+        if heads is None or news.is_vague:
+            self._db.forget_lines()
+            self._wake()
+            return
+        for listener in self._listeners:
+            if heads:
+                listener.gained(heads)
+            if news.has_ended:
+                listener.ended()
 
     # --- telling --------------------------------------------------------------------------------
 
     async def _say(self) -> None:
         try:
-            while self._has_news:
-                self._has_news = False
+            while self._news:
+                if not self._urgent.is_set():
+                    with contextlib.suppress(TimeoutError):
+                        async with asyncio.timeout(QUIET_S):
+                            await self._urgent.wait()
+                news, self._news = self._news, News()
+                self._urgent.clear()
                 with contextlib.suppress(StoreError, Replay):
-                    await self._tell(await self._own_name())
+                    await self._tell(f"{await self._own_name()} {news.text()}")
                     self._said += 1
-                await asyncio.sleep(QUIET_S)
         finally:
             self._is_saying = False
 
-    async def _tell(self, name: str) -> None:
+    async def _tell(self, message: str) -> None:
         """Must let the number rise by one."""
-        await self._db.ask(STATEMENTS["say"], name)
+        await self._db.ask(STATEMENTS["say"], message)
 
     async def _own_name(self) -> str:
         """What this node signs with, so that it does not wake itself."""
@@ -118,12 +146,12 @@ class Hints:
         """Listen until the connection ends."""
         connection = await self._db.connect()
         try:
-            name, ended = await self._own_name(), asyncio.Event()
+            await self._own_name()
+            ended = asyncio.Event()
 
-            def heard(_: object, __: int, ___: str, sender: object) -> None:
+            def heard(_: object, __: int, ___: str, message: object) -> None:
                 self._is_hearing = True
-                if sender != name:
-                    self._wake()
+                self._heard(str(message))
 
             connection.add_termination_listener(lambda _: ended.set())
             await connection.add_listener(CHANNEL, heard)

@@ -1,6 +1,6 @@
 """The store's verbs: each is one transaction on one connection of a pool."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from mainspring.core.limits import LimitRule
 from mainspring.core.model import Lease, Task
@@ -42,6 +42,7 @@ from mainspring.ports import (
     TakenIn,
     Term,
     Transition,
+    Wakeups,
     WorkerInfo,
 )
 from mainspring.ports.options import DEFAULTS
@@ -110,12 +111,12 @@ class PostgresStore(Store):
         await self._hints.close()
         await self._db.close()
 
-    def listen(self, wake: Callable[[], None]) -> None:
+    def listen(self, wakeups: Wakeups) -> None:
         """Hears what other nodes tell after they have written, from the first listener on."""
-        self._hints.listen(wake)
+        self._hints.listen(wakeups)
 
     def _wrote(self, tx: Transaction) -> None:
-        self._hints.hint()
+        self._hints.tell(tx.heads if tx.gained else (), has_ended=bool(tx.finished))
 
     # --- the hot verbs --------------------------------------------------------------------------
 

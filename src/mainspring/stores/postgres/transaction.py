@@ -71,7 +71,8 @@ class Transaction:
     `exceeds_backlogs`: what it submits was accepted before, whatever the queue's limit.
     `is_replay`: an earlier try has lost a race. `is_careful`: an earlier try brought a value that the
     database does not take, so each line is looked at before it is sent. `gained` are the lanes that it gave
-    ready tasks, `regained` those of them where one stands before others that came earlier.
+    ready tasks, `regained` those of them where one stands before others that came earlier. `heads` is what
+    `ready` found.
     """
 
     def __init__(
@@ -94,6 +95,7 @@ class Transaction:
         self.gained: set[int] = set()
         self.regained: set[int] = set()
         self.freed: set[int] = set()
+        self.heads: Sequence[LaneHead] | None = None
         self.finished: list[str] = []
         self.ended_parents: dict[str, State] = {}
         self.children_left = CHILDREN_RELEASED_AT_ONCE
@@ -249,6 +251,7 @@ class Transaction:
             lane = self.lane(row["id"])
             if lane is not None:
                 found.append(LaneHead(row["id"], lane, row["seq"]))
+        self.heads = found
         return found
 
     def line_start(self, lane_id: int) -> int:

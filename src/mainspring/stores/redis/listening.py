@@ -9,9 +9,10 @@ Where nobody can subscribe, the number alone is looked at, and more often.
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 
 from mainspring.errors import StoreError
+from mainspring.ports import Wakeups
 from mainspring.stores.redis.connecting import Database
 from mainspring.stores.redis.failures import FAILURES
 
@@ -28,15 +29,15 @@ class Hints:
 
     def __init__(self, db: Database) -> None:
         self._db = db
-        self._wakes: list[Callable[[], None]] = []
+        self._listeners: list[Wakeups] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._name = b""
         self._said = 0
         self._is_saying = self._has_news = self._is_hearing = False
 
-    def listen(self, wake: Callable[[], None]) -> None:
-        self._wakes.append(wake)
-        if len(self._wakes) == 1:
+    def listen(self, wakeups: Wakeups) -> None:
+        self._listeners.append(wakeups)
+        if len(self._listeners) == 1:
             self._start(self._hear())
             self._start(self._look())
 
@@ -60,8 +61,8 @@ class Hints:
         task.add_done_callback(self._tasks.discard)
 
     def _wake(self) -> None:
-        for wake in self._wakes:
-            wake()
+        for listener in self._listeners:
+            listener.anything()
 
     # --- telling --------------------------------------------------------------------------------
 

@@ -1,6 +1,6 @@
 """The store's verbs: each is one script, and so one transaction."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import msgspec
 
@@ -42,6 +42,7 @@ from mainspring.ports import (
     Surroundings,
     Term,
     Transition,
+    Wakeups,
     WorkerInfo,
 )
 from mainspring.stores.redis import (
@@ -114,9 +115,9 @@ class RedisStore(Store):
         await self._hints.close()
         await self._db.close()
 
-    def listen(self, wake: Callable[[], None]) -> None:
+    def listen(self, wakeups: Wakeups) -> None:
         """Hears what other nodes tell after they have written, from the first listener on."""
-        self._hints.listen(wake)
+        self._hints.listen(wakeups)
 
     def _wrote(self) -> None:
         self._hints.hint()

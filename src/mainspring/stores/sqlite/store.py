@@ -46,6 +46,7 @@ from mainspring.ports import (
     TakenIn,
     Term,
     Transition,
+    Wakeups,
     WorkerInfo,
 )
 from mainspring.stores.sqlite import (
@@ -306,9 +307,9 @@ class SqliteStore(Store):
     async def resign(self, candidate: str, number: int) -> None:
         await self._write(lambda tx: controls.resign(tx, candidate, number))
 
-    def listen(self, wake: Callable[[], None]) -> None:
+    def listen(self, wakeups: Wakeups) -> None:
         """Look every 20 ms whether another process has written, from the first listener on."""
-        self._listeners.append(Listener(asyncio.get_running_loop(), wake))
+        self._listeners.append(Listener(asyncio.get_running_loop(), wakeups.anything))
         if len(self._listeners) == 1:
             self._writer.watch(QUIET_S, Writer.look_for_others)
 

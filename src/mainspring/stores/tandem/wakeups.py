@@ -23,8 +23,8 @@ class Wakeups(Hints):
         self._link = link
         self._channel = f"{{{namespace}}}:wake"
 
-    async def _tell(self, name: str) -> None:
-        await self._link.ask(lambda client: client.publish(self._channel, name))
+    async def _tell(self, message: str) -> None:
+        await self._link.ask(lambda client: client.publish(self._channel, message))
         await self._db.ask(STATEMENTS["count_signal"])
 
     def _may_hear(self) -> bool:
@@ -34,7 +34,7 @@ class Wakeups(Hints):
         return self._link.pause_s(super()._connect_again_s())
 
     async def _hear_once(self) -> None:
-        name = (await self._own_name()).encode()
+        await self._own_name()
         async with self._link.listener.pubsub(ignore_subscribe_messages=True) as channel:
             async with asyncio.timeout(CONNECT_LIMIT_S):
                 await channel.subscribe(self._channel)
@@ -43,5 +43,5 @@ class Wakeups(Hints):
             self._wake()
             while True:
                 message = await channel.get_message(timeout=None)
-                if message is not None and message["data"] != name:
-                    self._wake()
+                if message is not None:
+                    self._heard(message["data"].decode())
