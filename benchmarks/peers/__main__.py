@@ -95,7 +95,9 @@ def _recovery(classes: Iterable[Class], peers: frozenset[str]) -> list[dict[str,
     # Servers are started by this thread: they end with the one that started them.
     with contextlib.ExitStack() as stack, ThreadPoolExecutor(len(asked) or 1) as pool:
         places = [stack.enter_context(placed(at)) for at, _ in asked]
-        answers = list(pool.map(lambda place, pair: probed(*place, pair[1], RECOVERY), places, asked))
+        answers = list(
+            pool.map(lambda place, pair: probed(pair[0], *place, pair[1], RECOVERY), places, asked)
+        )
     return [
         _record(at, who, RECOVERY, 0, answer, begun) for (at, who), answer in zip(asked, answers, strict=True)
     ]

@@ -28,7 +28,7 @@ def python_of(peer: str) -> str:
 def measure(at: Class, who: Participant, workload: Workload) -> dict[str, Any]:
     """What the probe found on an empty store."""
     with placed(at) as (folder, place):
-        return probed(folder, place, who, workload)
+        return probed(at, folder, place, who, workload)
 
 
 @contextlib.contextmanager
@@ -39,12 +39,12 @@ def placed(at: Class) -> Iterator[tuple[str, Place]]:
         yield folder, place
 
 
-def probed(folder: str, place: Place, who: Participant, workload: Workload) -> dict[str, Any]:
+def probed(at: Class, folder: str, place: Place, who: Participant, workload: Workload) -> dict[str, Any]:
     """What the probe found, with `server` as the store told it, or `error`."""
     words = [
         python_of(who.peer), "-m", "benchmarks.peers.workloads",
         who.peer, place.url, "kept" if who.kept else "dropped", str(place.pid),
-        workload.probe, json.dumps(workload.params_for(who)), folder,
+        workload.probe, json.dumps(workload.params_for(at, who)), folder,
     ]  # fmt: skip
     return {"server": place.settings} | _run(words, workload.limit_s)
 
