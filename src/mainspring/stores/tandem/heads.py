@@ -1,9 +1,12 @@
 """The heads of lanes in Redis: what claims saw behind the tasks that they took.
 
-A list a lane, in the order of the line, and beside it a mark that changes whenever the lane is forgotten.
-What a node takes no other node gets. What it takes and does not use is not brought back: the lane is
-forgotten, and the next claim looks anew. Nothing here is older than `KEPT_S` by PostgreSQL's clock, so that
-even lists that an older Redis brings back are void.
+A list a lane, in the order of the line; a mark that changes whenever the lane is forgotten; and whether some
+node is filling the list just now. What a node takes no other node gets. What it takes and does not use is not
+brought back: the lane is forgotten, and the next claim looks anew.
+
+A list begins at the head of its lane, as that was at one moment of PostgreSQL's clock, and goes on from
+there. `KEPT_S` later all of it is void, whatever was added meanwhile: so nobody who was missed waits longer,
+and a list that an older Redis brings back is no use to anybody.
 """
 
 import asyncio
@@ -17,12 +20,16 @@ from mainspring.stores.tandem.link import Link
 KEPT_S = 2.0
 # Longer than any claim takes: who read a lane before it was forgotten must still find the mark changed.
 MARK_KEPT_S = 60.0
+# A list is filled when it has less than so many claims of this size left, by one node at a time. One that
+# does not come back in time leaves it to others.
+CLAIMS_LEFT = 4
+FILLED_WITHIN_S = 0.2
 _BIGINT = range(1 << 63)
 _LUA = files(__package__).joinpath("lua")
 
 
 class Head(NamedTuple):
-    """A task at a place in line, as it stood at a moment of PostgreSQL's clock."""
+    """A task at a place in line. `seen_us`: when the list that it belongs to began."""
 
     task: str
     seq: int
@@ -30,6 +37,10 @@ class Head(NamedTuple):
 
     def is_fresh(self, now_us: int) -> bool:
         return 0 <= now_us - self.seen_us <= KEPT_S * SECOND_US
+
+    def is_young(self, now_us: int) -> bool:
+        """Whether its list may still be added to."""
+        return 0 <= now_us - self.seen_us <= KEPT_S * SECOND_US / 2
 
     def encode(self) -> bytes:
         return f"{self.seen_us} {self.seq} {self.task}".encode()
@@ -46,10 +57,22 @@ def decode(stored: bytes) -> Head | None:
 
 
 class Taken(NamedTuple):
-    """What a lane's list had, and its mark at that moment."""
+    """What a lane's list had, its mark at that moment, and what it still has. With `fills` it is for this
+    node to see that there is more."""
 
     mark: bytes
     heads: list[Head]
+    left: int
+    last: bytes
+    fills: bool
+
+
+class Line(NamedTuple):
+    """Heads to put, in place of all or `behind` the last one; unless the lane's mark has changed."""
+
+    mark: bytes
+    behind: bytes
+    heads: Sequence[Head]
 
 
 class Heads:
@@ -81,23 +104,24 @@ class Heads:
         """Up to so many heads of each lane. Empty if Redis does not answer."""
         forgotten, self._forgotten = list(self._forgotten), set()
         lanes = list(wanted)
-        arguments = [len(forgotten), int(MARK_KEPT_S * 1000), *wanted.values()]
+        arguments = [len(forgotten), int(MARK_KEPT_S * 1000), int(FILLED_WITHIN_S * 1000)]
+        for count in wanted.values():
+            arguments += [count, CLAIMS_LEFT * count]
         answer = await self._link.ask(
             lambda client: self._take(self._keys([*forgotten, *lanes]), arguments, client)
         )
         if answer is None:
             return {}
         return {
-            lane: Taken(mark, [head for stored in line if (head := decode(stored)) is not None])
-            for lane, (mark, line) in zip(lanes, answer, strict=True)
+            lane: Taken(mark, list(filter(None, map(decode, stored))), left, last, fills > 0)
+            for lane, (mark, stored, left, last, fills) in zip(lanes, answer, strict=True)
         }
 
-    async def put(self, lines: Mapping[int, tuple[bytes, Sequence[Head]]]) -> bool:
-        """The heads of lanes, as they are from now on, each with the lane's mark as it was before they were
-        read. Whether Redis has heard of it."""
+    async def put(self, lines: Mapping[int, Line]) -> bool:
+        """Whether Redis has heard of it."""
         arguments: list[Any] = [int(KEPT_S * 1000)]
-        for mark, heads in lines.values():
-            arguments += [mark, len(heads), *[head.encode() for head in heads]]
+        for line in lines.values():
+            arguments += [line.mark, line.behind, len(line.heads), *[head.encode() for head in line.heads]]
         answer = await self._link.ask(lambda client: self._put(self._keys(lines), arguments, client))
         return answer is not None
 
@@ -110,4 +134,4 @@ class Heads:
     def _keys(self, lanes: Iterable[int]) -> list[str]:
         """One hash tag, so that scripts may name several lanes."""
         place = f"{{{self._namespace}}}"
-        return [f"{place}:{table}:{lane}" for lane in lanes for table in ("mark", "heads")]
+        return [f"{place}:{table}:{lane}" for lane in lanes for table in ("mark", "heads", "filling")]

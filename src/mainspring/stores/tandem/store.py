@@ -58,7 +58,7 @@ class TandemStore(PostgresStore):
         taken = await self._heads.take(wanted) if wanted else {}
 
         async def work(tx: Transaction) -> tuple[Exchanged, Taking]:
-            taking = Taking(taken)
+            taking = Taking(self._heads, wanted, taken)
             answers = await exchanging.exchange(tx, batch, taking.take)
             await taking.look_ahead(tx)
             return answers, taking
@@ -77,8 +77,8 @@ class TandemStore(PostgresStore):
         now_us = taking.now_us
         for lane, is_deep in taking.is_deep.items():
             self._depths.learn(lane, is_deep, now_us)
-        lines = {lane: line for lane, line in taking.ahead.items() if taking.serves_another(lane)}
+        lines = {lane: line for lane, line in taking.ahead.items() if line.heads}
         was_put = await self._heads.put(lines) if lines else True
         for lane in taking.ahead:
-            if lane not in lines or not was_put:
+            if not was_put or not taking.serves_another(lane):
                 self._depths.rest(lane, now_us)

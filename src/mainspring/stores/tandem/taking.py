@@ -1,22 +1,37 @@
 """Claims by known heads: what Redis had of a lane is taken by its ids, the rest from the lane's own line."""
 
+import asyncio
 from collections import Counter, deque
 from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+from asyncpg import Record
 
 from mainspring.core.model import SECOND_US, Lease
 from mainspring.core.order import Quota
 from mainspring.ports import Ask, Claimed
 from mainspring.stores.postgres.claiming import granted, take_heads
 from mainspring.stores.postgres.transaction import Transaction, columns
-from mainspring.stores.tandem.heads import Head, Taken
+from mainspring.stores.tandem.heads import Head, Heads, Line, Taken, decode
 
 # How many claims one look ahead is to serve, and how far it goes: for one lane, and for all of an exchange.
 CLAIMS_A_LOOK = 10
 LEAST_AHEAD, MOST_AHEAD = 200, 1_000
 ALL_AHEAD = 2_000
+# How often a claim goes back to Redis for heads that turned out to be none.
+TRIES = 3
 # A lane that had nothing for one more claim is left alone for so long: looking ahead costs a statement.
 SHALLOW_S: float = 1.0
 LANES_REMEMBERED = 10_000
+
+
+class Known(NamedTuple):
+    """A known head, for the `n`th quota of a claim."""
+
+    task: str
+    lane_id: int
+    seq: int
+    n: int
 
 
 class Depths:
@@ -60,13 +75,14 @@ class Depths:
 class Taking:
     """The claims of one transaction, and what it sees behind the tasks that they take."""
 
-    def __init__(self, taken: Mapping[int, Taken]) -> None:
-        self._marks = {lane: found.mark for lane, found in taken.items()}
+    def __init__(self, heads: Heads, wanted: Mapping[int, int], taken: Mapping[int, Taken]) -> None:
+        self._heads = heads
+        self._wanted = wanted
+        self._taken = dict(taken)
         self._known = {lane: deque(found.heads) for lane, found in taken.items()}
-        self._asked: Counter[int] = Counter()
         self.now_us = 0
         self.is_deep: dict[int, bool] = {}
-        self.ahead: dict[int, tuple[bytes, list[Head]]] = {}
+        self.ahead: dict[int, Line] = {}
 
     @property
     def unused(self) -> list[int]:
@@ -77,70 +93,106 @@ class Taking:
 
     async def take(self, tx: Transaction, ask: Ask, quotas: Sequence[Quota], limit: int) -> Claimed:
         """As `claiming.take_heads`."""
-        known = self._pick(tx, quotas, limit)
-        if not known:
-            return await self._take_unknown(tx, ask, quotas, limit)
-        rows = await tx.rows(
-            "claim_known", *columns(known), ask.worker, ask.incarnation, ask.claim_seq, ask.lease_us
+        leases: list[Lease] = []
+        gave: Counter[int] = Counter()
+        for _ in range(TRIES):
+            known = self._pick(tx, quotas, gave, limit - len(leases))
+            if not known:
+                break
+            rows = await tx.rows(
+                "claim_known", *columns(known), ask.worker, ask.incarnation, ask.claim_seq, ask.lease_us
+            )
+            rows.sort(key=lambda row: row["place"])
+            leases += granted(tx, rows)
+            tx.walked((), 0, {row["lane_id"]: row["seq"] for row in rows})
+            gave.update(row["ask"] for row in rows)
+            if len(rows) == len(known):
+                break
+            # Some were no heads any more. Their lane's own line is no place to look for others: who comes
+            # next there is known already, and would then be taken from under the next claims.
+            await self._take_more(known, rows)
+        rest = [Quota(quota.lane_id, quota.limit - gave[n]) for n, quota in enumerate(quotas)]
+        claimed = await self._take_unknown(
+            tx, ask, [quota for quota in rest if quota.limit > 0], limit - len(leases)
         )
-        rows.sort(key=lambda row: row["place"])
-        gave = Counter(row["ask"] for row in rows)
-        rest = [
-            Quota(quota.lane_id, quota.limit - gave[n])
-            for n, quota in enumerate(quotas)
-            if quota.limit > gave[n]
-        ]
-        claimed = await self._take_unknown(tx, ask, rest, limit - len(rows))
-        return Claimed(_in_order(granted(tx, rows) + claimed.leases, quotas), claimed.empty)
+        return Claimed(_in_order(leases + claimed.leases, quotas), claimed.empty)
 
-    def _pick(self, tx: Transaction, quotas: Sequence[Quota], limit: int) -> list[tuple[str, int, int, int]]:
+    def _pick(
+        self, tx: Transaction, quotas: Sequence[Quota], gave: Mapping[int, int], limit: int
+    ) -> list[Known]:
         """Known heads for the quotas that fill the claim, if every lane gives what it is asked for."""
         picked = []
         for n, quota in enumerate(quotas):
-            count = min(quota.limit, limit)
-            if count <= 0:
-                break
+            count = min(quota.limit - gave[n], limit)
             limit -= count
             heads = self._known.get(quota.lane_id)
             # A lane to which this very transaction gave back an older task has another head now.
             if heads and quota.lane_id not in tx.regained:
                 for head in [heads.popleft() for _ in range(min(count, len(heads)))]:
                     if head.is_fresh(tx.now_us):
-                        picked.append((head.task, quota.lane_id, head.seq, n))
+                        picked.append(Known(head.task, quota.lane_id, head.seq, n))
         return picked
+
+    async def _take_more(self, known: Sequence[Known], found: Sequence[Record]) -> None:
+        missing = Counter(head.lane_id for head in known)
+        missing.subtract(row["lane_id"] for row in found)
+        wanted = {lane: count for lane, count in missing.items() if count > 0 and self._taken[lane].left}
+        for lane, taken in (await self._heads.take(wanted)).items() if wanted else ():
+            fills = taken.fills or self._taken[lane].fills
+            self._taken[lane] = taken._replace(fills=fills)
+            self._known[lane].extend(taken.heads)
 
     async def _take_unknown(self, tx: Transaction, ask: Ask, quotas: Sequence[Quota], limit: int) -> Claimed:
         claimed = await take_heads(tx, ask, quotas, limit)
         gave = Counter(lease.lane_id for lease in claimed.leases)
         for quota in quotas:
-            if limit <= 0:
-                break
             asked = min(quota.limit, limit)
+            if asked <= 0:
+                break
             limit -= asked
             self.is_deep[quota.lane_id] = gave[quota.lane_id] >= asked
             gave[quota.lane_id] -= asked
-            self._asked[quota.lane_id] += asked
         return claimed
 
     # --- looking ahead --------------------------------------------------------------------------
 
     async def look_ahead(self, tx: Transaction) -> None:
-        """Once the claims are through: who comes next in lanes that gave all they were asked for, where
-        Redis had nobody (any more)."""
+        """Once the claims are through: who comes next in the lanes that are this node's to fill."""
         self.now_us = tx.now_us
-        lanes = [lane for lane, is_deep in self.is_deep.items() if is_deep and lane in self._marks]
+        lanes = {
+            lane: self._last(lane)
+            for lane, taken in self._taken.items()
+            if taken.fills and (taken.left or self.is_deep.get(lane, True))
+        }
         if not lanes:
             return
         most = max(1, min(MOST_AHEAD, ALL_AHEAD // len(lanes)))
-        depths = [min(most, max(LEAST_AHEAD, CLAIMS_A_LOOK * self._asked[lane])) for lane in lanes]
-        ahead: dict[int, list[Head]] = {lane: [] for lane in lanes}
-        for row in await tx.rows("look_ahead", lanes, depths):
-            ahead[row["lane_id"]].append(Head(row["id"], row["seq"], tx.now_us))
-        self.ahead = {lane: (self._marks[lane], heads) for lane, heads in ahead.items()}
+        depths = [min(most, max(LEAST_AHEAD, CLAIMS_A_LOOK * self._wanted[lane])) for lane in lanes]
+        starts = {lane: tx.line_start(lane) for lane, last in lanes.items() if last is None}
+        behind = [starts[lane] - 1 if last is None else last.seq for lane, last in lanes.items()]
+        found: dict[int, list[Head]] = {lane: [] for lane in lanes}
+        now_s = asyncio.get_running_loop().time
+        began_s = now_s()
+        rows = await tx.rows("look_ahead", list(lanes), behind, depths)
+        whole = [lane for lane, start in starts.items() if not start]
+        tx.walked(whole, int((now_s() - began_s) * SECOND_US), {})
+        for row in rows:
+            last = lanes[row["lane_id"]]
+            begun_us = tx.now_us if last is None else last.seen_us
+            found[row["lane_id"]].append(Head(row["id"], row["seq"], begun_us))
+        self.ahead = {
+            lane: Line(self._taken[lane].mark, b"" if last is None else self._taken[lane].last, found[lane])
+            for lane, last in lanes.items()
+        }
+
+    def _last(self, lane: int) -> Head | None:
+        """The last head of a list that goes on; `None` where a new one begins."""
+        last = decode(self._taken[lane].last)
+        return last if last is not None and last.is_young(self.now_us) else None
 
     def serves_another(self, lane: int) -> bool:
-        """Whether a look ahead has found enough for one more claim."""
-        return len(self.ahead[lane][1]) >= self._asked[lane]
+        """Whether there is enough for one more claim."""
+        return len(self.ahead[lane].heads) + self._taken[lane].left >= self._wanted[lane]
 
 
 def _in_order(leases: list[Lease], quotas: Sequence[Quota]) -> list[Lease]:

@@ -30,14 +30,15 @@ UPDATE mainspring.tasks t SET
     timeout_at_us = least(moment.now_us + t.timeout_us, t.deadline_us)
 FROM gathered CROSS JOIN LATERAL unnest(gathered.ids, gathered.ns) WITH ORDINALITY AS picked (id, n, place), moment
 WHERE t.id = picked.id
-RETURNING picked.place, picked.n AS ask, {lease}
+RETURNING picked.place, picked.n AS ask, t.seq, {lease}
 
 -- name: look_ahead
--- Who stands at the head of each lane $1, up to $2 of each, after what this transaction has taken.
+-- Who comes next in each lane $1 behind the place $2, up to $3 of each, after what this transaction has taken.
 SELECT l.id AS lane_id, head.id, head.seq
-FROM unnest($1::bigint[], $2::bigint[]) AS l (id, most)
+FROM unnest($1::bigint[], $2::bigint[], $3::bigint[]) AS l (id, behind, most)
 CROSS JOIN LATERAL (
-    SELECT id, seq FROM mainspring.tasks WHERE lane_id = l.id AND state = 3 ORDER BY seq LIMIT l.most
+    SELECT id, seq FROM mainspring.tasks
+    WHERE lane_id = l.id AND state = 3 AND seq > l.behind ORDER BY seq LIMIT l.most
 ) AS head
 
 -- name: count_signal
