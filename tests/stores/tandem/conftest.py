@@ -12,6 +12,7 @@ import pytest
 from redis.asyncio import Redis
 
 from mainspring.stores.postgres.transaction import Transaction
+from mainspring.stores.tandem import taking
 from tests.servers import PostgresServer, RedisServer, running
 from tests.stores.tandem.nodes import Node
 
@@ -80,6 +81,12 @@ def _servers_there() -> None:
         pytest.fail(reason)
     elif reason:
         pytest.skip(reason)
+
+
+@pytest.fixture(autouse=True)
+def _always_worth_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Redis is asked however fast PostgreSQL is."""
+    monkeypatch.setattr(taking, "SLOW_S", 0.0)
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from mainspring.core.lifecycle import Outcome
 from mainspring.core.model import Lane
 from mainspring.ports import Action, Edit, Force
 from mainspring.stores.postgres.statements import STATEMENTS
+from mainspring.stores.tandem import taking
 from mainspring.stores.tandem.heads import Head, Line, decode
 from mainspring.verbs import Exchange
 from tests.stores.tandem.nodes import LANE
@@ -40,6 +41,16 @@ async def test_later_claims_take_by_id_what_an_earlier_one_saw(new_house, asked)
         assert asked.count("claim_known") == 4
         assert "claim" not in asked
         assert await node.claimed(lane_id, 10) == []
+
+
+async def test_redis_is_not_asked_where_postgresql_is_fast(new_house, asked, monkeypatch):
+    monkeypatch.setattr(taking, "SLOW_S", 1000.0)
+    async with new_house() as house, house.node("one") as node, house.redis() as redis:
+        lane_id, tasks = await warm(node, 40)
+        before = (await redis.info("commandstats")).get("cmdstat_evalsha")
+        assert await node.claimed(lane_id, 10) == tasks[:10]
+        assert "claim_known" not in asked
+        assert (await redis.info("commandstats")).get("cmdstat_evalsha") == before
 
 
 async def test_what_one_node_saw_another_one_takes(new_house, asked):

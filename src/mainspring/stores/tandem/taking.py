@@ -1,4 +1,11 @@
-"""Claims by known heads: what Redis had of a lane is taken by its ids, the rest from the lane's own line."""
+"""Claims by known heads: what Redis had of a lane is taken by its ids, the rest from the lane's own line.
+
+    a claim of PostgreSQL's own was slow ─► the next ones ask Redis ─► a slow one again: it looks ahead
+                                             for the lane's heads        and puts what it sees
+
+A call of Redis costs a claim about as much as looking for a few tasks in PostgreSQL. So Redis is asked where
+looking costs more than that: many nodes at one lane, or a line full of what was claimed before.
+"""
 
 import asyncio
 from collections import Counter, deque
@@ -20,6 +27,8 @@ LEAST_AHEAD, MOST_AHEAD = 200, 1_000
 ALL_AHEAD = 2_000
 # How often a claim goes back to Redis for heads that turned out to be none.
 TRIES = 3
+# What a claim of PostgreSQL's own must take, so that Redis is worth its while.
+SLOW_S: float = 0.005
 # A lane that had nothing for one more claim is left alone for so long: looking ahead costs a statement.
 SHALLOW_S: float = 1.0
 LANES_REMEMBERED = 10_000
@@ -35,8 +44,8 @@ class Known(NamedTuple):
 
 
 class Depths:
-    """Which lanes have more than one claim takes, as far as this node has seen. Only these are worth a look
-    into Redis."""
+    """Which lanes have more than one claim takes, and give it slowly, as far as this node has seen. Only
+    these are worth a look into Redis."""
 
     def __init__(self) -> None:
         self._deep: set[int] = set()
@@ -143,14 +152,17 @@ class Taking:
             self._known[lane].extend(taken.heads)
 
     async def _take_unknown(self, tx: Transaction, ask: Ask, quotas: Sequence[Quota], limit: int) -> Claimed:
+        now_s = asyncio.get_running_loop().time
+        began_s = now_s()
         claimed = await take_heads(tx, ask, quotas, limit)
+        is_slow = now_s() - began_s >= SLOW_S
         gave = Counter(lease.lane_id for lease in claimed.leases)
         for quota in quotas:
             asked = min(quota.limit, limit)
             if asked <= 0:
                 break
             limit -= asked
-            self.is_deep[quota.lane_id] = gave[quota.lane_id] >= asked
+            self.is_deep[quota.lane_id] = is_slow and gave[quota.lane_id] >= asked
             gave[quota.lane_id] -= asked
         return claimed
 
@@ -160,9 +172,9 @@ class Taking:
         """Once the claims are through: who comes next in the lanes that are this node's to fill."""
         self.now_us = tx.now_us
         lanes = {
-            lane: self._last(lane)
+            lane: last
             for lane, taken in self._taken.items()
-            if taken.fills and (taken.left or self.is_deep.get(lane, True))
+            if taken.fills and ((last := self._last(lane)) is not None or self.is_deep.get(lane))
         }
         if not lanes:
             return
