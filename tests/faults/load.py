@@ -13,7 +13,7 @@ import msgspec
 from mainspring.clock import SystemClock
 from mainspring.config import Settings
 from mainspring.core.model import Lane, NewTask
-from mainspring.errors import NotFound, Overloaded, StoreError
+from mainspring.errors import Overloaded, StoreError
 from mainspring.node import Node
 from mainspring.ports import Accepted, Existing, Group, Refused
 from mainspring.scheduler import Scheduler
@@ -36,6 +36,7 @@ class Diary:
 
     def __init__(self) -> None:
         self.words: list[Ran] = []
+        self.finished = 0
         self.ended = asyncio.Condition()
 
     def registry(self) -> Registry:
@@ -50,6 +51,7 @@ class Diary:
             self._note(ctx, "interrupted")
             raise
         self._note(ctx, "ok", msgspec.json.encode(n))
+        self.finished += 1
         async with self.ended:
             self.ended.notify_all()
         return n
@@ -58,15 +60,18 @@ class Diary:
         now_s = CLOCK.monotonic()
         self.words.append(Ran(now_s, "worker", "", ctx.task, ctx.fence, ctx.attempt, what, value))
 
-    @property
-    def finished(self) -> int:
-        return sum(word.what == "ok" for word in self.words)
-
     async def wait_for(self, more: int) -> None:
         """Return when so many more runs have come to their end."""
         wanted = self.finished + more
         async with self.ended:
             await self.ended.wait_for(lambda: self.finished >= wanted)
+
+    async def wait_for_tasks(self, tasks: set[str]) -> None:
+        """Return when each of these has come to its end."""
+        async with self.ended:
+            await self.ended.wait_for(
+                lambda: tasks <= {word.task for word in self.words if word.what == "ok"}
+            )
 
 
 class Clients:
@@ -173,17 +178,13 @@ class House:
 
     async def settled(self, *, may_be_lost: bool = False) -> None:
         """Return when every task that a client was told of is final, or gone if that may be."""
-        for task in sorted(self.clients.told):
-            while True:
-                try:
-                    if (await self.nodes[0].scheduler.wait(task, 10.0)).state.is_final:
-                        break
-                except NotFound:
-                    if may_be_lost:
-                        break
-                    raise
-                except StoreError:
-                    await asyncio.sleep(AGAIN_S)
+        left = sorted(self.clients.told)
+        while left:
+            with suppress(StoreError):
+                records = await self.nodes[0].store.get(left)
+                assert may_be_lost or all(records)
+                left = [record.id for record in records if record is not None and not record.state.is_final]
+            await asyncio.sleep(AGAIN_S)
 
 
 @asynccontextmanager
