@@ -9,7 +9,8 @@ looking costs more than that: many nodes at one lane, or a line full of what was
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from operator import itemgetter
 from typing import NamedTuple
 
 from asyncpg import Record
@@ -102,17 +103,17 @@ class Taking:
 
     async def take(self, tx: Transaction, ask: Ask, quotas: Sequence[Quota], limit: int) -> Claimed:
         """As `claiming.take_heads`."""
-        leases: list[Lease] = []
+        placed: list[tuple[int, Lease]] = []
         gave: Counter[int] = Counter()
         for _ in range(TRIES):
-            known = self._pick(tx, quotas, gave, limit - len(leases))
+            known = self._pick(tx, quotas, gave, limit - len(placed))
             if not known:
                 break
             rows = await tx.rows(
                 "claim_known", *columns(known), ask.worker, ask.incarnation, ask.claim_seq, ask.lease_us
             )
             rows.sort(key=lambda row: row["place"])
-            leases += granted(tx, rows)
+            placed += zip([row["ask"] for row in rows], granted(tx, rows), strict=True)
             tx.walked((), 0, {row["lane_id"]: row["seq"] for row in rows})
             gave.update(row["ask"] for row in rows)
             if len(rows) == len(known):
@@ -120,11 +121,13 @@ class Taking:
             # Some were no heads any more. Their lane's own line is no place to look for others: who comes
             # next there is known already, and would then be taken from under the next claims.
             await self._take_more(known, rows)
-        rest = [Quota(quota.lane_id, quota.limit - gave[n]) for n, quota in enumerate(quotas)]
-        claimed = await self._take_unknown(
-            tx, ask, [quota for quota in rest if quota.limit > 0], limit - len(leases)
-        )
-        return Claimed(_in_order(leases + claimed.leases, quotas), claimed.empty)
+        rest = [(n, Quota(quota.lane_id, quota.limit - gave[n])) for n, quota in enumerate(quotas)]
+        rest = [(n, quota) for n, quota in rest if quota.limit > 0]
+        claimed = await self._take_unknown(tx, ask, [quota for _, quota in rest], limit - len(placed))
+        placed += _placed(claimed.leases, rest)
+        # In the order asked, whichever way each of them came.
+        placed.sort(key=itemgetter(0))
+        return Claimed([lease for _, lease in placed], claimed.empty)
 
     def _pick(
         self, tx: Transaction, quotas: Sequence[Quota], gave: Mapping[int, int], limit: int
@@ -207,9 +210,11 @@ class Taking:
         return len(self.ahead[lane].heads) + self._taken[lane].left >= self._wanted[lane]
 
 
-def _in_order(leases: list[Lease], quotas: Sequence[Quota]) -> list[Lease]:
-    """In the order of the lanes asked, whichever way each of them came."""
-    order: dict[int, int] = {}
-    for n, quota in enumerate(quotas):
-        order.setdefault(quota.lane_id, n)
-    return sorted(leases, key=lambda lease: order[lease.lane_id])
+def _placed(leases: Iterable[Lease], quotas: Iterable[tuple[int, Quota]]) -> Iterator[tuple[int, Lease]]:
+    """Leases in the order of the quotas that they fill, each with the number of its own."""
+    left = deque(leases)
+    for n, quota in quotas:
+        count = 0
+        while left and left[0].lane_id == quota.lane_id and count < quota.limit:
+            yield n, left.popleft()
+            count += 1
