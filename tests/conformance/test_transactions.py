@@ -343,12 +343,16 @@ async def test_whoever_asks_for_a_task_has_it_taken_in(bench):
     """Nothing else looks here: no service runs."""
     user = await bench.user()
     scheduler = Scheduler(bench.store, bench.clock, SchedulerSettings())
-    got, explained, cancelled, parent, waited = await user.submit("{}", "{}", "{}", "{}", '{"priority": 0.5}')
+    got, explained, cancelled, parent, seen = await user.submit(*["{}"] * 5)
+    (waited,) = await user.submit('{"priority": 0.5}')
     (child,) = await user.submit(json.dumps({"depends_on": [parent]}))
     assert (await scheduler.get(got)).state is State.READY
     assert [r.code for r in (await scheduler.explaining.explain(explained)).reasons] == ["no_worker"]
     assert (await scheduler.cancel(cancelled)).state is State.CANCELLED
     assert (await scheduler.get(child)).state is State.BLOCKED
+    events = scheduler.progress.events(seen)
+    assert (await anext(events)).state is State.READY
+    await events.aclose()
     assert (await scheduler.wait(waited, 0.0)).state is State.FAILED
     with pytest.raises(NotFound):
         await scheduler.get(bench.clock.new_id())

@@ -18,6 +18,7 @@ from mainspring.core.progress import end_of
 from mainspring.errors import NotFound, StoreUnavailable
 from mainspring.ports import Answer, Append, Glance, LogPage, Recall, Recalled, Refused, Store
 from mainspring.scheduler.finals import RECHECK_APART_S, hinted
+from mainspring.scheduler.intake import Intake
 
 PAGE_BYTES = 256 * 1024
 
@@ -25,8 +26,9 @@ PAGE_BYTES = 256 * 1024
 class Progress:
     """The one of a node. `logs` and `events` are asynchronous generators: close them when you leave early."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, intake: Intake) -> None:
         self._store = store
+        self._intake = intake
         self._appends = Appends(store)
         self._watchers: dict[str, set[asyncio.Event]] = {}
         self._seen: dict[str, Glance | None] = {}
@@ -47,22 +49,25 @@ class Progress:
 
     async def glance(self, task: str) -> Glance:
         """Where the task stands. Raises `NotFound`."""
-        (glance,) = await self._store.glance([task])
-        if glance is None:
-            raise NotFound(f"no task {task}")
-        return glance
+
+        async def look() -> Glance:
+            (glance,) = await self._store.glance([task])
+            if glance is None:
+                raise NotFound(f"no task {task}")
+            return glance
+
+        return await self._intake.found(task, look)
 
     async def events(self, task: str) -> AsyncGenerator[Task, None]:
         """The record as it is, and then whenever its state, its progress or anything else has changed, until
         it is final or forgotten. Changes in quick succession may be told as one. Raises `NotFound`."""
         told: tuple[int, bytes | None] | None = None
+        await self.glance(task)
         with self._watching(task) as woken:
             while not self._closed:
                 woken.clear()
                 (record,) = await self._store.get([task])
                 if record is None:
-                    if told is None:
-                        raise NotFound(f"no task {task}")
                     return
                 if told != (record.version, record.progress):
                     told = record.version, record.progress

@@ -110,9 +110,9 @@ class Scheduler:
         self.schedules = Schedules(
             store, clock, self.moved, self._claiming.store_now_us, lambda: self.on_hint(), sink
         )
-        self.progress = Progress(store)
-        self.bulk = Bulk(store, self._finals, self._after_move)
         self.intake = Intake(store, self.moved)
+        self.progress = Progress(store, self.intake)
+        self.bulk = Bulk(store, self._finals, self._after_move)
         self.explaining = Explaining(store, self._claiming, self.intake, self._lease_us)
         self.workflows = Workflows(store, self._finals, clock, self.moved, lambda: self.on_hint())
         self._background: set[asyncio.Task[None]] = set()

@@ -1,7 +1,11 @@
 """Transactions of users beside running nodes: what they hold open, and what they are allowed to do."""
 
 import asyncio
+import contextlib
+import itertools
+import random
 import re
+from collections import Counter
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -182,6 +186,59 @@ async def test_a_heartbeat_in_between_fails_a_stricter_isolation(scene):
             await complete(heartbeat=True)
         await complete(heartbeat=False)
         assert await state(store, lease.task) is State.SUCCEEDED
+
+
+async def test_effects_happen_once_whoever_loses_his_lease(scene):
+    """Workers that are slower than their leases, give up in the middle, or hand back what they have completed
+    already, beside one who takes lapsed leases away: of each task there is one effect, however many runs."""
+    tasks, chance, runs = 200, random.Random(5), Counter()
+    async with scene(history=True) as (database, store, admin):
+        await admin.execute("CREATE TABLE effects (task text, run bigint)")
+        new = [plain() for _ in range(tasks)]
+        (head,) = (await store.exchange(Exchange(submits=[Group(new)]))).ready
+
+        async def run(connection, lease):
+            runs[lease.task] += 1
+            await asyncio.sleep(chance.choice([0, 0, 0, 0.06]))
+            async with connection.transaction():
+                await connection.execute("INSERT INTO effects VALUES ($1, $2)", lease.task, lease.token)
+                await connection.execute(COMPLETE, lease.task, lease.token)
+                await asyncio.sleep(chance.choice([0, 0, 0, 0.06]))
+                if chance.random() < 0.1:
+                    raise ConnectionError("in the middle")
+
+        async def work(worker):
+            async with database.connection() as connection:
+                for seq in itertools.count(1):
+                    ask = Ask(worker, worker, seq, [Quota(head.lane_id, 1)], 1, 50_000)
+                    (answer,) = (await store.exchange(Exchange(claims=[ask]))).claims
+                    for lease in answer.leases:
+                        with contextlib.suppress(asyncpg.PostgresError, ConnectionError):
+                            await run(connection, lease)
+                        await give_back([lease])
+                    if (await store.stats()).counts.get(("default", State.SUCCEEDED)) == tasks:
+                        return
+
+        async def give_back(leases):
+            await store.exchange(Exchange(settles=[line(lease, Outcome.RELEASED) for lease in leases]))
+
+        async def take_away():
+            while True:
+                await give_back(await store.expired(100))
+                await asyncio.sleep(0.01)
+
+        taking = asyncio.create_task(take_away())
+        try:
+            await asyncio.gather(*[work(f"w{number}") for number in range(6)])
+        finally:
+            taking.cancel()
+            await asyncio.gather(taking, return_exceptions=True)
+        effects = {row["task"]: row["run"] for row in await admin.fetch("SELECT task, run FROM effects")}
+        assert await admin.fetchval("SELECT count(*) FROM effects") == tasks
+        assert sum(runs.values()) > tasks  # some ran more than once
+        assert effects == {task.id: task.token for task in await store.get([task.id for task in new])}
+        assert not await store.inspect()
+        assert not (await store.audit(None, 1000)).findings
 
 
 # --- who takes in -----------------------------------------------------------------------------------
