@@ -337,6 +337,19 @@ async def test_what_is_not_empty_is_not_filled(bench, new_bench):
     ]
 
 
+async def test_a_store_whose_tasks_are_all_forgotten_is_empty(bench, new_bench):
+    """Shares of tenants, and what else outlives tasks, neither hinders nor stays."""
+    await House(bench).furnish()
+    async with new_bench() as other:
+        (task,) = await other.submit_many(1, Lane("old", "echo", "old", 5))
+        await other.settle(await other.claim_one())
+        await other.exchange(charges=[Charge("old", 1_000, 0)])
+        await other.store.delete([task])
+        await moved(await dumped(bench), other)
+        assert counted(await dumped(other)) == counted(await dumped(bench))
+        assert "old" not in (await other.store.board()).shares
+
+
 async def test_a_copy_that_broke_off_is_seen_and_the_next_begins_anew(bench, new_bench):
     """What it left behind is removed: nothing else can be in there, for nodes do not work on such a store."""
     await House(bench).furnish()

@@ -51,6 +51,13 @@ def what_is_there(tables: Tables) -> Refused | None:
     return next((not_empty(what) for what, rows in there.items() if rows), None)
 
 
+def emptied(tables: Tables) -> Tables:
+    """Nothing but who is there. Also of what a store is left with whose tasks are all forgotten."""
+    fresh = Tables()
+    fresh.workers, fresh.term = tables.workers, tables.term
+    return fresh
+
+
 def load(call: Call, clock: StoreClock, copy: str, records: Sequence[Record]) -> list[Refused | None]:
     if call.tables.loading != copy:
         return [not_loading(copy)] * len(records)

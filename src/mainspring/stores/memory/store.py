@@ -249,10 +249,11 @@ class MemoryStore(Store):
 
     async def begin_load(self, copy: str) -> Refused | None:
         tables = self._call().tables
+        if tables.loading == copy:
+            return None
         if tables.loading is None and (there := loading.what_is_there(tables)) is not None:
             return there
-        if tables.loading not in (None, copy):
-            self._tables = Tables()
+        self._tables = loading.emptied(tables)
         self._tables.loading = copy
         return None
 

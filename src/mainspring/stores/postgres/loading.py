@@ -41,13 +41,12 @@ async def unfinished(tx: Transaction) -> str | None:
 
 async def begin(tx: Transaction, copy: str) -> Refused | None:
     earlier = await unfinished(tx)
-    if earlier is None:
-        there = await tx.value("what_is_there")
-        if there is not None:
-            return not_empty(there)
-    elif earlier != copy:
-        await tx.do("empty_store")
-        await tx.do("change_controls")
+    if earlier == copy:
+        return None
+    if earlier is None and (there := await tx.value("what_is_there")) is not None:
+        return not_empty(there)
+    await tx.do("empty_store")
+    await tx.do("change_controls")
     await tx.do("mark_loading", copy)
     return None
 

@@ -57,7 +57,7 @@ THERE = {
     "paused": "pauses",
     "shares WHERE weight <> 1": "weights",
 }
-# What an earlier copy may have left behind. Lanes are numbers for names, and may stay.
+# What an earlier copy has left behind, or tasks that are all forgotten. Lanes are numbers for names, and stay.
 FILLED = (
     "tasks", "edges", "dependencies", "unresolved", "counts", "claimants", "workflows", "steps", "logged",
     "logs", "history", "idempotency", "schedules", "fires", "limits", "arrivals", "paused", "shares",
@@ -114,14 +114,15 @@ def unfinished(db: Database) -> str | None:
 
 def begin(tx: Transaction, copy: str) -> Refused | None:
     earlier = unfinished(tx.db)
+    if earlier == copy:
+        return None
     if earlier is None:
         for table, what in THERE.items():
             if tx.db.execute(f"SELECT EXISTS (SELECT 1 FROM {table})").get:
                 return not_empty(what)
-    elif earlier != copy:
-        for table in FILLED:
-            tx.db.execute(f"DELETE FROM {table}")
-        tx.db.execute(BUMP_GENERATION)
+    for table in FILLED:
+        tx.db.execute(f"DELETE FROM {table}")
+    tx.db.execute(BUMP_GENERATION)
     tx.db.execute(MARK, (copy,))
     return None
 

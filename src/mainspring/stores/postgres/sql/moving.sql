@@ -70,7 +70,8 @@ SELECT what FROM (
 ) AS there LIMIT 1
 
 -- name: empty_store
--- What an earlier copy has left behind. Lanes are numbers for names, which nodes know by heart, and stay.
+-- What an earlier copy has left behind, or tasks that were all forgotten. Lanes are numbers for names, which nodes
+-- know by heart, and stay.
 TRUNCATE mainspring.tasks, mainspring.edges, mainspring.unresolved, mainspring.counts, mainspring.claimants,
     mainspring.workflows, mainspring.steps, mainspring.logged, mainspring.logs, mainspring.history,
     mainspring.idempotency, mainspring.schedules, mainspring.fires, mainspring.limits, mainspring.arrivals,

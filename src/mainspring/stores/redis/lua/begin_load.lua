@@ -1,6 +1,6 @@
 -- uses: reply
 -- ARGV[1]: the copy that begins to fill the store. Answers what there is in it already, or false: then the store is
--- marked as being filled. What an earlier copy has left behind is removed.
+-- marked as being filled. What an earlier copy has left behind is removed, and what tasks have that were all forgotten.
 local kept = {meta = true, term = true, workers = true}
 local earlier = redis.call('HGET', key.meta, 'loading')
 
@@ -33,7 +33,7 @@ end
 
 local there = not earlier and what_is_there()
 if not there then
-    if earlier and earlier ~= ARGV[1] then
+    if earlier ~= ARGV[1] then
         empty()
     end
     redis.call('HSET', key.meta, 'loading', ARGV[1])
