@@ -57,7 +57,7 @@ THERE = {
     "paused": "pauses",
     "shares WHERE weight <> 1": "weights",
 }
-# What an earlier copy has left behind, or tasks that are all forgotten. Lanes are numbers for names, and stay.
+# What an earlier copy has left behind, or tasks that are all gone. Lanes are numbers for names, and stay.
 FILLED = (
     "tasks", "edges", "dependencies", "unresolved", "counts", "claimants", "workflows", "steps", "logged",
     "logs", "history", "idempotency", "schedules", "fires", "limits", "arrivals", "paused", "shares",
