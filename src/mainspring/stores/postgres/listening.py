@@ -45,7 +45,7 @@ class Hints:
         self._listeners: list[Wakeups] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._name = ""
-        self._said = 0
+        self._known = 0
         self._news = News()
         self._urgent = asyncio.Event()
         self._is_saying = self._is_hearing = False
@@ -83,6 +83,7 @@ class Hints:
             listener.anything()
 
     def _heard(self, sender_and_news: str) -> None:
+        self._known += 1
         sender, _, text = sender_and_news.partition(" ")
         if sender == self._name:
             return
@@ -111,7 +112,8 @@ class Hints:
                 self._urgent.clear()
                 with contextlib.suppress(StoreError, Replay):
                     await self._tell(f"{await self._own_name()} {news.text()}")
-                    self._said += 1
+                    if not self._is_hearing:
+                        self._known += 1  # else it hears itself
         finally:
             self._is_saying = False
 
@@ -162,12 +164,13 @@ class Hints:
             connection.terminate()
 
     async def _look(self) -> None:
-        """Ask for the number: seldom while notifications are heard, else the more often the more it rises."""
+        """Ask for the number: seldom while notifications are heard, else the more often the more it rises. A
+        rise of which this node does not know is news."""
         seen: int | None = None
         wait_s = LOOK_SOON_S
         while True:
             with contextlib.suppress(StoreError, Replay):
-                number = int(str(await self._db.ask(STATEMENTS["signals"]))) - self._said
+                number = int(str(await self._db.ask(STATEMENTS["signals"]))) - self._known
                 if seen is not None and number != seen:
                     wait_s = LOOK_SOON_S
                     self._wake()

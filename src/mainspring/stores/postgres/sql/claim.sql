@@ -22,9 +22,12 @@ SELECT 1 FROM mainspring.term WHERE number = $1 AND expires_us > mainspring.now_
 -- The heads of lanes, in the order asked. Rows that another claim holds are passed over, not waited for.
 -- $1 lane ids, $2 how many to leave out and $3 how many to take of each, $4 how many in all,
 -- $5 worker, $6 incarnation, $7 claim_seq, $8 lease_us, $9 the place from which on to look in each (lines.py).
+-- $10: the claimant is looked at and written here too, and a claim that is not its next gets nothing.
 -- All heads are gathered before the first row is changed. The update would else run in between, and a lane that
 -- is asked twice would leave out rows that are gone from its line already.
-WITH head AS (
+WITH claimant AS (
+    SELECT claim_seq FROM mainspring.claimants WHERE $10 AND incarnation = $6 FOR UPDATE
+), head AS (
     SELECT head.id, wanted.n
     FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $9::bigint[])
         WITH ORDINALITY AS wanted (lane_id, leave, take, start, n)
@@ -35,26 +38,32 @@ WITH head AS (
         ORDER BY seq OFFSET wanted.leave LIMIT wanted.take
         FOR UPDATE SKIP LOCKED
     ) AS head
+    WHERE NOT $10 OR (SELECT claim_seq FROM claimant) < $7
     LIMIT $4
 ), gathered AS MATERIALIZED (
     SELECT array_agg(id) AS ids, array_agg(n) AS ns FROM head
 ), moment AS MATERIALIZED (
     SELECT mainspring.now_us() AS now_us
+), granted AS (
+    UPDATE mainspring.tasks t SET
+        state = 4,
+        token = greatest(t.token + 1, moment.now_us + picked.place),
+        version = greatest(t.version + 1, moment.now_us),
+        attempt = t.attempt + 1,
+        worker = $5,
+        incarnation = $6,
+        claim_seq = $7,
+        started_at_us = moment.now_us,
+        lease_until_us = moment.now_us + $8,
+        timeout_at_us = least(moment.now_us + t.timeout_us, t.deadline_us)
+    FROM gathered CROSS JOIN LATERAL unnest(gathered.ids, gathered.ns) WITH ORDINALITY AS picked (id, n, place), moment
+    WHERE t.id = picked.id
+    RETURNING picked.place, picked.n AS ask, t.seq, {lease}
+), noted AS (
+    UPDATE mainspring.claimants SET claim_seq = $7, seen_us = mainspring.now_us()
+    WHERE $10 AND incarnation = $6 AND EXISTS (SELECT 1 FROM granted)
 )
-UPDATE mainspring.tasks t SET
-    state = 4,
-    token = greatest(t.token + 1, moment.now_us + picked.place),
-    version = greatest(t.version + 1, moment.now_us),
-    attempt = t.attempt + 1,
-    worker = $5,
-    incarnation = $6,
-    claim_seq = $7,
-    started_at_us = moment.now_us,
-    lease_until_us = moment.now_us + $8,
-    timeout_at_us = least(moment.now_us + t.timeout_us, t.deadline_us)
-FROM gathered CROSS JOIN LATERAL unnest(gathered.ids, gathered.ns) WITH ORDINALITY AS picked (id, n, place), moment
-WHERE t.id = picked.id
-RETURNING picked.place, picked.n AS ask, t.seq, {lease}
+SELECT * FROM granted
 
 -- name: lock_limits
 -- In the order of their names, before any task is touched: nobody else starts tasks under these rules now.
