@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+from collections import Counter
 
 import pytest
 
@@ -13,6 +14,7 @@ from mainspring.errors import NotFound
 from mainspring.scheduler import Scheduler, SchedulerSettings
 from mainspring.scheduler.intake import Intake
 from mainspring.services import Promoter
+from mainspring.telemetry import SILENT
 from mainspring.verbs import Accepted, Action, Answer, Force, TakeIn
 
 pytestmark = [pytest.mark.transactional]
@@ -562,4 +564,18 @@ async def test_the_workers_report_tells_the_node_that_there_may_be_children(benc
     assert (answers, bool(woken)) == ([Answer.ALREADY], True)
     assert (await waited).state is State.SUCCEEDED
     await scheduler.close()
+    await user.close()
+
+
+async def test_what_became_of_submissions_is_counted(bench):
+    user, counted = await bench.user(), Counter()
+
+    class Sink(type(SILENT)):
+        def count(self, name, label="", by=1):
+            counted[name, label] += by
+
+    await user.submit("{}", '{"priority": 11}', *['{"payload": 1, "unique": true}'] * 2)
+    await Intake(bench.store, lambda moved: None, Sink()).take_in()
+    outcomes = {"accepted": 2, "rejected": 1, "existing": 1}
+    assert counted == {("tasks_submitted", outcome): n for outcome, n in outcomes.items()}
     await user.close()

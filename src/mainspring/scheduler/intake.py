@@ -9,7 +9,8 @@ The store guards each row; which of the three becomes of it is decided here.
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Sequence
+from collections import Counter
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, TypeVar
 
 from msgspec.json import encode
@@ -18,6 +19,7 @@ from msgspec.structs import replace
 from mainspring.core.model import NewTask, State, Task
 from mainspring.errors import InvalidInput, NotFound
 from mainspring.ports import Accepted, Existing, Moved, Refused, Store, Submission, TakeIn
+from mainspring.telemetry import SILENT, Sink
 from mainspring.wire.submissions import bare_task, read_submission
 
 BATCH = 1_000
@@ -33,9 +35,10 @@ _log = logging.getLogger(__name__)
 
 
 class Intake:
-    def __init__(self, store: Store, moved: Callable[[Moved], None]) -> None:
+    def __init__(self, store: Store, moved: Callable[[Moved], None], sink: Sink = SILENT) -> None:
         self._store = store
         self._moved = moved
+        self._sink = sink
 
     async def take_in(self, limit: int = BATCH) -> int:
         """Take in what has waited longest, up to `limit` submissions; how many it was."""
@@ -74,10 +77,19 @@ class Intake:
             count += taken.moved.count
             answers = dict(zip((line.n for line in lines), taken.answers, strict=True))
             refused = [line for line in lines if _is_refused(answers[line.n])]
+            self._count(lines, answers)
             if not refused:
                 break
             lines = [_next_line(line, written[line.n], answers[line.n], refused) for line in refused]
         return count
+
+    def _count(self, lines: Sequence[TakeIn], answers: Mapping[int, Answered]) -> None:
+        stored = (line for line in lines if answers[line.n] is not None and not _is_refused(answers[line.n]))
+        for outcome, count in Counter(_OUTCOMES[line.end] for line in stored).items():
+            self._sink.count("tasks_submitted", outcome, by=count)
+
+
+_OUTCOMES = {None: "accepted", State.FAILED: "rejected", State.CANCELLED: "existing"}
 
 
 def _is_refused(answer: Answered) -> bool:

@@ -110,7 +110,7 @@ class Scheduler:
         self.schedules = Schedules(
             store, clock, self.moved, self._claiming.store_now_us, lambda: self.on_hint(), sink
         )
-        self.intake = Intake(store, self.moved)
+        self.intake = Intake(store, self.moved, sink)
         self.progress = Progress(store, self.intake)
         self.bulk = Bulk(store, self._finals, self._after_move)
         self.explaining = Explaining(store, self._claiming, self.intake, self._lease_us)

@@ -152,14 +152,15 @@ class Settling:
         for answer, count in Counter(answers).items():
             if answer not in _WRITTEN:
                 self._sink.count("reports_refused", answer.name.lower(), by=count)
+            if answer is Answer.ALREADY:
+                # It may have ended in a transaction of the user's own, of which nobody has told.
+                self._finals.mark_stale()
+                self.on_trouble()
         outcomes = Counter(report.outcome for report in reports)
         for outcome, count in outcomes.items():
             self._sink.count("tasks_settled", _LABELS[outcome], by=count)
-        if outcomes.keys() != _ALL_WELL or Answer.ALREADY in answers:
+        if outcomes.keys() != _ALL_WELL:
             self.on_trouble()
-        if Answer.ALREADY in answers:
-            # It may have ended in a transaction of its own, of which nobody has told.
-            self._finals.mark_stale()
 
     def _unit(self) -> float:
         return self._clock.random.random()
