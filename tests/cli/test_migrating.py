@@ -15,7 +15,7 @@ def run(*arguments, env=None):
     return CliRunner().invoke(root, ["migrate", *arguments], env=env)
 
 
-@pytest.fixture(params=addresses.SHARED)
+@pytest.fixture(params=addresses.WITH_SCHEMA)
 def url(request, tmp_path):
     with addresses.address(request.param, tmp_path) as found:
         yield found

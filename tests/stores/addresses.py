@@ -10,24 +10,31 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from tests.servers import PostgresServer, running
+from tests.servers import PostgresServer, RedisServer, Server, running
 
-SHARED = ("sqlite", "postgres")
+SHARED = ("sqlite", "postgres", "redis")
 """Those that several processes can open at once."""
+WITH_SCHEMA = ("sqlite", "postgres")
+"""Those of them whose tables are brought up to date step by step."""
 _numbers = itertools.count(1)
 
 
 @contextmanager
 def address(kind: str, folder: Path) -> Iterator[str]:
     """To be entered where no event loop runs: in a fixture, or in a test that is no coroutine."""
-    if kind != "postgres":
+    if kind == "postgres":
+        with _database() as found:
+            yield found
+    elif kind == "redis":
+        _need(RedisServer)
+        yield f"{running(RedisServer).url}?namespace=place{next(_numbers)}"
+    else:
         yield f"sqlite:///{folder / 'store.db'}"
-        return
-    reason = PostgresServer.missing()
-    if reason and os.environ.get("CI"):
-        pytest.fail(reason)
-    elif reason:
-        pytest.skip(reason)
+
+
+@contextmanager
+def _database() -> Iterator[str]:
+    _need(PostgresServer)
     server = running(PostgresServer, "-c", "fsync=off", "-c", "deadlock_timeout=10ms")
     name = f"place{next(_numbers)}"
     _tell(server, f"CREATE DATABASE {name}")
@@ -35,6 +42,14 @@ def address(kind: str, folder: Path) -> Iterator[str]:
         yield server.dsn(name)
     finally:
         _tell(server, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def _need(kind: type[Server]) -> None:
+    reason = kind.missing()
+    if reason and os.environ.get("CI"):
+        pytest.fail(reason)
+    elif reason:
+        pytest.skip(reason)
 
 
 def _tell(server: PostgresServer, statement: str) -> None:

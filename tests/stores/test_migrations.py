@@ -74,7 +74,7 @@ class Place:
             await store.close()
 
 
-@pytest.fixture(params=addresses.SHARED)
+@pytest.fixture(params=addresses.WITH_SCHEMA)
 def place(request, tmp_path):
     with addresses.address(request.param, tmp_path) as url:
         yield Place(request.param, url)
@@ -127,7 +127,7 @@ LATER = [
 
 async def test_up_from_every_older_schema_with_rows_in_it(tmp_path, request):
     """What was stored is there afterwards, in the store as it is opened."""
-    for kind in addresses.SHARED:
+    for kind in addresses.WITH_SCHEMA:
         steps = open_schema(f"{'sqlite:///x' if kind == 'sqlite' else 'postgresql:///x'}").steps
         for number in range(1, steps[-1].number):
             folder = tmp_path / f"{kind}{number}"
