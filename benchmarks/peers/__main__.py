@@ -53,7 +53,7 @@ def main() -> None:
 
 
 def _round(
-    number: int, at: Class, work: Workload, peers: frozenset[str], found: Sequence[dict[str, Any]]
+    number: int, at: Class, work: Workload, peers: Sequence[str], found: Sequence[dict[str, Any]]
 ) -> list[dict[str, Any]]:
     records = []
     for who in _participants(number, at, work, found):
@@ -82,7 +82,7 @@ def _participants(
     return [who for who in everybody if who.peer == OURS or who in fastest]
 
 
-def _recovery(classes: Iterable[Class], peers: frozenset[str]) -> list[dict[str, Any]]:
+def _recovery(classes: Iterable[Class], peers: Sequence[str]) -> list[dict[str, Any]]:
     """Once for each, all at the same time: they wait most of it."""
     asked = [
         (at, who)
@@ -133,12 +133,19 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--json", type=Path, help="write what each probe found to this file, too")
     parser.add_argument("--write", type=Path, help="write the report to this file, too")
     options = parser.parse_args()
-    try:
-        options.classes = [CLASSES[name] for name in options.classes.split(",")]
-    except KeyError as error:
-        parser.error(f"no class {error}: {', '.join(CLASSES)}")
-    options.only = frozenset(options.only.split(","))
-    options.peers = frozenset({*options.peers.split(","), OURS} - {""}) if options.peers else frozenset()
+    known = {
+        "classes": CLASSES,
+        "only": names,
+        "peers": {OURS, *(peer for at in CLASSES.values() for peer in at.peers)},
+    }
+    for name, accepted in known.items():
+        chosen = [word for word in getattr(options, name).split(",") if word]
+        if unknown := set(chosen) - set(accepted):
+            parser.error(f"{', '.join(sorted(unknown))} is none of {', '.join(sorted(accepted))}")
+        setattr(options, name, chosen)
+    options.classes = [CLASSES[name] for name in options.classes]
+    if options.peers:
+        options.peers = [OURS, *options.peers]
     options.rounds = 1 if options.quick else options.rounds
     return options
 
