@@ -30,6 +30,7 @@ DOCS = (Path(__file__).parents[3] / "docs/operations.md").read_text()
 NOON_US = 1_700_049_600_000_000
 MINUTE_US = 60_000_000
 
+NEWEST = "SELECT id, state, command, created_at FROM task_list"
 
 CLIENT = """
 import json, sqlite3, sys
@@ -135,12 +136,12 @@ async def test_the_newest_tasks_by_a_select(desk):
         d.clock.elapsed += 61
         await d.store.submit([Group([NewTask(ids[2], lane._replace(kind="echo"), b"{}")])])
         await d.store.force([Force(ids[0], Action.CANCEL)])
-        assert d.sql(documented("SELECT id")) == [
+        assert d.sql(documented(NEWEST)) == [
             (ids[2], "ready", None, "2023-11-15T12:01:01Z"),
             (ids[1], "ready", '["ls","-l"]', "2023-11-15T12:00:00Z"),
             (ids[0], "cancelled", "echo one", "2023-11-15T12:00:00Z"),
         ]
-        plan = " ".join(row[-1] for row in d.sql("EXPLAIN QUERY PLAN " + documented("SELECT id")))
+        plan = " ".join(row[-1] for row in d.sql("EXPLAIN QUERY PLAN " + documented(NEWEST)))
         assert "TEMP B-TREE" not in plan
 
 
