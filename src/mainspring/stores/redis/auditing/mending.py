@@ -20,6 +20,7 @@ from mainspring.stores.redis.auditing.records import COUNTERS, Record
 from mainspring.stores.redis.connecting import Database
 from mainspring.stores.redis.packing import FIELDS, Body, End, fingerprint_text, lane_text, pack
 
+EDGES_AT_ONCE = 1_000
 _LOST_LANE_ID = -1
 _DUE = 0
 _REBUILT = frozenset({"blocked_without_parent", "lost_edge", "parent_count"})
@@ -245,14 +246,12 @@ def _workflow_of(record: Record) -> str | None:
 
 async def parents_by_edges(db: Database, task: str) -> tuple[str, ...]:
     """Those whose edges name the task as their child. Looks at all edges, some at a time."""
-    found, cursor, ending = dict[str, None](), 0, task.encode()
+    found, cursor = dict[str, None](), "0"
     while True:
-        cursor, members = await db.do("ZSCAN", "dependents", cursor, b"COUNT", 1000)
-        for member, _ in members:
-            length = int.from_bytes(member[:2], "big")
-            if member[2 + length :] == ending:
-                found[member[2 : 2 + length].decode()] = None
-        if not int(cursor):
+        reply = await db.run("audit_parents", task.encode(), cursor.encode(), EDGES_AT_ONCE)
+        parents, cursor = reply.answers
+        found.update(dict.fromkeys(parents))
+        if cursor == "0":
             return tuple(found)
 
 

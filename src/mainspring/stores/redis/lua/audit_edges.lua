@@ -6,7 +6,7 @@
 local edges = {}
 
 local function state_of(id)
-    local head = known(id)
+    local head = head_of(id)
     if head then
         return type(head[STATE]) == 'number' and head[STATE] or 0
     end
@@ -14,7 +14,7 @@ local function state_of(id)
 end
 
 local function look_at(parent, child)
-    local edge, head = prefixed(parent) .. child, known(child)
+    local edge, head = prefixed(parent) .. child, head_of(child)
     edges[#edges + 1] = {
         parent, child, redis.call('ZSCORE', key.edges, edge) and 1 or 0,
         redis.call('ZSCORE', key.dependents, edge) and true or false, state_of(parent), state_of(child),

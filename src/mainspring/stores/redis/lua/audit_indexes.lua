@@ -24,6 +24,11 @@ while left > 0 and number <= #SETS + #HASHES do
     local set, hash = SETS[number], HASHES[number - #SETS]
     local command = set and 'ZSCAN' or 'HSCAN'
     local found = redis.call(command, key[set or hash], cursor, 'COUNT', math.min(left, set and CHUNK or 100))
+    local ids = {}
+    for n = 1, #found[2], 2 do
+        ids[#ids + 1] = owner_in(set or hash, found[2][n])
+    end
+    load(ids)
     for n = 1, #found[2], 2 do
         look_at(set or hash, found[2][n], set and found[2][n + 1])
         left = left - 1

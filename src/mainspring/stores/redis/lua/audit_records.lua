@@ -16,7 +16,7 @@ local function of_workflow(workflow)
     local has_tasks = redis.call('ZLEXCOUNT', key.members, '[' .. prefix, '(' .. prefix .. '\255') > 0
     if ARGV[2] ~= '' then
         for _, rest in ipairs(members_with(key.members, prefix)) do
-            local head = known(string.sub(rest, 9))
+            local head = head_of(string.sub(rest, 9))
             if head and head[CALLBACK] then
                 parts_told[#parts_told + 1] = {head.id, head[CALLBACK]}
             end

@@ -31,7 +31,7 @@ end
 
 -- Of the parents that it names: how many are stored, have an edge to it, and an open one.
 local function edges_of(head)
-    local packed = redis.call('HGET', key.parents, head.id)
+    local packed = fetch(key.parents, head.id)
     local is_read, parents = pcall(cmsgpack.unpack, packed or '\144')
     local stored, listed, open = 0, 0, 0
     for _, parent in ipairs(is_read and type(parents) == 'table' and parents or {}) do
@@ -55,34 +55,54 @@ local function is_known_to_workflow(head)
         and is_in('members', member) ~= false
 end
 
-local function facts_of(id)
-    local head = known(id)
-    local body, parents = redis.call('HGET', key.bodies, id), redis.call('HGET', key.parents, id)
-    local attempts, digest = redis.call('HGET', key.attempts, id), redis.sha1hex(redis.call('HGET', key.heads, id) or '')
+-- Texts by task, of those that have one.
+local function texts_in(hash, ids)
+    local texts = {}
+    for first = 1, #ids, CHUNK do
+        local last = math.min(first + CHUNK - 1, #ids)
+        for n, text in ipairs(redis.call('HMGET', hash, unpack(ids, first, last))) do
+            texts[ids[first + n - 1]] = text or nil
+        end
+    end
+    return texts
+end
+
+local function facts_of(id, texts, digest)
+    local head = heads[id]
+    local body, parents, attempts = part(texts.bodies[id]), part(texts.parents[id]), part(texts.attempts[id])
     if not head then
-        return {id, 0, part(body), part(parents), part(attempts), false, {}, false, 0, 0, 0, true, 0, true, digest}
+        return {id, 0, body, parents, attempts, false, {}, false, 0, 0, 0, true, 0, true, digest}
     end
     local stored, listed, open = 0, 0, 0
     if head[STATE] == BLOCKED then
         stored, listed, open = edges_of(head)
     end
     return {
-        id, part(cmsgpack.pack({unpack(head, 1, FIELDS)})), part(body), part(parents), part(attempts),
-        lane_is_known(head), missing_in(head), place_is_taken(head), stored, listed, open, is_known_to_workflow(head),
-        part(redis.call('HGET', key.ends, id)), type(head[KEPT]) ~= 'number' or kept_of(head) == head[KEPT], digest,
+        id, part(cmsgpack.pack({unpack(head, 1, FIELDS)})), body, parents, attempts, lane_is_known(head),
+        missing_in(head), place_is_taken(head), stored, listed, open, is_known_to_workflow(head),
+        part(texts.ends[id]), type(head[KEPT]) ~= 'number' or kept_of(head, texts) == head[KEPT], digest,
     }
 end
 
-local ids, tasks = nil, {}
+local ids, tasks = {}, {}
 if ARGV[1] == '' then
     local from = ARGV[2] == '' and '-' or '(' .. ARGV[2]
     ids = redis.call('ZRANGEBYLEX', key.tasks, from, '+', 'LIMIT', 0, ARGV[3])
 else
-    ids = cmsgpack.unpack(ARGV[1])
-end
-for _, id in ipairs(ids) do
-    if ARGV[1] == '' or redis.call('HEXISTS', key.heads, id) == 1 then
-        tasks[#tasks + 1] = facts_of(id)
+    for _, id in ipairs(cmsgpack.unpack(ARGV[1])) do
+        if redis.call('HEXISTS', key.heads, id) == 1 then
+            ids[#ids + 1] = id
+        end
     end
+end
+load(ids)
+local texts = {
+    bodies = texts_in(key.bodies, ids), parents = texts_in(key.parents, ids), ends = texts_in(key.ends, ids),
+    attempts = texts_in(key.attempts, ids),
+}
+for _, id in ipairs(ids) do
+    -- The digest is for who mends.
+    local packed = ARGV[1] ~= '' and redis.call('HGET', key.heads, id)
+    tasks[#tasks + 1] = facts_of(id, texts, packed and redis.sha1hex(packed) or '')
 end
 return reply({tasks, minted, ids[#ids] or false})

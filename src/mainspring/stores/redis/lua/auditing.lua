@@ -1,25 +1,6 @@
 -- uses: belonging, moves, reply
 -- What must be found of a task by its head, and in which index. Values that people have put in may be of any kind: a
 -- head that cannot be read is no head, and what cannot be made of one is not looked for.
-local function read_head(id)
-    local packed = redis.call('HGET', key.heads, id)
-    local told = packed and {pcall(cmsgpack.unpack, packed)}
-    if not told or not told[1] or #told ~= FIELDS + 1 then
-        return false
-    end
-    table.remove(told, 1)
-    told.id = id
-    return told
-end
-
--- As `load` does it, but for any head.
-local function known(id)
-    if heads[id] == nil then
-        heads[id] = read_head(id)
-    end
-    return heads[id]
-end
-
 -- By the index's name: the member that the task has there, and its score.
 local members_in = {
     tasks = function(head)
@@ -117,7 +98,7 @@ local function is_stray(table_, id, member, score)
     elseif table_ == 'heads' then
         return not redis.call('ZSCORE', key.tasks, id)
     end
-    local head = known(id)
+    local head = head_of(id)
     if not head then
         -- A head that cannot be read is told of itself.
         return redis.call('HEXISTS', key.heads, id) == 0
@@ -135,11 +116,12 @@ local KEPT_IN = {
     [KEPT_PROGRESS] = 'progress', [KEPT_PARENTS] = 'parents',
 }
 
--- What the head's KEPT should be, as far as these tables go.
-local function kept_of(head)
+-- What the head's KEPT should be, as far as these tables go. `texts` are those that have been read.
+local function kept_of(head, texts)
     local right = head[KEPT]
     for kept, hash in pairs(KEPT_IN) do
-        local is_kept = redis.call('HEXISTS', key[hash], head.id) == 1
+        local text = texts and texts[hash]
+        local is_kept = text and text[head.id] ~= nil or not text and redis.call('HEXISTS', key[hash], head.id) == 1
         right = is_kept and bit.bor(right, kept) or bit.band(right, bit.bnot(kept))
     end
     return right

@@ -12,6 +12,24 @@ local function readable_lane(number)
     return is_read and lane and lane[5] and lane
 end
 
+-- Nothing is kept of the heads, and of each only its first fields are opened: there may be millions.
+local function count_by_lane(uses)
+    local from = '-'
+    while true do
+        local ids = redis.call('ZRANGEBYLEX', key.tasks, from, '+', 'LIMIT', 0, CHUNK)
+        if #ids == 0 then
+            return
+        end
+        for _, packed in ipairs(redis.call('HMGET', key.heads, unpack(ids))) do
+            local is_read, _, state, lane = pcall(cmsgpack.unpack_limit, packed or '', LANE, 0)
+            if is_read and state and type(lane) == 'number' then
+                count(uses, string.format('%.0f', lane), 1)
+            end
+        end
+        from = '(' .. ids[#ids]
+    end
+end
+
 -- Ready tasks by lane, and how many tasks in any state each lane has, if they can be counted.
 local function lanes_counted(most, most_tasks)
     if redis.call('HLEN', key.lanes) > most then
@@ -19,11 +37,8 @@ local function lanes_counted(most, most_tasks)
     end
     local uses, found = {}, {}
     local is_counted = redis.call('ZCARD', key.tasks) <= most_tasks
-    for _, id in ipairs(is_counted and redis.call('ZRANGE', key.tasks, 0, -1) or {}) do
-        local head = known(id)
-        if head then
-            count(uses, string.format('%.0f', tonumber(head[LANE]) or 0), 1)
-        end
+    if is_counted then
+        count_by_lane(uses)
     end
     local numbers = {}
     for _, table_ in ipairs({key.lanes, key.lane_uses}) do
@@ -49,7 +64,7 @@ local function running_counted(counted, most)
     end
     local found = {}
     for _, id in ipairs(redis.call('ZRANGE', key.leases, 0, -1)) do
-        local head = known(id)
+        local head = head_of(id)
         local lane = head and head[STATE] == RUNNING and readable_lane(head[LANE])
         if lane then
             count(counted, RUNNING .. ':' .. lane[1], 1)

@@ -2,7 +2,7 @@
 -- Edges are mended if what they join is as it was read. ARGV[1]: lines {parent, child, `note`, `close`, `drop` or `list`,
 -- states of parent and child or false}. Answers for each whether it was done.
 local function state_now(id)
-    local head = known(id)
+    local head = head_of(id)
     return head and head[STATE] or false
 end
 

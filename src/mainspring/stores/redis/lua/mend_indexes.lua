@@ -6,7 +6,7 @@ local function from_hex(text)
 end
 
 local function put_in(set, id)
-    local head = known(id)
+    local head = head_of(id)
     local member, score
     if head then
         member, score = member_in(set, head)
@@ -35,7 +35,7 @@ local function drop_from(table_, id, hex)
 end
 
 local function note(id)
-    local head = known(id)
+    local head = head_of(id)
     if not head or type(head[KEPT]) ~= 'number' or kept_of(head) == head[KEPT] then
         return false
     end

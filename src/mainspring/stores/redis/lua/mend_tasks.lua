@@ -57,12 +57,12 @@ local function wait_for(head, parents)
     for _, parent in ipairs(parents) do
         add(key.dependents, prefixed(parent) .. head.id)
         add(key.edges, prefixed(parent) .. head.id)
-        if known(parent) and known(parent)[STATE] > RUNNING then
+        if head_of(parent) and head_of(parent)[STATE] > RUNNING then
             add(key.unresolved, parent, now)
         end
-        if known(parent) and not known(parent)[IS_PARENT] then
-            known(parent)[IS_PARENT] = true
-            dirty[parent] = known(parent)
+        if head_of(parent) and not head_of(parent)[IS_PARENT] then
+            head_of(parent)[IS_PARENT] = true
+            dirty[parent] = head_of(parent)
         end
     end
     head[OPEN_PARENTS] = #parents
@@ -74,7 +74,7 @@ local function mend(line)
     if (stored and redis.sha1hex(stored) or '') ~= digest then
         return false
     end
-    local old = known(id)
+    local old = head_of(id)
     if old then
         leave_all(old)
     end
