@@ -89,3 +89,13 @@ async def test_connections_that_the_server_ended_are_replaced(new_database):
             )
             await store.set_queue("mail", paused_by)
             assert dict((await store.board()).paused) == {"mail": paused_by}
+
+
+async def test_a_server_that_does_not_wait_for_its_disk_is_class_b(new_database):
+    async with new_database() as database:
+        for setting, durability in (("on", "A"), ("local", "A"), ("off", "B")):
+            async with database.connection() as admin:
+                name = await admin.fetchval("SELECT current_database()")
+                await admin.execute(f"ALTER DATABASE {name} SET synchronous_commit = {setting}")
+            async with database.store() as store:
+                assert store.features.durability == durability

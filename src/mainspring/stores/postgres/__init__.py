@@ -1,6 +1,8 @@
-"""PostgreSQL as the system of record, shared by any number of nodes. Not selectable by a URL yet.
+"""PostgreSQL (12 or later) as the system of record, shared by any number of nodes.
 
-    PostgresStore (store.py) ── one transaction per verb, on a pool of connections (connecting.py)
+    address ─► dialling ─► pool ─► connecting     from a URL to one transaction at a time on a connection
+
+    PostgresStore (store.py) ── one transaction per verb (connecting.py)
         │
         ├─ exchanging ─┬─ settling       reports, by one statement for all lines
         │              ├─ submitting ── planning    groups: planned in memory, stored by one insert
@@ -10,14 +12,14 @@
         ├─ tending        promote, deadlines, resolve, prune ├─ workflows, retrying
         ├─ controls       pauses, limits, workers, terms     ├─ schedules, firing
         ├─ listening      hints between nodes                ├─ explaining, dead
-        ├─ schema         migrations/*.sql                   └─ auditing/        the laws, and mending
+        ├─ schema, migrating   migrations/*.sql, down/*.sql  └─ auditing/        the laws, and mending
         └─ moves          the one door for a single task's change of state; dependents
                 │
         transaction.py    one transaction: its moment, lanes, limits, what it has still to write
         sql/              every statement by its name (statements.py); rows.py reads records
 
 Locks are taken in one order: lanes, submit stripes, limits, tasks by id, children by id, claimants, shares,
-counts. Durability class A with `synchronous_commit=on`: an answer comes after its commit is on the disk.
+counts. Durability class A: an answer comes after its commit is on the disk; B with `synchronous_commit=off`.
 """
 
 from mainspring.stores.postgres.store import PostgresStore
