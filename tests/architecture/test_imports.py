@@ -19,13 +19,13 @@ LEVELS = [
     "stores stores.* election election.*",
     "sdk scheduler",
     "batching wire",
-    "clock config telemetry",
+    "clock config hints telemetry",
     "ports",
     "verbs",
     "core",
     "errors",
 ]
-DRIVER_SIGHT = {"clock", "ports", "verbs", "core", "errors"}
+DRIVER_SIGHT = {"clock", "hints", "ports", "verbs", "core", "errors"}
 # Rooms that see less than all below them.
 SIGHT = {
     "stores.*": DRIVER_SIGHT,

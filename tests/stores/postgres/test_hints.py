@@ -5,9 +5,9 @@ import asyncio
 import asyncpg
 import pytest
 
+from mainspring import hints
 from mainspring.clock import SystemClock
 from mainspring.core.model import Lane, NewTask
-from mainspring.stores.postgres import listening
 from mainspring.verbs import Exchange, Group
 from tests.wakeups import Woken
 
@@ -33,9 +33,9 @@ async def heard_of(store, writer):
 
 async def test_a_node_wakes_when_another_writes(new_database, monkeypatch):
     """By the notification alone: it looks for itself only once a minute."""
-    monkeypatch.setattr(listening, "LOOK_SOON_S", 60.0)
-    monkeypatch.setattr(listening, "LOOK_LATE_S", 60.0)
-    monkeypatch.setattr(listening, "LOOK_WHILE_HEARING_S", 60.0)
+    monkeypatch.setattr(hints, "LOOK_SOON_S", 60.0)
+    monkeypatch.setattr(hints, "LOOK_LATE_S", 60.0)
+    monkeypatch.setattr(hints, "LOOK_WHILE_HEARING_S", 60.0)
     async with new_database() as database, database.store() as one, database.store() as two:
         woken = asyncio.Event()
         one.listen(Woken(woken.set))
@@ -59,7 +59,7 @@ async def test_a_node_that_cannot_listen_looks(new_database, monkeypatch):
 
 
 async def test_a_node_listens_again_after_its_connection_was_cut(new_database, monkeypatch):
-    monkeypatch.setattr(listening, "CONNECT_AGAIN_S", 0.01)
+    monkeypatch.setattr(hints, "HEAR_AGAIN_S", 0.01)
     async with new_database() as database, database.store() as one, database.connection() as admin:
         woken = asyncio.Event()
         one.listen(Woken(woken.set))

@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mainspring import hints
 from mainspring.clock import SystemClock
 from mainspring.core.model import Lane, NewTask
 from mainspring.core.order import LaneHead
-from mainspring.stores.postgres import listening
-from mainspring.stores.postgres.news import LANES_TOLD, News
+from mainspring.hints import LANES_TOLD, News
 from mainspring.verbs import Exchange, Group
 from tests.wakeups import Woken
 
@@ -60,7 +60,7 @@ def test_what_makes_no_sense_is_vague(text):
 async def test_a_node_is_told_which_lanes_have_work(new_database, monkeypatch):
     """It can claim at once, without a look at the whole board."""
     for name in ("LOOK_SOON_S", "LOOK_LATE_S", "LOOK_WHILE_HEARING_S"):
-        monkeypatch.setattr(listening, name, 60.0)
+        monkeypatch.setattr(hints, name, 60.0)
     async with new_database() as database, database.store() as one, database.store() as two:
         woken = asyncio.Event()
         listener = Woken(woken.set)

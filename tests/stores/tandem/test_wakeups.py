@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from mainspring.stores.postgres import listening
+from mainspring import hints
 from tests.stores.tandem.nodes import until
 from tests.wakeups import Woken
 
@@ -35,7 +35,7 @@ class Ear:
 def only_told(monkeypatch):
     """Nodes do not look for themselves."""
     for name in ("LOOK_SOON_S", "LOOK_LATE_S", "LOOK_WHILE_HEARING_S"):
-        monkeypatch.setattr(listening, name, 60.0)
+        monkeypatch.setattr(hints, name, 60.0)
 
 
 async def test_a_node_wakes_when_another_writes(new_house, only_told):
@@ -49,7 +49,7 @@ async def test_a_node_wakes_when_another_writes(new_house, only_told):
 
 
 async def test_a_node_hears_again_when_redis_is_back(new_house, only_told, monkeypatch, redis_server):
-    monkeypatch.setattr(listening, "CONNECT_AGAIN_S", 0.01)
+    monkeypatch.setattr(hints, "HEAR_AGAIN_S", 0.01)
     async with new_house() as house, house.nodes(2) as (one, two):
         ear = Ear(one)
         await ear.wakes()

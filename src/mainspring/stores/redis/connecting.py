@@ -2,12 +2,14 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from hashlib import sha1
 from typing import Any
 
 from redis.exceptions import NoScriptError
 
+from mainspring.core.model import Lane
+from mainspring.core.order import LaneHead
 from mainspring.errors import MainspringError, StoreUnavailable
 from mainspring.ports import Clock, RedisOptions
 from mainspring.stores.redis.address import Address
@@ -29,6 +31,7 @@ CALL_LIMIT_S = 30.0
 # So long a node waits at most before it tries a server again that it did not reach.
 PAUSE_S = 0.05
 LONGEST_PAUSE_S = 2.0
+LANES_KNOWN_AT_ONCE = 100_000
 
 
 class Database:
@@ -40,13 +43,15 @@ class Database:
         address: Address,
         options: RedisOptions,
         clock: Clock,
-        changed: Callable[[], None],
+        changed: Callable[[Sequence[LaneHead] | None, bool], None],
         *,
         keeps_history: bool = False,
         server_clock: str | None = None,
     ) -> None:
-        """`changed` is called after a write that other nodes may wait for."""
-        self.wrote = changed
+        """`changed` is called after a write that other nodes may wait for: with the lanes that have ready
+        tasks, if they are known, and whether tasks have ended."""
+        self._changed = changed
+        self._lanes: dict[int, Lane] = {}
         self._address = address
         self._options = options
         self._clock = clock
@@ -93,11 +98,29 @@ class Database:
             answer = await self._call("EVALSHA", digest, len(names), *names, *arguments)
         except NoScriptError:
             answer = await self._call("EVAL", self._scripts[verb].text, len(names), *names, *arguments)
-        return Reply(*answer)
+        reply = Reply(*answer)
+        self._know(reply.lanes)
+        return reply
 
     async def do(self, command: str, table: str, *arguments: str | bytes | int) -> Any:
         """One plain command on one of the namespace's keys."""
         return await self._call(command, self.keys[table], *arguments)
+
+    def wrote(self, heads: Sequence[LaneHead] | None = None, *, has_ended: bool = True) -> None:
+        """Something that other nodes may wait for."""
+        self._changed(heads, has_ended)
+
+    def heads_of(self, places: Mapping[int, int]) -> list[LaneHead] | None:
+        """Heads of lanes by their numbers and places; `None` if one of the lanes is not known here yet."""
+        lanes = self._lanes
+        if not places.keys() <= lanes.keys():
+            return None
+        return [LaneHead(lane_id, lanes[lane_id], seq) for lane_id, seq in places.items()]
+
+    def _know(self, lanes: Mapping[int, Lane]) -> None:
+        if len(self._lanes) >= LANES_KNOWN_AT_ONCE:
+            self._lanes.clear()
+        self._lanes.update(lanes)
 
     async def publish(self, text: bytes) -> None:
         await self._call("PUBLISH", self.channel, text)

@@ -12,8 +12,9 @@ async def exchange(db: Database, batch: Exchange) -> Exchanged:
     request = Request().packed(batch.settles, batch.submits, batch.claims, batch.charges)
     reply = await db.run("exchange", *request)
     submits, settles, claims, ready, usage, has_ended = reply.answers
-    if ready or has_ended:
-        db.wrote()
+    heads = reply.heads(ready)
+    if heads or has_ended:
+        db.wrote(heads, has_ended=has_ended)
     if is_full(submits) and not batch.settles and not batch.claims:
         raise StoreFull("the server is out of memory; nothing of this call was stored")
     return Exchanged(
@@ -21,7 +22,7 @@ async def exchange(db: Database, batch: Exchange) -> Exchanged:
         [reply.submitted(answer) for answer in submits],
         [Answer(answer) for answer in settles],
         [Claimed([reply.lease(lease) for lease in leases], empty) for leases, empty in claims],
-        reply.heads(ready),
+        heads,
         reply.usage(usage),
     )
 

@@ -6,6 +6,7 @@ import msgspec
 
 from mainspring.core.limits import LimitRule
 from mainspring.core.model import Lease, Task
+from mainspring.core.order import LaneHead
 from mainspring.ports import (
     Answer,
     Append,
@@ -101,7 +102,9 @@ class RedisStore(Store):
         """A test may hand in a script of the server's clock. Raises `InvalidInput` for a URL that is no
         address."""
         # What it is in truth is known once the server has told its settings.
-        self.features = Features("redis", durability="C", several_processes=True, full_history=history)
+        self.features = Features(
+            "redis", durability="C", several_processes=True, full_history=history, flights=2
+        )
         self._db = Database(
             parse_address(url), options, clock, self._wrote, keeps_history=history, server_clock=server_clock
         )
@@ -119,8 +122,8 @@ class RedisStore(Store):
         """Hears what other nodes tell after they have written, from the first listener on."""
         self._hints.listen(wakeups)
 
-    def _wrote(self) -> None:
-        self._hints.hint()
+    def _wrote(self, heads: Sequence[LaneHead] | None, has_ended: bool) -> None:
+        self._hints.tell(heads, has_ended=has_ended)
 
     # --- the hot verbs --------------------------------------------------------------------------
 

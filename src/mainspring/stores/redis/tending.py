@@ -13,9 +13,10 @@ from mainspring.stores.redis.progress import cut_ended
 async def promote(db: Database, limit: int) -> Moved:
     reply = await db.run("promote", limit)
     count, ready, next_due_us = reply.answers
-    if ready:
-        db.wrote()
-    return Moved(count, reply.heads(ready), next_due_us=None if next_due_us is False else next_due_us)
+    heads = reply.heads(ready)
+    if heads:
+        db.wrote(heads, has_ended=False)
+    return Moved(count, heads, next_due_us=None if next_due_us is False else next_due_us)
 
 
 async def overdue(db: Database, limit: int, grace_us: int) -> Overdue:

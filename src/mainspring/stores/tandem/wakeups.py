@@ -7,7 +7,7 @@ that Redis does not reach is heard, and hears, a little later.
 import asyncio
 from typing import TYPE_CHECKING
 
-from mainspring.stores.postgres.listening import NOT_REACHED, Hints
+from mainspring.stores.postgres.listening import Hints
 from mainspring.stores.postgres.statements import STATEMENTS
 from mainspring.stores.tandem.link import CONNECT_LIMIT_S, FAILURES, Link
 
@@ -16,31 +16,28 @@ if TYPE_CHECKING:
 
 
 class Wakeups(Hints):
-    not_reached = (*NOT_REACHED, *FAILURES)
+    not_reached = (*Hints.not_reached, *FAILURES)
 
     def __init__(self, db: "Database", link: Link, namespace: str) -> None:
         super().__init__(db)
         self._link = link
         self._channel = f"{{{namespace}}}:wake"
 
-    async def _tell(self, message: str) -> None:
+    async def _publish(self, message: str) -> None:
         await self._link.ask(lambda client: client.publish(self._channel, message))
         await self._db.ask(STATEMENTS["count_signal"])
 
     def _may_hear(self) -> bool:
         return True
 
-    def _connect_again_s(self) -> float:
-        return self._link.pause_s(super()._connect_again_s())
+    def _hear_again_s(self) -> float:
+        return self._link.pause_s(super()._hear_again_s())
 
     async def _hear_once(self) -> None:
-        await self._own_name()
         async with self._link.listener.pubsub(ignore_subscribe_messages=True) as channel:
             async with asyncio.timeout(CONNECT_LIMIT_S):
                 await channel.subscribe(self._channel)
-            self._is_hearing = True
-            # What was told while nobody listened.
-            self._wake()
+            self._begins_to_hear()
             while True:
                 message = await channel.get_message(timeout=None)
                 if message is not None:
