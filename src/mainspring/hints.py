@@ -20,7 +20,8 @@ from mainspring.ports import Wakeups
 
 QUIET_S = 0.02
 LOOK_SOON_S, LOOK_LATE_S = 0.05, 0.5
-LOOK_WHILE_HEARING_S = 1.0
+# Seldom: waiting claims read the board now and then anyway, and a node at rest asks its store little.
+LOOK_WHILE_HEARING_S = 3.0
 HEAR_AGAIN_S = 1.0
 # A notification holds less than 8,000 bytes.
 LANES_TOLD = 180

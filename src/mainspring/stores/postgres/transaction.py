@@ -102,6 +102,7 @@ class Transaction:
         self.steps: list[Step] | None = [] if known.keeps_history else None
         self.moved: dict[str, Row] = {}
         self.unblocked: list[str] = []
+        self.looking_us = 0
         self._whole_looks: dict[int, int] = {}
         self._line_ends: dict[int, int] = {}
         self._minted = 0
@@ -260,6 +261,7 @@ class Transaction:
 
     def walked(self, whole: Iterable[int], took_us: int, ends: Mapping[int, int]) -> None:
         """A claim took tasks up to the `ends` of lanes; of the `whole` ones it looked at all of the line."""
+        self.looking_us += took_us
         self._whole_looks.update(dict.fromkeys(whole, took_us))
         self._line_ends.update(ends)
 

@@ -1,5 +1,7 @@
 """A PostgreSQL store that claims and wakes by way of Redis."""
 
+from collections.abc import Mapping
+
 import msgspec
 
 from mainspring.ports import Clock, Exchange, Exchanged, PostgresOptions
@@ -7,7 +9,7 @@ from mainspring.stores.postgres import PostgresStore, exchanging
 from mainspring.stores.postgres.transaction import Transaction
 from mainspring.stores.tandem.heads import Heads
 from mainspring.stores.tandem.link import Link
-from mainspring.stores.tandem.taking import Depths, Taking
+from mainspring.stores.tandem.taking import Depths, Taking, depths
 from mainspring.stores.tandem.wakeups import Wakeups
 
 
@@ -55,7 +57,22 @@ class TandemStore(PostgresStore):
 
     async def exchange(self, batch: Exchange) -> Exchanged:
         wanted = self._depths.wanted(batch.claims)
-        taken = await self._heads.take(wanted) if wanted else {}
+        return await (self._exchange_by_heads(batch, wanted) if wanted else self._exchange_alone(batch))
+
+    async def _exchange_alone(self, batch: Exchange) -> Exchanged:
+        """PostgreSQL is fast, as far as this node has seen."""
+
+        async def work(tx: Transaction) -> tuple[Exchanged, int]:
+            return await exchanging.exchange(tx, batch), tx.looking_us
+
+        answers, took_us = await self._db.write(work)
+        for ask, claimed in zip(batch.claims, answers.claims, strict=True):
+            for lane, is_deep in depths(ask.lanes, ask.limit, claimed.leases, took_us):
+                self._depths.learn(lane, is_deep, answers.now_us)
+        return answers
+
+    async def _exchange_by_heads(self, batch: Exchange, wanted: Mapping[int, int]) -> Exchanged:
+        taken = await self._heads.take(wanted)
 
         async def work(tx: Transaction) -> tuple[Exchanged, Taking]:
             taking = Taking(self._heads, wanted, taken)

@@ -82,6 +82,21 @@ class Depths:
         self._deep.discard(lane_id)
 
 
+def depths(
+    quotas: Iterable[Quota], limit: int, leases: Iterable[Lease], took_us: int
+) -> Iterator[tuple[int, bool]]:
+    """Of the lanes that a claim of PostgreSQL's own has reached: whether each gave all that it was asked for,
+    and looking for it was slow."""
+    gave = Counter(lease.lane_id for lease in leases)
+    for quota in quotas:
+        asked = min(quota.limit, limit)
+        if asked <= 0:
+            break
+        limit -= asked
+        yield quota.lane_id, took_us >= SLOW_S * SECOND_US and gave[quota.lane_id] >= asked
+        gave[quota.lane_id] -= asked
+
+
 class Taking:
     """The claims of one transaction, and what it sees behind the tasks that they take."""
 
@@ -155,18 +170,10 @@ class Taking:
             self._known[lane].extend(taken.heads)
 
     async def _take_unknown(self, tx: Transaction, ask: Ask, quotas: Sequence[Quota], limit: int) -> Claimed:
-        now_s = asyncio.get_running_loop().time
-        began_s = now_s()
+        before_us = tx.looking_us
         claimed = await take_heads(tx, ask, quotas, limit)
-        is_slow = now_s() - began_s >= SLOW_S
-        gave = Counter(lease.lane_id for lease in claimed.leases)
-        for quota in quotas:
-            asked = min(quota.limit, limit)
-            if asked <= 0:
-                break
-            limit -= asked
-            self.is_deep[quota.lane_id] = is_slow and gave[quota.lane_id] >= asked
-            gave[quota.lane_id] -= asked
+        took_us = tx.looking_us - before_us
+        self.is_deep.update(depths(quotas, limit, claimed.leases, took_us))
         return claimed
 
     # --- looking ahead --------------------------------------------------------------------------
