@@ -99,7 +99,7 @@ async def test_a_redis_that_is_no_use_is_not_waited_for(new_house, redis_server,
             async def hinder(ran):
                 await until(lambda: len(ran) >= 100)
                 if way == "slow":
-                    proxy.delay_s = 3.0
+                    proxy.delay_s = 5.0
                 elif way == "silent":
                     proxy.fall_silent()
                 else:
