@@ -13,7 +13,7 @@ from mainspring.clock import SystemClock
 from mainspring.core.model import State
 from mainspring.stores import open_store
 
-SLOTS = 200
+SLOTS = 500
 
 
 class Peer(Adapter):
