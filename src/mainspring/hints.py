@@ -132,6 +132,11 @@ class Hints(ABC):
             self._is_saying = True
             self._start(self._say())
 
+    def told(self) -> None:
+        """The store has told by itself what it has written."""
+        if not self._is_hearing:
+            self._known += 1  # else it hears itself
+
     async def close(self) -> None:
         tasks = list(self._tasks)
         for task in tasks:
@@ -161,8 +166,7 @@ class Hints(ABC):
                 self._urgent.clear()
                 with contextlib.suppress(*self.not_reached):
                     await self._publish(f"{await self._own_name()} {news.text()}")
-                    if not self._is_hearing:
-                        self._known += 1  # else it hears itself
+                    self.told()
         finally:
             self._is_saying = False
 

@@ -12,7 +12,7 @@ from mainspring.stores.redis.scripts import SOURCES, VERBS, keys, scripts
 
 _CALL = re.compile(r"redis\.p?call\(\s*'[A-Z]+',\s*([^,)]+)")
 # Names of variables that hold a key which somebody else has named.
-HANDED_ON = {"hash", "set", "name", "table_"}
+HANDED_ON = {"hash", "set", "name", "table_", "channel"}
 
 
 @pytest.mark.parametrize(

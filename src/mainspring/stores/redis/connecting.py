@@ -51,12 +51,15 @@ class Database:
         """`changed` is called after a write that other nodes may wait for: with the lanes that have ready
         tasks, if they are known, and whether tasks have ended."""
         self._changed = changed
+        self.told: Callable[[], None] = lambda: None
+        # What this node signs its hints with.
+        self.name = clock.new_id().encode()
         self._lanes: dict[int, Lane] = {}
         self._address = address
         self._options = options
         self._clock = clock
         self.keys = keys(address.namespace)
-        self.channel = f"{{{address.namespace}}}:hints"
+        self.channel = f"{{{address.namespace}}}:hints".encode()
         self._scripts = scripts(server_clock, keeps_history=keeps_history)
         self._calls = {
             verb: (sha1(script.text.encode()).hexdigest(), [self.keys[name] for name in script.keys])

@@ -10,11 +10,13 @@ from mainspring.stores.redis.packing import Request
 
 async def exchange(db: Database, batch: Exchange) -> Exchanged:
     request = Request().packed(batch.settles, batch.submits, batch.claims, batch.charges)
-    reply = await db.run("exchange", *request)
+    reply = await db.run("exchange", *request, db.name, db.channel)
     submits, settles, claims, ready, usage, has_ended = reply.answers
     heads = reply.heads(ready)
-    if heads or has_ended:
-        db.wrote(heads, has_ended=has_ended)
+    if heads:
+        db.told()
+    if has_ended:
+        db.wrote((), has_ended=True)
     if is_full(submits) and not batch.settles and not batch.claims:
         raise StoreFull("the server is out of memory; nothing of this call was stored")
     return Exchanged(

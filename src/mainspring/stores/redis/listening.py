@@ -14,6 +14,7 @@ class Hints(hints.Hints):
     def __init__(self, db: Database) -> None:
         super().__init__()
         self._db = db
+        db.told = self.told
 
     async def _publish(self, message: str) -> None:
         await self._db.do("HINCRBY", "meta", b"signals", 1)
@@ -23,7 +24,7 @@ class Hints(hints.Hints):
         return int(await self._db.do("HGET", "meta", b"signals") or 0)
 
     async def _new_name(self) -> str:
-        return str(await self._db.do("HINCRBY", "meta", b"names", 1))
+        return self._db.name.decode()
 
     def _heads_of(self, places: Mapping[int, int]) -> list[LaneHead] | None:
         return self._db.heads_of(places)

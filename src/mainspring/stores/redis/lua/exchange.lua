@@ -1,8 +1,8 @@
 -- uses: settle, submit, claim
 -- Settles, then submits, then claims, and the tenants' charges {tenant, cost_us, floor_us}: one script, one
 -- write to the log. ARGV[1] is the packed request {settles, submits, claims, charges, lengths}; ARGV[2] is the
--- blob of all opaque strings, which lines name by their number. Answers {submits, settles, claims, ready, usage,
--- whether tasks have ended}.
+-- blob of all opaque strings, which lines name by their number; ARGV[3] and ARGV[4] are the node's name and the
+-- channel of hints. Answers {submits, settles, claims, ready, usage, whether tasks have ended}.
 local settles, submits, claims, charges, lengths = unpack(cmsgpack.unpack(ARGV[1]))
 local opaque = opaque_strings(ARGV[2], lengths)
 for _, line in ipairs(settles) do
@@ -23,4 +23,22 @@ for _, charge in ipairs(charges) do
     put(key.shares, charge[1], cmsgpack.pack(share))
 end
 flush()
-return reply({submitted, settled, granted, heads_of_lanes(gained), limited_usage(), #finished > 0})
+
+-- Told here, and not by a call of its own, so that other nodes know as soon as can be (`hints.py`).
+local LANES_TOLD = 180
+local name, channel = ARGV[3], ARGV[4]
+local function tell(heads)
+    local places = {}
+    for n, head in ipairs(heads) do
+        places[n] = string.format('%.0f:%.0f', head[1], head[2])
+    end
+    local news = #heads > LANES_TOLD and '* ' or ' ' .. table.concat(places, ',')
+    redis.call('HINCRBY', key.meta, 'signals', 1)
+    redis.call('PUBLISH', channel, name .. ' ' .. news)
+end
+
+local ready = heads_of_lanes(gained)
+if #ready > 0 then
+    tell(ready)
+end
+return reply({submitted, settled, granted, ready, limited_usage(), #finished > 0})
