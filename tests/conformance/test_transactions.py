@@ -10,12 +10,14 @@ import pytest
 from mainspring.core.lifecycle import Cause, Outcome, Report
 from mainspring.core.limits import LimitRule
 from mainspring.core.model import Lane, OnParentFailure, Policy, State, UniqueRule
+from mainspring.core.workflows import Callback, WorkflowState
 from mainspring.errors import NotFound
 from mainspring.scheduler import Scheduler, SchedulerSettings
 from mainspring.scheduler.intake import Intake
 from mainspring.services import Promoter
 from mainspring.telemetry import SILENT
 from mainspring.verbs import Accepted, Action, Answer, Force, TakeIn
+from tests.conformance.test_workflows import Flow
 
 pytestmark = [pytest.mark.transactional]
 FAILED = b'{"type":"ValueError","message":"no"}'
@@ -520,6 +522,24 @@ async def test_children_are_released_by_the_resolver(bench):
     assert (await bench.get(child.id)).state is State.BLOCKED
     await bench.resolve_all()
     assert await bench.states(child.id, failing.id) == [State.READY, State.CANCELLED]
+    await user.close()
+
+
+async def test_a_workflow_goes_on_and_its_callbacks_follow(bench):
+    user = await bench.user()
+    flow = await Flow(bench, {"a": "", "b": "a"}, *Callback).submit()
+    for _ in range(2):
+        await user.complete(await bench.claim_one(), "1")
+        await bench.resolve_all()
+    states = dict(zip(flow.ids, await bench.states(*flow.ids.values()), strict=True))
+    assert [states[name] for name in ("a", "b", *Callback)] == [
+        State.SUCCEEDED, State.SUCCEEDED,
+        *(State.CANCELLED if callback is Callback.ON_FAILURE else State.READY for callback in Callback),
+    ]  # fmt: skip
+    for lease in await bench.claim():
+        await user.complete(lease)
+    record = await bench.store.get_workflow(flow.id)
+    assert record.state is WorkflowState.SUCCEEDED
     await user.close()
 
 
