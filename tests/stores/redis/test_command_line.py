@@ -74,7 +74,6 @@ async def test_the_commands_of_the_documentation(bench, shell):
     assert counts == {"2:default": "3", "3:default": "3", "4:default": "2", "6:default": "12"}
     assert told == {
         "redis-cli ZCARD '{mainspring}:ready'": ["3"],
-        "redis-cli ZCARD '{mainspring}:leases'": ["2"],
         "redis-cli ZCARD '{mainspring}:due'": ["3"],
         "redis-cli ZRANGE '{mainspring}:dead' 0 -1": letters,
         "redis-cli ZREVRANGE '{mainspring}:dead' 0 9": letters[:1:-1],
