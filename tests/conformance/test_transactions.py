@@ -44,6 +44,7 @@ async def claimed(bench, *tasks, **options):
 
 
 async def test_what_commits_runs_once_and_what_rolls_back_never_was(bench):
+    """S3-29."""
     user = await bench.user()
     await user.run("BEGIN")
     (kept,) = await user.submit('{"kind": "send", "payload": {"to": "ada"}, "queue": "mail", "priority": 7}')
@@ -396,6 +397,7 @@ async def test_a_row_that_nobody_can_read_stops_nobody(bench, monkeypatch):
 
 
 async def test_a_run_completes_with_the_transaction(bench):
+    """S3-29."""
     user = await bench.user()
     lease = await claimed(bench, bench.task(timeout_us=bench.us(60)))
     await user.run("BEGIN")
