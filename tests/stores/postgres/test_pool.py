@@ -179,6 +179,32 @@ async def test_connecting_that_fails_takes_no_place():
         await connections.take()
 
 
+async def test_what_waits_while_the_pool_is_closed_gets_no_connection(monkeypatch):
+    """Neither who waits for a free one, nor who is just being connected: nothing is left behind."""
+    monkeypatch.setattr(pool, "CLOSING_S", 0.05)
+    dialled, goes_on = [], asyncio.Event()
+
+    async def dial():
+        if dialled:
+            await goes_on.wait()
+        dialled.append(Stub())
+        return dialled[-1]
+
+    async with asyncio.timeout(10):
+        connections = Pool(dial, PostgresOptions(fewest=1, most=2))
+        await connections.open()
+        in_use = await connections.take()
+        waiting = [asyncio.ensure_future(connections.take()) for _ in range(3)]
+        await asyncio.sleep(0)
+        await connections.close()
+        assert in_use.is_closed()
+        connections.give_back(in_use)
+        goes_on.set()
+        for answer in await asyncio.gather(*waiting, return_exceptions=True):
+            assert isinstance(answer, StoreUnavailable)
+        assert all(connection.is_closed() for connection in dialled)
+
+
 async def test_the_server_ends_what_a_stopped_node_has_left_open(new_database):
     """Its locks would be in the way of every other node."""
     async with new_database() as database, database.store() as store:

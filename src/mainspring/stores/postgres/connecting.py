@@ -81,8 +81,9 @@ class Database:
         with translated():
             connection = await dial(self._address)
             try:
-                self.is_pooled, self.is_synchronous = await greet(connection, self._address)
-                await prepare(connection, migrates=self._migrates)
+                async with _limit(LONG_LIMIT_S):
+                    self.is_pooled, self.is_synchronous = await greet(connection, self._address)
+                    await prepare(connection, migrates=self._migrates)
             except asyncpg.InsufficientPrivilegeError as error:
                 raise StoreError(f"{self._address.shown}: {why(error, self._address)}") from error
             finally:

@@ -62,10 +62,10 @@ class Pool:
 
     async def take(self) -> "Connection[Record]":
         """A connection for the caller alone, who gives it back. Waits while all are in use."""
-        if not self._is_open:
-            raise StoreUnavailable("the store is closed")
+        self._check_open()
         await self._slots.acquire()
         try:
+            self._check_open()
             while self._idle:
                 connection = self._idle.pop()
                 self._spare = min(self._spare, len(self._idle))
@@ -75,6 +75,10 @@ class Pool:
         except BaseException:
             self._slots.release()
             raise
+
+    def _check_open(self) -> None:
+        if not self._is_open:
+            raise StoreUnavailable("the store is closed")
 
     def give_back(self, connection: "Connection[Record]") -> None:
         self._slots.release()
@@ -95,6 +99,11 @@ class Pool:
 
     async def _add(self) -> "Connection[Record]":
         connection = await self._dial()
+        try:
+            self._check_open()
+        except StoreUnavailable:
+            connection.terminate()
+            raise
         loop = asyncio.get_running_loop()
         self._all[connection] = loop.call_later(self._options.lifetime_s, self._retire, connection)
         connection.add_termination_listener(self._forget)
