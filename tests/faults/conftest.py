@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.faults.kinds import KINDS, Kind
+from tests.faults.kinds import KINDS, OTHERS, Kind
 
 Note = Callable[..., None]
 _measured: list[tuple[str, str]] = []
@@ -18,7 +18,7 @@ _shared: dict[Kind, Any] = {}
 @pytest.fixture
 def kind(request: pytest.FixtureRequest) -> Kind:
     """The kind of server that the test is run on; a test names others than all by `parametrize`."""
-    kind = KINDS[request.param]
+    kind = (KINDS | OTHERS)[request.param]
     reason = kind.server.missing()
     if reason and os.environ.get("CI"):
         pytest.fail(reason)

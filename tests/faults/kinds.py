@@ -5,16 +5,25 @@ import itertools
 from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any, ClassVar
+from urllib.parse import urlencode
 
 import asyncpg
 import pytest
+from redis.asyncio import Redis as RedisClient
 
 from mainspring.clock import SystemClock
-from mainspring.ports import PostgresOptions, Store, StoreOptions
+from mainspring.ports import PostgresOptions, RedisOptions, Store, StoreOptions
 from mainspring.stores import open_store
-from mainspring.stores.postgres import PostgresStore, connecting
-from tests.servers import PostgresServer, Server
+from mainspring.stores.postgres import PostgresStore
+from mainspring.stores.postgres import connecting as postgres_connecting
+from mainspring.stores.redis import RedisStore
+from mainspring.stores.redis import connecting as redis_connecting
+from tests.servers import PostgresServer, RedisServer, Server, ValkeyServer
 
+GHOST = """
+INSERT INTO mainspring.counts AS c (slot, queue, state, n) VALUES (0, 'ghost', 3, 5)
+ON CONFLICT (slot, queue, state) DO UPDATE SET n = c.n + 5
+"""
 _numbers = itertools.count(1)
 
 
@@ -56,6 +65,10 @@ class Kind(ABC):
         goes over its connection is the call that is being made."""
 
     @abstractmethod
+    async def damage(self, server: Any, place: str) -> None:
+        """Write what breaks a law of the store, and can be repaired."""
+
+    @abstractmethod
     def shorten_calls(self, monkeypatch: pytest.MonkeyPatch, limit_s: float) -> None:
         """Calls that are not answered fail after this time."""
 
@@ -65,7 +78,7 @@ class Kind(ABC):
 
 
 class QuietPostgresStore(PostgresStore):
-    def _wrote(self) -> None:
+    def _wrote(self, *_: object) -> None:
         """There are no other nodes."""
 
 
@@ -92,11 +105,65 @@ class Postgres(Kind):
         await admin.close()
         return place
 
+    async def damage(self, server: PostgresServer, place: str) -> None:
+        admin = await asyncpg.connect(server.dsn(place))
+        await admin.execute(GHOST)
+        await admin.close()
+
     def shorten_calls(self, monkeypatch: pytest.MonkeyPatch, limit_s: float) -> None:
-        monkeypatch.setattr(connecting, "CALL_LIMIT_S", limit_s)
+        monkeypatch.setattr(postgres_connecting, "CALL_LIMIT_S", limit_s)
 
     def quiet_store(self, url: str) -> Store:
         return QuietPostgresStore(url, PostgresOptions(fewest=1, most=1), history=True)
 
 
-KINDS: dict[str, Kind] = {"postgres": Postgres()}
+class QuietRedisStore(RedisStore):
+    def _wrote(self, *_: object) -> None:
+        """There are no other nodes."""
+
+
+class Redis(Kind):
+    """A place is a namespace. The file is never rewritten: what a crash may cut off stays at its end."""
+
+    server: ClassVar[type[RedisServer]] = RedisServer
+    settings = ("--appendfsync", "always", "--auto-aof-rewrite-percentage", "0")
+    settings_without_durability = ("--appendfsync", "no")
+    cuts_a_verb = 50
+
+    def socket(self, server: RedisServer) -> Path:
+        return server.socket
+
+    def url(self, port: int, place: str = "mainspring", **options: str) -> str:
+        return f"redis://127.0.0.1:{port}/0?{urlencode({'namespace': place, **options})}"
+
+    def direct_url(self, server: RedisServer, place: str = "mainspring") -> str:
+        return f"{server.url}?namespace={place}"
+
+    async def new_place(self, server: RedisServer) -> str:
+        return f"place{next(_numbers)}"
+
+    async def damage(self, server: RedisServer, place: str) -> None:
+        async with RedisClient.from_url(server.url) as admin:
+            await admin.hset(f"{{{place}}}:workers", "ghost", "no worker's report")
+
+    def shorten_calls(self, monkeypatch: pytest.MonkeyPatch, limit_s: float) -> None:
+        monkeypatch.setattr(redis_connecting, "CALL_LIMIT_S", limit_s)
+
+    def quiet_store(self, url: str) -> Store:
+        return QuietRedisStore(url, SystemClock(), RedisOptions(connections=1), history=True)
+
+
+class Valkey(Redis):
+    server = ValkeyServer
+
+
+class EverySecond(Redis):
+    """Class B: what was written in the last second before a power loss may be gone."""
+
+    settings = ("--appendfsync", "everysec", "--auto-aof-rewrite-percentage", "0")
+    loses_last_writes = True
+
+
+KINDS: dict[str, Kind] = {"postgres": Postgres(), "redis": Redis(), "valkey": Valkey()}
+# For tests that ask for them.
+OTHERS: dict[str, Kind] = {"redis-everysec": EverySecond()}

@@ -43,6 +43,7 @@ from mainspring.verbs import (
     WorkerInfo,
     WorkflowQuery,
 )
+from mainspring.verbs.audit import Mending
 from mainspring.verbs.moving import MovedTask
 from tests.faults.stage import Stage
 
@@ -531,7 +532,13 @@ async def inspects(stage: Stage) -> None:
 @scene("repair")
 async def repairs(stage: Stage) -> None:
     await stage.lease()
-    await stage.same(lambda store: store.repair([]))
+    while stage.goes_on:
+        await stage.damage()
+        findings = await stage.bench.store.inspect()
+        assert findings
+        mended = await stage.cut(lambda store, found=findings: store.repair(found))
+        assert {one.mending for one in mended} <= {Mending.REPAIRED, Mending.GONE}
+        assert list(await stage.bench.store.inspect()) == []
 
 
 # --- controls, membership, leadership -------------------------------------------------------------------

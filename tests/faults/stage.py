@@ -36,7 +36,11 @@ class ServerBench(Bench):
 class Stage:
     """`store` is reached through the proxy, by one connection; `bench` sets the scene beside it."""
 
-    def __init__(self, bench: Bench, store: Store, proxy: Proxy, cuts: int) -> None:
+    def __init__(
+        self, bench: Bench, store: Store, proxy: Proxy, cuts: int, damage: Callable[[], Awaitable[None]]
+    ) -> None:
+        """`damage` writes what breaks a law of the store."""
+        self.damage = damage
         self.bench = bench
         self.store = store
         self.heard_nothing = 0
@@ -76,6 +80,7 @@ class Stage:
         before = self._proxy.round_trips
         answer = await call(self.store)
         self._trips = self._proxy.round_trips - before
+        assert self._trips, "the call asks the server nothing, so it cannot be cut"
         return answer
 
     async def same(self, call: Call[Any]) -> None:

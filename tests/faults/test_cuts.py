@@ -2,6 +2,7 @@
 the port, again and again."""
 
 import os
+from functools import partial
 
 import pytest
 
@@ -34,7 +35,8 @@ async def test_a_verb_may_be_repeated_whatever_was_cut(kind, shared_server, coun
     async with Proxy(kind.socket(shared_server)) as proxy, ServerBench(direct) as bench:
         store = kind.quiet_store(kind.url(proxy.port, place))
         await store.open()
-        stage = Stage(bench, store, proxy, cuts_of(kind, verb))
+        damage = partial(kind.damage, shared_server, place)
+        stage = Stage(bench, store, proxy, cuts_of(kind, verb), damage)
         await SCENES[verb](stage)
         await store.close()
     counted(verbs=1, cuts=stage.heard_nothing)
