@@ -65,7 +65,8 @@ class TandemStore(PostgresStore):
         async def work(tx: Transaction) -> tuple[Exchanged, int]:
             return await exchanging.exchange(tx, batch), tx.looking_us
 
-        answers, took_us = await self._db.write(work)
+        answers, looking_us = await self._db.write(work)
+        took_us = looking_us // max(1, len(batch.claims))
         for ask, claimed in zip(batch.claims, answers.claims, strict=True):
             for lane, is_deep in depths(ask.lanes, ask.limit, claimed.leases, took_us):
                 self._depths.learn(lane, is_deep, answers.now_us)
