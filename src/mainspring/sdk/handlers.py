@@ -149,6 +149,8 @@ class _Parameters:
 
     def payload(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         """By names where that can be understood, for people read payloads, too."""
+        if self.takes_nothing and not args and not kwargs:
+            return None
         bound = self._given_by_submitters.bind(*args, **kwargs)
         names = self.by_position[: len(bound.args)]
         if len(names) == len(bound.args) and self.keywords.issuperset(names):

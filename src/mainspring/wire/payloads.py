@@ -17,6 +17,8 @@ _encode = msgspec.json.Encoder().encode
 
 def encode_payload(value: Any, field: str = "payload") -> bytes:
     """Raises `InvalidInput` for a value that would come back as another one, or not at all."""
+    if value is None:
+        return b"null"
     try:
         payload = _encode(value)
     except (TypeError, ValueError, RecursionError) as error:
