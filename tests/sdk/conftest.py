@@ -28,7 +28,7 @@ def serving(store: str, **settings: str) -> Iterator[str]:
         home.join()
 
 
-@pytest.fixture(params=["memory", "sqlite", "postgres", "http"])
+@pytest.fixture(params=["memory", "sqlite", "postgres", "redis", "http"])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """Where an application finds its scheduler."""
     if request.param == "memory":

@@ -24,7 +24,6 @@ Client: TypeAlias = "Redis | RedisCluster"
 OLDEST = (6, 2)
 # The form in which everything below the namespace is stored.
 FORMAT = 1
-ANSWER_LIMIT_S = 30.0
 
 _log = logging.getLogger("mainspring.stores.redis")
 
@@ -65,7 +64,10 @@ def _common(address: Address) -> dict[str, Any]:
     return {
         **address.arguments,
         "socket_connect_timeout": address.connect_s,
-        "socket_timeout": ANSWER_LIMIT_S,
+        # With a limit of its own the library writes under `asyncio.wait_for`, which loses a cancellation that
+        # comes with the end of the write: a service that was told to stop would go on for ever. Calls have
+        # their limit in `connecting`.
+        "socket_timeout": None,
         "protocol": 2,
         "retry": _never(),
     }

@@ -38,8 +38,11 @@ class Link:
     def __init__(self, url: str, clock: Clock) -> None:
         """Raises `InvalidInput` for an address that cannot be one."""
         try:
-            self.client = Redis.from_url(url, retry=Retry(NoBackoff(), 0), single_connection_client=True)
-            self.listener = Redis.from_url(url, retry=Retry(NoBackoff(), 0))
+            # With a limit of its own the library writes by `asyncio.wait_for`, which loses cancellations.
+            self.client = Redis.from_url(
+                url, retry=Retry(NoBackoff(), 0), socket_timeout=None, single_connection_client=True
+            )
+            self.listener = Redis.from_url(url, retry=Retry(NoBackoff(), 0), socket_timeout=None)
         except ValueError as error:
             raise InvalidInput("queue", f"not an address of Redis: {error}", ACCEPTED) from None
         self.is_up = False
