@@ -342,6 +342,21 @@ async def test_who_asks_for_what_is_damaged_is_sent_to_the_doctor(bench, hand, s
     await verb(bench.store, task)
 
 
+async def test_a_clock_that_was_set_back_is_told(bench, hand):
+    """What was given out stays given out: nobody can mend the past, and work goes on meanwhile."""
+    bench.breaks = frozenset({"clock_ahead"})
+    await bench.submit_many(1)
+    minted = int(hand.db.hget(hand.key["meta"], "minted"))
+    hand.db.hset(hand.key["meta"], "minted", minted + bench.us(3_600))
+    (finding,) = (await examine(bench.store)).findings
+    assert finding.law == "clock_ahead"
+    (mended,) = await bench.store.repair([finding])
+    assert mended.mending is Mending.REPORTED
+    lease = await bench.claim_one()
+    assert lease.token > minted
+    assert await bench.settle(lease) is Answer.OK
+
+
 # --- at the same time -------------------------------------------------------------------------------
 
 

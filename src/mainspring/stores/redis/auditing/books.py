@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from mainspring.core.laws import LONGEST_TERM_US, arrival_breach, count_breach
+from mainspring.core.laws import CLOCK_MAY_BE_AHEAD_US, LONGEST_TERM_US, arrival_breach, count_breach
 from mainspring.core.limits import LimitRule, is_sound, rule_for
 from mainspring.core.model import SECOND_US, State
 from mainspring.ports import WorkerInfo
@@ -50,13 +50,14 @@ class Books(NamedTuple):
     workers: Mapping[str, bytes]
     term_ends_us: int
     groups: list[tuple[str, int, int]]
+    minted: int
 
 
 async def read(db: Database, most: int = COUNTED_AT_ONCE, most_tasks: int = TASKS_COUNTED_AT_ONCE) -> Books:
     reply = await db.run("audit_books", most, most_tasks)
     (
         counts, counted, lanes, rules, arrivals, running, running_counted, shares, workers, term_ends_us,
-        groups,
+        groups, minted,
     ) = reply.answers  # fmt: skip
     return Books(
         reply.now_us,
@@ -71,6 +72,7 @@ async def read(db: Database, most: int = COUNTED_AT_ONCE, most_tasks: int = TASK
         {worker: reply.part(text) or b"" for worker, text in workers},
         term_ends_us,
         [(fingerprint, booked, there) for fingerprint, booked, there in groups],
+        minted,
     )
 
 
@@ -96,7 +98,7 @@ def _lane(reply: Reply, told: Sequence[Any]) -> LaneUse:
 def findings(books: Books) -> list[Finding]:
     return [
         *_counts(books), *_lanes(books), *_running(books), *_limits(books), *_shares(books), *_workers(books),
-        *_groups(books), *_term(books),
+        *_groups(books), *_term(books), *_minted(books),
     ]  # fmt: skip
 
 
@@ -190,6 +192,15 @@ def _term(books: Books) -> list[Finding]:
         return []
     detail = f"it ends in {left_us // SECOND_US} s, and nobody else can lead until then"
     return [Finding("endless_term", "the leader's term", detail, ("term",))]
+
+
+def _minted(books: Books) -> list[Finding]:
+    """Tokens and versions are given out by the clock: far ahead of it nobody could tell late ones."""
+    ahead_us = books.minted - books.now_us
+    if ahead_us <= CLOCK_MAY_BE_AHEAD_US:
+        return []
+    detail = f"they are {ahead_us // SECOND_US} s ahead of the server's clock"
+    return [Finding("clock_ahead", "the numbers given out", detail, ("minted",))]
 
 
 # --- texts ------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from mainspring.verbs.audit import Finding, Mended, Mending
 # Rows are right before they are counted.
 ORDER = (
     "index", "stray", "kept", "task", "edge", "workflow", "schedule", "key", "expiring", "arrival", "share",
-    "worker", "term", "limit", "group", "count", "running", "lane",
+    "worker", "term", "minted", "limit", "group", "count", "running", "lane",
 )  # fmt: skip
 # Somebody may move what is to be mended again and again: so often it is looked up anew.
 TRIES = 5
@@ -171,6 +171,14 @@ async def _term(db: Database, finding: Finding) -> str | None:
     return "it has ended" if is_done else None
 
 
+async def _minted(db: Database, findings: list[Finding]) -> list[_Told]:
+    found = await books.read(db, 0, 0)
+    if "clock_ahead" not in {finding.law for finding in books.findings(found)}:
+        return [_GONE] * len(findings)
+    said = "the server's clock was set back; numbers go on rising from where they are"
+    return [(Mending.REPORTED, said)] * len(findings)
+
+
 async def _limits(db: Database, findings: list[Finding]) -> list[_Told]:
     rules = (await books.read(db, 0, 0)).rules
     said = "set it anew or remove it; until then none of its tasks starts"
@@ -192,6 +200,7 @@ _KINDS: dict[str, _Work] = {
     "share": _one_by_one(_share),
     "worker": _one_by_one(_worker),
     "term": _one_by_one(_term),
+    "minted": _minted,
     "limit": _limits,
     **dict.fromkeys(("count", "running", "lane"), _books),
 }

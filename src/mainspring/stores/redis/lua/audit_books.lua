@@ -1,8 +1,8 @@
 -- uses: counting
 -- The books, and what there really is. ARGV[1]: so many lanes, running tasks or groups are counted at most, and so many
 -- tasks by ARGV[2]. Opaque texts go by number. Answers {counts, counted or false, lanes or false, rules, arrivals,
--- running tasks by name, the same counted or false, shares, workers, when the term ends, groups that are wrong}. Writes
--- nothing.
+-- running tasks by name, the same counted or false, shares, workers, when the term ends, groups that are wrong, the last
+-- number given out}. Writes nothing.
 local most, most_tasks = tonumber(ARGV[1]), tonumber(ARGV[2])
 
 local function fields_of(hash)
@@ -60,5 +60,5 @@ return reply({
     fields_of(key.counts), counted and running and pairs_of(counted), lanes_here, fields_of(key.rules),
     redis.call('ZRANGE', key.arrivals, 0, most, 'WITHSCORES'), fields_of(key.running),
     running and pairs_of(running), fields_of(key.shares), fields_of(key.workers),
-    tonumber(redis.call('HGET', key.term, 'expires_us') or 0), wrong_groups(),
+    tonumber(redis.call('HGET', key.term, 'expires_us') or 0), wrong_groups(), minted,
 })
