@@ -197,9 +197,7 @@ def label(edge):
     return f"{cause.name.lower()}-{old.label if old else 'none'}-{new.label}"
 
 
-@pytest.mark.parametrize(
-    "edge", sorted(EDGES_OF_ALL_STORES, key=lambda e: (e[1], e[0] or 0, e[2])), ids=label
-)
+@pytest.mark.parametrize("edge", EVERYWHERE, ids=label)
 async def test_every_edge(bench, edge):
     """The step happens, is recorded with its cause, and leaves the record in its new state."""
     old, cause, new = edge
