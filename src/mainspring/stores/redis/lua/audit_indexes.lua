@@ -3,7 +3,7 @@
 -- begin with, the cursor in it, how many entries to look at. Answers {strays {table, task, member}, number and cursor of
 -- where to go on, or 0 at the end}. Writes nothing.
 local SETS = {
-    'tasks', 'places', 'ready', 'due', 'deadlines', 'held', 'leases', 'timeouts', 'uniques', 'dead', 'letters',
+    'tasks', 'places', 'ready', 'due', 'deadlines', 'timeouts', 'uniques', 'dead', 'letters',
     'fired', 'open_fires', 'members', 'unresolved', 'long_logs', 'history', 'step_names', 'log_ends',
     'founded', 'schedule_ids', 'looks', 'fires', 'expiring', 'claimants',
 }

@@ -18,12 +18,6 @@ local members_in = {
     deadlines = function(head)
         return head[STATE] <= READY and head[DEADLINE] and head.id, head[DEADLINE]
     end,
-    held = function(head)
-        return head[STATE] == RUNNING and claims_of(head[INCARNATION], head[CLAIM_SEQ]) .. head.id
-    end,
-    leases = function(head)
-        return head[STATE] == RUNNING and head[LEASE_UNTIL] and head.id, head[LEASE_UNTIL]
-    end,
     timeouts = function(head)
         return head[STATE] == RUNNING and head[TIMEOUT_AT] and head.id, head[TIMEOUT_AT]
     end,
@@ -60,7 +54,7 @@ end
 
 -- The task's id follows behind so many bytes, or behind a name and so many bytes; most often it is all there is.
 local FIXED = {ready = 16, letters = 32}
-local BEHIND_NAME = {held = 8, uniques = 8, fired = 8, open_fires = 8, members = 8, edges = 0, dependents = 0}
+local BEHIND_NAME = {uniques = 8, fired = 8, open_fires = 8, members = 8, edges = 0, dependents = 0}
 
 local function name_at(member, from)
     local length = struct.unpack('>I2', member, from)

@@ -1,4 +1,4 @@
--- uses: belonging, reply
+-- uses: belonging, holding, reply
 -- Tasks among which a page is to be found: the newest of every set that may hold some, in no order. They are sorted by
 -- the client, since texts are compared here as the server's locale has it. ARGV[1]: {states, queue or false, workflow or
 -- false, how many of each set, cursor or false}. Writes nothing.
@@ -39,7 +39,7 @@ end
 local function is_wide(prefixes)
     return #states == 0 or #prefixes > PREFIXES
         or wanted[READY] and redis.call('ZCARD', key.ready) > READ_WHOLE
-        or wanted[RUNNING] and redis.call('ZCARD', key.leases) > READ_WHOLE
+        or wanted[RUNNING] and running_count() > READ_WHOLE
 end
 
 local prefixes = prefixes_of()
@@ -55,7 +55,9 @@ else
         take_all(key.ready, 16)
     end
     if wanted[RUNNING] then
-        take_all(key.leases, 0)
+        for _, id in ipairs(running_tasks()) do
+            found[#found + 1] = id
+        end
     end
 end
 return reply(found)

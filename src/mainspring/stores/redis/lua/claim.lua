@@ -1,4 +1,4 @@
--- uses: moves, reply, starting, leading
+-- uses: moves, reply, starting, leading, holding
 -- Asks: {worker, incarnation, claim_seq, lanes, limit, lease_us, term or false}; lanes: {number, limit}.
 -- An answer: {leases, lanes that are empty}.
 local touched = {}
@@ -52,13 +52,8 @@ end
 
 -- The answer to a repeated claim: its first answer may have been lost on the way.
 local function still_held(ask)
-    local ids, found, leases = members_with(key.held, claims_of(ask[2], ask[3])), {}, {}
-    load(ids)
-    for _, id in ipairs(ids) do
-        if heads[id] and heads[id][STATE] == RUNNING then
-            found[#found + 1] = heads[id]
-        end
-    end
+    local leases = {}
+    local found = running_of(claims_of(ask[2], ask[3]))
     table.sort(found, function(one, other) return one[TOKEN] < other[TOKEN] end)
     for n, head in ipairs(found) do
         leases[n] = lease_of(head)
@@ -66,9 +61,20 @@ local function still_held(ask)
     return leases
 end
 
+local function remember(ask, leases)
+    local claim, ids = claims_of(ask[2], ask[3]), {}
+    for n, lease in ipairs(leases) do
+        ids[n] = lease[1]
+    end
+    put(key.claimed, ask[2], ask[3])
+    add(key.claimants, ask[2], now)
+    put(key.claim_tasks, claim, cmsgpack.pack(ids))
+    add(key.claims, claim, now + ask[6])
+    put(key.holding, ask[2], (fetch(key.holding, ask[2]) or '') .. string.sub(claim, -8))
+end
+
 local function claim(ask)
     if ask[3] <= tonumber(fetch(key.claimed, ask[2]) or -1) then
-        sync(key.held)
         return {still_held(ask), {}}
     end
     if ask[7] and not leads(ask[7]) then
@@ -84,8 +90,7 @@ local function claim(ask)
         end
     end
     if #leases > 0 then
-        put(key.claimed, ask[2], ask[3])
-        add(key.claimants, ask[2], now)
+        remember(ask, leases)
     end
     return {leases, empty}
 end

@@ -1,4 +1,4 @@
--- uses: auditing
+-- uses: auditing, holding
 -- What there really is: tasks by lane, by queue and state, and by the limits that running ones are under. False where
 -- there is more than may be counted in one go.
 local COUNTED_WHOLE = 4294967296
@@ -59,11 +59,11 @@ end
 
 -- Running tasks by the names of their limits, and their number by queue.
 local function running_counted(counted, most)
-    if redis.call('ZCARD', key.leases) > most then
+    if running_count() > most then
         return false
     end
     local found = {}
-    for _, id in ipairs(redis.call('ZRANGE', key.leases, 0, -1)) do
+    for _, id in ipairs(running_tasks()) do
         local head = head_of(id)
         local lane = head and head[STATE] == RUNNING and readable_lane(head[LANE])
         if lane then

@@ -1,10 +1,15 @@
--- uses: reply
+-- uses: holding, reply
 -- Leases that have lapsed, oldest first. ARGV[1]: how many at most. Writes nothing.
-local ids, answers = redis.call('ZRANGEBYSCORE', key.leases, '-inf', now, 'LIMIT', 0, ARGV[1]), {}
-load(ids)
-for _, id in ipairs(ids) do
-    if heads[id] and heads[id][STATE] == RUNNING then
-        answers[#answers + 1] = lease_of(heads[id])
+local lapsed, answers = {}, {}
+for _, claim in ipairs(redis.call('ZRANGEBYSCORE', key.claims, '-inf', now, 'LIMIT', 0, CHUNK)) do
+    for _, head in ipairs(running_of(claim)) do
+        if head[LEASE_UNTIL] <= now then
+            lapsed[#lapsed + 1] = head
+        end
     end
+end
+table.sort(lapsed, function(one, other) return one[LEASE_UNTIL] < other[LEASE_UNTIL] end)
+for n = 1, math.min(#lapsed, tonumber(ARGV[1])) do
+    answers[n] = lease_of(lapsed[n])
 end
 return reply(answers)

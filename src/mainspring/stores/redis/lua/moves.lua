@@ -33,8 +33,7 @@ local function leave(head)
     if state == READY then
         remove(key.ready, place_in_line(head))
     elseif state == RUNNING then
-        remove(key.held, claims_of(head[INCARNATION], head[CLAIM_SEQ]) .. head.id)
-        remove(key.leases, head.id)
+        sum(key.claim_open, claim_of(head), -1)
         if head[TIMEOUT_AT] then
             remove(key.timeouts, head.id)
         end
@@ -62,8 +61,7 @@ local function enter(head, is_placed)
         add(key.ready, place_in_line(head))
         gained[head[LANE]] = true
     elseif state == RUNNING then
-        add(key.held, claims_of(head[INCARNATION], head[CLAIM_SEQ]) .. head.id)
-        add(key.leases, head.id, head[LEASE_UNTIL])
+        sum(key.claim_open, claim_of(head), 1)
         if head[TIMEOUT_AT] then
             add(key.timeouts, head.id, head[TIMEOUT_AT])
         end

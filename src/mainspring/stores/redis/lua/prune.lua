@@ -14,7 +14,7 @@ end
 local function forget_claimants()
     local old = redis.call('ZRANGEBYSCORE', key.claimants, '-inf', now - FORGOTTEN_AFTER, 'LIMIT', 0, CHUNK)
     for _, name in ipairs(old) do
-        if #members_with(key.held, prefixed(name)) == 0 then
+        if not fetch(key.holding, name) then
             put(key.claimed, name, false)
             remove(key.claimants, name)
         end

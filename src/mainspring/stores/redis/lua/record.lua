@@ -190,9 +190,10 @@ local function write_heads()
     dirty = {}
 end
 
-local write_lane_uses         -- defined below, with the lanes
+local write_lane_uses, write_claims  -- defined below
 
 local function flush()
+    write_claims()
     for name in pairs(sets) do
         sync(name)
     end
@@ -267,6 +268,35 @@ end
 
 local function claims_of(incarnation, claim_seq)
     return prefixed(incarnation) .. struct.pack('>I8', claim_seq)
+end
+
+local function claim_of(head)
+    return claims_of(head[INCARNATION], head[CLAIM_SEQ])
+end
+
+-- A claim goes with its last running task.
+local function close_claim(claim)
+    local incarnation, number = string.sub(claim, 3, -9), string.sub(claim, -8)
+    local numbers, rest = fetch(key.holding, incarnation) or '', {}
+    for first = 1, #numbers, 8 do
+        local other = string.sub(numbers, first, first + 7)
+        if other ~= number then
+            rest[#rest + 1] = other
+        end
+    end
+    put(key.holding, incarnation, #rest > 0 and table.concat(rest))
+    put(key.claim_tasks, claim, false)
+    remove(key.claims, claim)
+end
+
+write_claims = function()
+    for claim, step in pairs(sums[key.claim_open] or {}) do
+        if redis.call('HINCRBY', key.claim_open, claim, step) <= 0 then
+            redis.call('HDEL', key.claim_open, claim)
+            close_claim(claim)
+        end
+    end
+    sums[key.claim_open] = nil
 end
 
 local function place_of(head)

@@ -1,4 +1,4 @@
--- uses: moves, reply, starting
+-- uses: moves, reply, starting, holding
 -- ARGV[1]: renewals {incarnation, claim_seq, lease_us, lines {task, token, started}}. Answers one list each.
 local function holder(task, token)
     local head = head_of(task)
@@ -25,7 +25,8 @@ local function start_anew(head)
     end
 end
 
-local function renew_lines(lines, lease_us, answers)
+local function renew_lines(renewal, answers)
+    local _, _, lease_us, lines = unpack(renewal)
     local named = {}
     for n, line in ipairs(lines) do
         local head = holder(line[1], line[2])
@@ -34,7 +35,6 @@ local function renew_lines(lines, lease_us, answers)
         else
             named[head.id] = true
             head[LEASE_UNTIL] = now + lease_us
-            add(key.leases, head.id, head[LEASE_UNTIL])
             if not line[3] then
                 start_anew(head)
             end
@@ -45,22 +45,18 @@ local function renew_lines(lines, lease_us, answers)
     return named
 end
 
+-- What of these claims still runs was named now, so none of it lapses before.
 local function renew(renewal)
-    local incarnation, claim_seq, lease_us, lines = unpack(renewal)
+    local incarnation, claim_seq, lease_us = unpack(renewal)
     local answers = {}
-    local named = renew_lines(lines, lease_us, answers)
-    local first = prefixed(incarnation)
-    local last = claims_of(incarnation, claim_seq) .. '\255'
-    sync(key.held)
-    local granted = redis.call('ZRANGEBYLEX', key.held, '[' .. first, '(' .. last)
-    for n, member in ipairs(granted) do
-        granted[n] = string.sub(member, #first + 9)
-    end
-    load(granted)
-    for _, id in ipairs(granted) do
-        if not named[id] and heads[id] and heads[id][STATE] == RUNNING then
-            hand_back(heads[id])
+    local named = renew_lines(renewal, answers)
+    for _, claim in ipairs(claims_held_by(incarnation, claim_seq)) do
+        for _, head in ipairs(running_of(claim)) do
+            if not named[head.id] then
+                hand_back(head)
+            end
         end
+        add(key.claims, claim, now + lease_us)
     end
     return answers
 end

@@ -1,4 +1,4 @@
--- uses: moves, boards, members
+-- uses: moves, boards, members, holding
 -- All that can keep a task from running, as of one moment. ARGV: task, how many parents and holders are told, up to how
 -- many of a lane are counted. Answers false, or {view, board, workers, place, {lane, waiting} of each lane of the board,
 -- {name, holders} of each limited name, open parents as {id, name, state}}. Writes nothing.
@@ -46,8 +46,7 @@ end
 
 local function holders_of(name)
     local found = {}
-    local running = redis.call('ZRANGE', key.leases, 0, -1)
-    load(running)
+    local running = running_tasks()
     for _, id in ipairs(running) do
         local names = #found < shown and heads[id] and lane_of(heads[id][LANE]).names or {}
         for _, other in ipairs(names) do
