@@ -137,6 +137,8 @@ class RedisBench(Bench):
     """Each bench has a namespace of its own, and its store a clock with an offset kept beside it."""
 
     exact_time = False
+    can_lose_writes = True
+    loses_live_writes = True
     several_nodes = True
     server: type[RedisServer] = RedisServer
     made = 0
@@ -160,6 +162,25 @@ class RedisBench(Bench):
     async def advance(self, seconds: float) -> None:
         async with Redis.from_url(self._url) as client:
             await client.incrby(self._offset, self.us(seconds))
+
+    async def mark(self) -> None:
+        async with Redis.from_url(self._url) as client:
+            self._marked = {key: await client.dump(key) for key in await self._keys(client)}
+
+    async def lose_writes(self) -> None:
+        """Under the eyes of nodes that go on, as when a replica takes over that had not got them yet."""
+        await self.advance(1)
+        async with Redis.from_url(self._url) as client, client.pipeline() as change:
+            for key in await self._keys(client):
+                change.delete(key)
+            for key, content in self._marked.items():
+                change.restore(key, 0, content)
+            await change.execute()
+
+    async def _keys(self, client: Any) -> list[bytes]:
+        """All but the clock's, which no crash turns back."""
+        found: list[bytes] = await client.keys(f"{{{self._namespace}}}:*")
+        return [key for key in found if key.decode() != self._offset]
 
 
 class ValkeyBench(RedisBench):

@@ -1,17 +1,29 @@
-"""A prototype, not a driver: no URL opens it. It has the hot verbs of the port as Lua for Redis and Valkey,
-proves by the conformance suite that the port fits these engines, and is the seed of the driver to come.
+"""Redis and Valkey: one namespace of one server, a primary behind sentinels, or one slot of a cluster.
 
-    RedisStore (store.py) ── one call, one script, one write to the server's log
-           │
+    RedisStore (store.py) ── one call of the port, one script, one write to the server's log
+        │  address.py      addresses in all usual spellings
+        │  dialling.py     clients of the servers that they name; what the server's settings promise
+        │  connecting.py   calls with a deadline, by a script's digest    failures.py   what errors mean
+        │  listening.py    hints between nodes
+        │
+        ├─ exchanging.py, holding.py, progress.py            the verbs of workers
+        ├─ editing.py, tending.py, controls.py               by hand, services, membership, terms
+        ├─ reading.py, pages.py, explaining.py, dead.py      reading
+        ├─ schedules.py, firing.py, workflows.py, retrying.py
+        ├─ moving.py, loading.py                             moving house
+        └─ auditing/                                         the laws: looked at, mended
+        │
     packing.py     lines of the port as packed requests; packed heads and opaque strings as records
-           │
-    scripts.py     keys.lua     every key of a namespace, all known before the call
-                   clock.lua    the server's time
-                   record.lua   heads of tasks, and the one door for every change of state
-                   limits.lua   pauses, slots and rates         reply.lua   the answer's shape
-                   settle.lua, submit.lua, claim.lua            what an exchange is made of
-                   exchange.lua, renew.lua, force.lua, promote.lua,
-                   resolve.lua, get.lua, stats.lua, board.lua   one entry per verb
+    scripts.py     puts scripts together
+        │
+    lua/           a file a verb, and the parts that they use:
+                   keys       every key of a namespace: the data's map
+                   record     heads of tasks; what a call changed, gathered and written at its end
+                   moves      the one door for every change of state; what an end means for those that wait
+                   limits, belonging, holding, forgetting, by_hand, submit, settle, claim, reply
+
+A script is a transaction: nothing comes between its commands. It gathers what it writes and writes it last, so
+that one which fails before has changed nothing. Payloads, policies, results and errors are opaque to scripts.
 """
 
 from mainspring.stores.redis.store import RedisStore

@@ -4,8 +4,9 @@ and errors are opaque strings that travel in one blob beside the request, and ar
 The server's packer knows text but no bytes, and no `nil` in an array: digests go as hex, `None` as `False`.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
+from struct import Struct
 from typing import Any, NamedTuple
 
 import msgspec
@@ -61,19 +62,24 @@ _end = msgspec.msgpack.Decoder(End)
 _lane = msgspec.json.Decoder(Lane)
 
 
-# Heads as they are packed: each field's name in scripts, and in records; `None` if it stays inside.
+# A head's fields: each one's name in scripts, and in records; `None` if it stays inside. From FIRST_RARE on
+# they are those that few tasks have.
 _HEAD = {
-    "STATE": "state", "LANE": "lane_id", "SEQ": "seq", "TOKEN": "token", "VERSION": "version",
-    "CREATED": "created_at_us", "RUN_AT": "run_at_us", "TIMEOUT": "timeout_us", "DEADLINE": "deadline_us",
-    "STARTED": "started_at_us", "LEASE_UNTIL": "lease_until_us", "TIMEOUT_AT": "timeout_at_us",
-    "FINISHED": "finished_at_us", "CANCEL_AT": "cancel_requested_at_us", "CLAIM_SEQ": None,
-    "SETTLED_TOKEN": None, "SETTLED_DIGEST": None, "ATTEMPT": "attempt", "RETRIES": "retries",
-    "LOSSES": "losses", "SNOOZES": "snoozes", "OPEN_PARENTS": "open_parents", "ON_PARENT_FAILURE": None,
-    "IS_PARENT": None, "WORKER": "worker", "INCARNATION": None, "KEPT": None, "ORDINAL": None,
-    "UNIQUE": None, "FINGERPRINT": None, "SCHEDULE": "schedule_id", "FIRE_AT": "fire_at_us",
-    "WORKFLOW": "workflow", "CALLBACK": None, "NOTED_TOKEN": None, "NOTED": None, "NAME": "name",
+    "STATE": "state", "LANE": "lane_id", "TOKEN": "token", "VERSION": "version", "CREATED": "created_at_us",
+    "ORDINAL": None, "CLAIM_SEQ": None, "SETTLED_TOKEN": None, "SETTLED_DIGEST": None, "ATTEMPT": "attempt",
+    "RETRIES": "retries", "LOSSES": "losses", "SNOOZES": "snoozes", "OPEN_PARENTS": "open_parents",
+    "ON_PARENT_FAILURE": None, "IS_PARENT": None, "KEPT": None, "SEQ": "seq", "STARTED": "started_at_us",
+    "LEASE_UNTIL": "lease_until_us", "FINISHED": "finished_at_us", "WORKER": "worker", "INCARNATION": None,
+    "TIMEOUT_AT": "timeout_at_us", "RUN_AT": "run_at_us", "TIMEOUT": "timeout_us", "DEADLINE": "deadline_us",
+    "CANCEL_AT": "cancel_requested_at_us", "UNIQUE": None, "FINGERPRINT": None, "SCHEDULE": "schedule_id",
+    "FIRE_AT": "fire_at_us", "WORKFLOW": "workflow", "CALLBACK": None, "NOTED_TOKEN": None, "NOTED": None,
+    "NAME": "name",
 }  # fmt: skip
 FIELDS = {name: place for place, name in enumerate(_HEAD, 1)}
+FIRST_RARE = FIELDS["TIMEOUT_AT"]
+# Everything before, as scripts pack it: whole numbers, then two texts behind their lengths.
+HEAD_FORM = ">BI8I8I8I8I8I8I8I4i4i4i4i4I4BBBI8I8I8I8I2c0I2c0"
+_NUMBERS = Struct(">B7QI4iI3B4QH")
 # What other tables hold of a task, as bits of the head's field KEPT.
 KEPT = {
     "KEPT_END": 1, "KEPT_ATTEMPTS": 2, "KEPT_CHECKPOINT": 4, "KEPT_PROGRESS": 8, "KEPT_PARENTS": 16,
@@ -277,15 +283,21 @@ class Reply:
         return found
 
     def lease(self, told: Sequence[Any]) -> Lease:
+        task, head, body, attempts, checkpoint = told
+        text = self._parts[head - 1]
         (
-            task, token, lane_id, attempt, retries, losses, snoozes, timeout_us, deadline_us, started_at_us,
-            lease_until_us, worker, fire_at_us, body, attempts, checkpoint,
-        ) = told  # fmt: skip
-        said = self._body(body)
+            _, lane_id, token, _, _, _, _, _, _, attempt, retries, losses, snoozes, _, _, _, _,
+            _, started_at_us, lease_until_us, _, length,
+        ) = _NUMBERS.unpack_from(text)  # fmt: skip
+        end = _NUMBERS.size + length
+        rest = end + 2 + int.from_bytes(text[end : end + 2], "big")
+        rare = unpack(text[rest:]) if rest < len(text) else _NONE
+        said = _body.decode(self._parts[body - 1])
         return Lease(
             task, token, lane_id, self.lanes[lane_id], said.payload, attempt, retries, losses, snoozes,
-            said.policy, number(timeout_us), number(deadline_us), self.part(checkpoint), self.part(attempts),
-            said.labels, started_at_us, lease_until_us, worker, number(fire_at_us),
+            said.policy, _far(rare, "TIMEOUT"), _far(rare, "DEADLINE"), self.part(checkpoint),
+            self.part(attempts), said.labels, started_at_us or None, lease_until_us,
+            text[_NUMBERS.size : end].decode(), _far(rare, "FIRE_AT"),
         )  # fmt: skip
 
     def heads(self, ready: Sequence[tuple[int, int]]) -> list[LaneHead]:
@@ -308,6 +320,13 @@ class Reply:
 
 
 STATES = {int(state): state for state in State}
+_NONE: Mapping[int, Any] = {}
+
+
+def _far(rare: Mapping[int, Any], field: str) -> int | None:
+    return number(rare.get(FIELDS[field], False))
+
+
 _LANE, _STATE = FIELDS["LANE"] - 1, FIELDS["STATE"] - 1
 _MAY_BE_FAR = {"run_at_us", "timeout_us", "deadline_us", "timeout_at_us", "fire_at_us"}
 _SHOWN = [(FIELDS[place] - 1, name) for place, name in _HEAD.items() if name in Task.__struct_fields__]

@@ -15,7 +15,17 @@ from mainspring.core.lifecycle import DOOMED_ERROR, KEEPS_PLACE, SPARED_ERROR, T
 from mainspring.core.model import FINAL, OnParentFailure, State
 from mainspring.core.progress import LOG_BYTES_KEPT
 from mainspring.ports import Action, Answer
-from mainspring.stores.redis.packing import ACCEPTED, EXISTING, FIELDS, KEPT, REFUSED, End, pack
+from mainspring.stores.redis.packing import (
+    ACCEPTED,
+    EXISTING,
+    FIELDS,
+    FIRST_RARE,
+    HEAD_FORM,
+    KEPT,
+    REFUSED,
+    End,
+    pack,
+)
 
 _FOLDER = files(__package__).joinpath("lua")
 SOURCES = {path.name.removesuffix(".lua"): path.read_text() for path in _FOLDER.iterdir()}
@@ -78,6 +88,7 @@ def _constants() -> dict[str, str]:
         **FIELDS,
         **KEPT,
         "FIELDS": len(FIELDS),
+        "FIRST_RARE": FIRST_RARE,
         "CHUNK": CHUNK,
         "CHILDREN_RELEASED_AT_ONCE": CHILDREN_RELEASED_AT_ONCE,
         "ACCEPTED": ACCEPTED,
@@ -86,6 +97,7 @@ def _constants() -> dict[str, str]:
         "LOG_BYTES_KEPT": LOG_BYTES_KEPT,
     }
     tables = {
+        "HEAD_FORM": f"'{HEAD_FORM}'",
         "ALLOWED_STEPS": _set(
             cause * 100 + (old or 0) * 10 + new for cause, pairs in TRANSITIONS.items() for old, new in pairs
         ),

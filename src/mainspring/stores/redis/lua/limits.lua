@@ -98,7 +98,9 @@ end
 usage.stop = function(lane)
     for _, name in ipairs(lane.names) do
         sum(key.running, name, -1)
-        freed[name] = true
+        if has_rules then
+            freed[name] = true
+        end
     end
 end
 

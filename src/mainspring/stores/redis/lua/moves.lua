@@ -29,7 +29,7 @@ end
 -- --- indexes -------------------------------------------------------------------------------------
 local function leave(head)
     local state, lane = head[STATE], lane_for(head)
-    sum(key.counts, state .. ':' .. lane[1], -1)
+    sum(key.counts, lane.counts[state], -1)
     if state == READY then
         remove(key.ready, place_in_line(head))
     elseif state == RUNNING then
@@ -53,7 +53,7 @@ end
 
 local function enter(head, is_placed)
     local state, lane = head[STATE], lane_for(head)
-    sum(key.counts, state .. ':' .. lane[1], 1)
+    sum(key.counts, lane.counts[state], 1)
     if state == READY then
         if not head[SEQ] or not is_placed then
             head[SEQ] = mint()

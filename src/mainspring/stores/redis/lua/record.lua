@@ -6,7 +6,7 @@
 local now = now_us()
 local minted = tonumber(redis.call('HGET', key.meta, 'minted') or 0)
 local minted_before = minted
-local heads, dirty = {}, {}
+local heads, dirty, told_as = {}, {}, {}
 -- `usage` (limits.lua) is told of every task that starts or stops to run, `belonging` (belonging.lua) of tasks of
 -- schedules and workflows, and of dead letters.
 local usage, belonging = {}, {}
@@ -26,13 +26,56 @@ local function opened(packed)
     return is_read and type(value) == 'table' and value or nil
 end
 
+-- A head as it is stored: the fields that every task has as numbers of fixed width, in the order of the fields; behind
+-- them those that few tasks have, if any is set. Raises an error for a text that is no head.
+local function parse_head(packed)
+    local head = {struct.unpack(HEAD_FORM, packed)}
+    local from = head[FIRST_RARE]
+    for field = FIRST_RARE, FIELDS do
+        head[field] = false
+    end
+    if from <= #packed then
+        for field, value in pairs(cmsgpack.unpack(string.sub(packed, from))) do
+            head[field] = value
+        end
+    end
+    for field = SEQ, FINISHED do
+        if head[field] == 0 then
+            head[field] = false
+        end
+    end
+    if head[WORKER] == '' then
+        head[WORKER] = false
+    end
+    if head[INCARNATION] == '' then
+        head[INCARNATION] = false
+    end
+    head[IS_PARENT] = head[IS_PARENT] == 1
+    return head
+end
+
+local function pack_head(head)
+    local rare = nil
+    for field = FIRST_RARE, FIELDS do
+        if head[field] then
+            rare = rare or {}
+            rare[field] = head[field]
+        end
+    end
+    local worker, incarnation = head[WORKER] or '', head[INCARNATION] or ''
+    local packed = struct.pack(
+        HEAD_FORM, head[1], head[2], head[3], head[4], head[5], head[6], head[7], head[8], head[9], head[10],
+        head[11], head[12], head[13], head[14], head[15], head[IS_PARENT] and 1 or 0, head[17], head[SEQ] or 0,
+        head[STARTED] or 0, head[LEASE_UNTIL] or 0, head[FINISHED] or 0, #worker, worker, #incarnation, incarnation
+    )
+    return rare and packed .. cmsgpack.pack(rare) or packed
+end
+
 -- One that cannot be read counts as missing: until it is mended it must not stop anybody else.
 local function open_head(id, packed)
-    local head = {cmsgpack.unpack(packed)}
-    if head[FIELDS] ~= nil then
-        head.id = id
-        heads[id] = head
-    end
+    local head = parse_head(packed)
+    head.id = id
+    heads[id] = head
 end
 
 local function open_heads(ids, packed)
@@ -72,6 +115,7 @@ end
 
 local function touch(head)
     head[VERSION] = math.max(head[VERSION] + 1, mint())
+    told_as[head.id] = nil
     dirty[head.id] = head
 end
 
@@ -185,7 +229,7 @@ end
 
 local function write_heads()
     for id, head in pairs(dirty) do
-        put(key.heads, id, cmsgpack.pack(unpack(head, 1, FIELDS)))
+        put(key.heads, id, told_as[id] or pack_head(head))
     end
     dirty = {}
 end
@@ -218,6 +262,10 @@ local function read_lane(text)
     if lane[5] ~= '' then
         lane.names[4] = 'key:' .. lane[5]
     end
+    lane.counts = {}
+    for state = BLOCKED, CANCELLED do
+        lane.counts[state] = state .. ':' .. lane[1]
+    end
     return lane
 end
 
@@ -232,20 +280,23 @@ local function lane_of(number)
 end
 
 -- A task whose lane is lost can still end.
-local lost_lane = {'', '', '', 0, '', text = '', names = {}}
+local lost_lane = read_lane('["", "", "", 0, ""]')
 
 local function lane_for(head)
     return lane_of(head[LANE]) or lost_lane
 end
 
+local lane_numbers = {}
+
 local function lane_id(text)
-    local number = tonumber(fetch(key.lane_ids, text) or nil)
+    local number = lane_numbers[text] or tonumber(fetch(key.lane_ids, text) or nil)
     if not number then
         number = mint()
         put(key.lane_ids, text, number)
         put(key.lanes, number, text)
         lanes[number] = read_lane(text)
     end
+    lane_numbers[text] = number
     return number
 end
 

@@ -4,55 +4,6 @@
 -- their opaque strings by number; 0 is none.
 local asked, told_lanes = {}, {}
 
--- Has a place of the answer filled with the text of a task's field, once all is written.
-local function ask_for(hash, head, view, place)
-    local found = asked[hash]
-    if not found then
-        found = {ids = {}, views = {}, places = {}}
-        asked[hash] = found
-    end
-    local n = #found.ids + 1
-    found.ids[n], found.views[n], found.places[n] = head.id, view, place
-    view[place] = 0
-end
-
--- A lease as its worker is told of it. Fields as in `packing.py`.
-local function lease_of(head)
-    local lease = {
-        head.id, head[TOKEN], head[LANE], head[ATTEMPT], head[RETRIES], head[LOSSES], head[SNOOZES],
-        head[TIMEOUT], head[DEADLINE], head[STARTED], head[LEASE_UNTIL], head[WORKER], head[FIRE_AT], 0, 0, 0,
-    }
-    told_lanes[head[LANE]] = true
-    ask_for(key.bodies, head, lease, 14)
-    if keeps(head, KEPT_ATTEMPTS) then
-        ask_for(key.attempts, head, lease, 15)
-    end
-    if keeps(head, KEPT_CHECKPOINT) then
-        ask_for(key.checkpoints, head, lease, 16)
-    end
-    return lease
-end
-
--- The task as it is now, whatever the call does to it later; but for what its runs have left behind.
-local function view(id)
-    local head = head_of(id)
-    local told = {id, {unpack(head, 1, FIELDS)}, 0, 0, 0, 0, 0, 0}
-    told_lanes[head[LANE]] = true
-    ask_for(key.bodies, head, told, 3)
-    local kept = {
-        [4] = keeps(head, KEPT_PARENTS) and key.parents, [5] = keeps(head, KEPT_END) and key.ends,
-        [6] = keeps(head, KEPT_ATTEMPTS) and key.attempts,
-        [7] = keeps(head, KEPT_CHECKPOINT) and key.checkpoints,
-        [8] = keeps(head, KEPT_PROGRESS) and key.progress,
-    }
-    for place, hash in pairs(kept) do
-        if hash then
-            ask_for(hash, head, told, place)
-        end
-    end
-    return told
-end
-
 local lengths, parts = {}, {}
 
 -- The number of an opaque string in the answer.
@@ -75,6 +26,56 @@ local function parts_of(hash, fields)
         end
     end
     return numbers
+end
+
+-- Has a place of the answer filled with the text of a task's field, once all is written.
+local function ask_for(hash, head, view, place)
+    local found = asked[hash]
+    if not found then
+        found = {ids = {}, views = {}, places = {}}
+        asked[hash] = found
+    end
+    local n = #found.ids + 1
+    found.ids[n], found.views[n], found.places[n] = head.id, view, place
+    view[place] = 0
+end
+
+-- A lease as its worker is told of it: {task, head, body, attempts, checkpoint}. The head's text is that which is
+-- stored: who is told of a lease does not change it any more.
+local function lease_of(head)
+    local id = head.id
+    local text = told_as[id] or pack_head(head)
+    local lease = {id, part(text), 0, 0, 0}
+    told_as[id] = text
+    told_lanes[head[LANE]] = true
+    ask_for(key.bodies, head, lease, 3)
+    if keeps(head, KEPT_ATTEMPTS) then
+        ask_for(key.attempts, head, lease, 4)
+    end
+    if keeps(head, KEPT_CHECKPOINT) then
+        ask_for(key.checkpoints, head, lease, 5)
+    end
+    return lease
+end
+
+-- The task as it is now, whatever the call does to it later; but for what its runs have left behind.
+local function view(id)
+    local head = head_of(id)
+    local told = {id, {unpack(head, 1, FIELDS)}, 0, 0, 0, 0, 0, 0}
+    told_lanes[head[LANE]] = true
+    ask_for(key.bodies, head, told, 3)
+    local kept = {
+        [4] = keeps(head, KEPT_PARENTS) and key.parents, [5] = keeps(head, KEPT_END) and key.ends,
+        [6] = keeps(head, KEPT_ATTEMPTS) and key.attempts,
+        [7] = keeps(head, KEPT_CHECKPOINT) and key.checkpoints,
+        [8] = keeps(head, KEPT_PROGRESS) and key.progress,
+    }
+    for place, hash in pairs(kept) do
+        if hash then
+            ask_for(hash, head, told, place)
+        end
+    end
+    return told
 end
 
 local function fill(hash, wanted)

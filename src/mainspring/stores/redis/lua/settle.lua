@@ -3,8 +3,10 @@
 -- attempt, retries, losses, snoozes, delay_us, end, attempts, fingerprint or false}; the empty string says nothing.
 
 local function open_settlement(line, opaque)
-    for _, change in ipairs({line[6], line[7] or nil}) do
-        change[8], change[9] = opaque[change[8]], opaque[change[9]]
+    local change, other = line[6], line[7]
+    change[8], change[9] = opaque[change[8]], opaque[change[9]]
+    if other then
+        other[8], other[9] = opaque[other[8]], opaque[other[9]]
     end
 end
 

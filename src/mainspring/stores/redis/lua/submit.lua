@@ -203,10 +203,9 @@ local function store(task, ids, parents_here, workflow)
     local ordinal, lane = mint(), lane_id(task[2])
     local id, unique = task[1], task[8]
     local head = {
-        BLOCKED, lane, false, 0, ordinal, now,
-        task[3] > 0 and now + task[3] or task[4], task[5], task[6],
-        false, false, false, false, false, 0, 0, 0, 0, 0, 0, 0, 0, task[9],
-        parents_here[id] or false, false, false, 0, ordinal, unique and unique[1],
+        BLOCKED, lane, 0, ordinal, now, ordinal, 0, 0, 0, 0, 0, 0, 0, 0, task[9], parents_here[id] or false, 0,
+        false, false, false, false, false, false,
+        false, task[3] > 0 and now + task[3] or task[4], task[5], task[6], false, unique and unique[1],
         false, false, false, false, false, false, false, task[11], id = id,
     }
     heads[id] = head
