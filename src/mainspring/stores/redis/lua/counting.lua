@@ -21,8 +21,8 @@ local function count_by_lane(uses)
             return
         end
         for _, packed in ipairs(redis.call('HMGET', key.heads, unpack(ids))) do
-            local is_read, _, state, lane = pcall(cmsgpack.unpack_limit, packed or '', LANE, 0)
-            if is_read and state and type(lane) == 'number' then
+            local is_read, _, lane = pcall(struct.unpack, '>BI8', packed or '')
+            if is_read then
                 count(uses, string.format('%.0f', lane), 1)
             end
         end
