@@ -3,15 +3,18 @@ class touches."""
 
 import random
 from collections.abc import Callable, Iterable, Sequence
+from struct import Struct
 from typing import Any
 
 import msgspec
 from redis import Redis
 
-from mainspring.stores.redis.packing import FIELDS, KEPT
+from mainspring.stores.redis.packing import FIELDS, FIRST_RARE, KEPT
 from mainspring.stores.redis.scripts import keys
 
 FAR_US = 1 << 52
+NUMBERS = Struct(">B7QI4iI3B4QH")
+UNSET = ("SEQ", "STARTED", "LEASE_UNTIL", "FINISHED", "WORKER", "INCARNATION")
 # What a class spoiled: the findings that must name it, by law and key.
 Spoiled = list[tuple[str, tuple[Any, ...]]]
 Head = dict[str, Any]
@@ -99,13 +102,26 @@ class Ground:
 
 
 def read_head(packed: bytes) -> Head:
-    """Scripts write the fields one behind the other, as an array without its beginning."""
-    beginning = b"\xdc" + len(FIELDS).to_bytes(2, "big")
-    return dict(zip(FIELDS, msgspec.msgpack.decode(beginning + packed), strict=True))
+    """As scripts write it: numbers, two texts behind their lengths, and what few tasks have by its place."""
+    *numbers, length = NUMBERS.unpack_from(packed)
+    worker, rest = packed[NUMBERS.size :][:length], packed[NUMBERS.size + length :]
+    length = int.from_bytes(rest[:2], "big")
+    incarnation, rest = rest[2 : 2 + length], rest[2 + length :]
+    told = dict(zip(FIELDS, [*numbers, worker.decode(), incarnation.decode()], strict=False))
+    rare = msgspec.msgpack.decode(rest) if rest else {}
+    told |= {name: rare.get(place, False) for name, place in FIELDS.items() if place > len(told)}
+    return told | {name: told[name] or False for name in UNSET}
 
 
 def write_head(head: Head) -> bytes:
-    return msgspec.msgpack.encode([head[name] for name in FIELDS])[3:]
+    *numbers, worker, incarnation = [head[name] for name in list(FIELDS)[: FIRST_RARE - 1]]
+    texts = [(text or "").encode() for text in (worker, incarnation)]
+    rare = {
+        place: head[name] for name, place in FIELDS.items() if place >= FIRST_RARE and head[name] is not False
+    }
+    packed = NUMBERS.pack(*map(int, numbers), len(texts[0])) + texts[0]
+    packed += len(texts[1]).to_bytes(2, "big") + texts[1]
+    return packed + msgspec.msgpack.encode(rare) if rare else packed
 
 
 def of_tasks(law: str, tasks: Iterable[str]) -> Spoiled:
@@ -118,14 +134,14 @@ def of_tasks(law: str, tasks: Iterable[str]) -> Spoiled:
 def unknown_state(ground: Ground) -> Spoiled:
     tasks = ground.anywhere()
     for id_ in tasks:
-        ground.set([id_], STATE=ground.pick(0, -1, 8, 42, 99, 1 << 40))
+        ground.set([id_], STATE=ground.pick(0, 8, 42, 99, 255))
     return of_tasks("unknown_state", tasks)
 
 
 def unreadable_head(ground: Ground) -> Spoiled:
     tasks = ground.ready()
     for id_ in tasks:
-        ground.db.hset(ground.key["heads"], id_, ground.pick(b"", b"\xc1", b"\x03\x01", b"{}"))
+        ground.db.hset(ground.key["heads"], id_, ground.pick(b"", b"\xc1", b"\x03\x01", b"\xff" * 200))
     return of_tasks("unknown_state", tasks)
 
 
@@ -403,18 +419,46 @@ def stray_record(ground: Ground) -> Spoiled:
     return spoiled
 
 
+def claim_of(incarnation: str, number: int) -> bytes:
+    return prefixed(incarnation) + number.to_bytes(8, "big")
+
+
 def stray_lease(ground: Ground) -> Spoiled:
+    """Claims of which nothing runs are booked as if something did."""
     spoiled: Spoiled = []
-    for id_ in ground.ended():
-        spoiled += stray(ground, "stray_lease", "leases", id_, id_.encode(), 1e15)
+    for n, id_ in enumerate(ground.ended()):
+        claim = claim_of(f"somebody-{n}", 7)
+        where = ground.pick("claim_tasks", "claim_open", "claims", "holding")
+        if where == "claims":
+            ground.db.zadd(ground.key["claims"], {claim: 1e15})
+        elif where == "holding":
+            ground.db.hset(ground.key["holding"], f"somebody-{n}", claim[-8:])
+        else:
+            value = msgspec.msgpack.encode([id_]) if where == "claim_tasks" else b"1"
+            ground.db.hset(ground.key[where], claim, value)
+        spoiled.append(("stray_lease", ("claim", claim.hex())))
     return spoiled
 
 
-def stray_holding(ground: Ground) -> Spoiled:
+def wrong_claim(ground: Ground) -> Spoiled:
+    """What is booked of a claim is wrong, or lost."""
     spoiled: Spoiled = []
-    for id_ in ground.ready():
-        member = prefixed("somebody") + b"\0" * 8 + id_.encode()
-        spoiled += stray(ground, "stray_lease", "held", id_, member)
+    tasks = ground.take(lambda id_, head: head["STATE"] == RUNNING and head["WORKER"].startswith("single-"))
+    for id_ in tasks:
+        head = ground.heads[id_]
+        claim = claim_of(head["INCARNATION"], head["CLAIM_SEQ"])
+        where = ground.pick("claim_open", "none", "claims", "late", "holding")
+        if where == "claim_open":
+            ground.db.hincrby(ground.key["claim_open"], claim, 3)
+        elif where == "none":
+            ground.db.hdel(ground.key["claim_open"], claim)
+        elif where == "claims":
+            ground.db.zrem(ground.key["claims"], claim)
+        elif where == "late":
+            ground.db.zadd(ground.key["claims"], {claim: 1e17})
+        else:
+            ground.db.hdel(ground.key["holding"], head["INCARNATION"])
+        spoiled.append(("damaged_index", ("claim", claim.hex())))
     return spoiled
 
 
@@ -468,7 +512,15 @@ def wrong_time(ground: Ground) -> Spoiled:
 
 
 def lost_holding(ground: Ground) -> Spoiled:
-    return _lost_from(ground, ground.pick("held", "leases"), ground.running())
+    """A claim does not name all the tasks that it granted."""
+    tasks = ground.running()
+    for id_ in tasks:
+        head = ground.heads[id_]
+        claim = claim_of(head["INCARNATION"], head["CLAIM_SEQ"])
+        named = msgspec.msgpack.decode(ground.db.hget(ground.key["claim_tasks"], claim))
+        named.remove(id_)
+        ground.db.hset(ground.key["claim_tasks"], claim, msgspec.msgpack.encode(named))
+    return [("damaged_index", ("index", "claims", id_)) for id_ in tasks]
 
 
 def lost_letter(ground: Ground) -> Spoiled:
@@ -706,7 +758,7 @@ CLASSES: Sequence[Spoil] = (
     lost_payload, negative_counter, number_ahead, ready_without_place, duplicate_place, not_in_line,
     scheduled_without_time, running_without_claimant, running_without_lease, endless_lease,
     final_without_end, held_while_waiting, stray_time_limit, lost_from_tasks, lost_from_places,
-    lost_from_due, wrong_time, lost_holding, wrong_note_of_kept, wrong_group, stray_lease, stray_holding,
+    lost_from_due, wrong_time, lost_holding, wrong_note_of_kept, wrong_group, stray_lease, wrong_claim,
     stray_entry, unknown_state, unreadable_head, lost_workflow, unknown_part, empty_workflow,
     unreadable_workflow, fire_without_record, fire_without_task, forgotten_schedule, unreadable_standing,
     unlisted, stray_unresolved, stray_record, lost_count, ghost_count, limit_usage, far_arrival,

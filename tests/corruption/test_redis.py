@@ -34,7 +34,7 @@ from tests.conformance.bench import LANE
 from tests.conformance.server_benches import RedisBench, ValkeyBench
 from tests.corruption.course import run, table
 from tests.corruption.living import DONE, LABELS, ONCE, WAIT, WORK, Living
-from tests.corruption.redis_classes import CLASSES, Ground, edge, read_head, write_head
+from tests.corruption.redis_classes import CLASSES, Ground, claim_of, edge, read_head, write_head
 
 EACH = 80
 TOLD_ONLY = frozenset({"unreadable_limit"})
@@ -85,6 +85,8 @@ def spoil(bench, seed, each):
     touched = ground.taken | {lane[0] for lane in ground.lanes.values()}
     touched |= {str(number) for number in ground.lanes} | set(ground.names("lost"))
     touched |= {name for lane in ground.lanes.values() for name in names(Lane(*lane))}
+    running = [head for head in ground.heads.values() if head["INCARNATION"]]
+    touched |= {claim_of(head["INCARNATION"], head["CLAIM_SEQ"]).hex() for head in running}
     touched |= {head["FINGERPRINT"] for head in ground.heads.values() if head["FINGERPRINT"]}
     ground.db.close()
     return planted, touched
@@ -270,8 +272,9 @@ async def test_indexes_are_made_to_agree_whatever_was_lost(bench, hand):
     await living.build()
     before = await unversioned(living)
     indexes = (
-        "places", "ready", "due", "deadlines", "held", "leases", "timeouts", "uniques", "dead", "letters",
-        "groups", "fired", "open_fires", "expiring", "founded", "counts", "running", "lane_uses", "lane_ids",
+        "places", "ready", "due", "deadlines", "claim_open", "claims", "holding", "timeouts", "uniques",
+        "dead", "letters", "groups", "fired", "open_fires", "expiring", "founded", "counts", "running",
+        "lane_uses", "lane_ids",
     )  # fmt: skip
     hand.db.delete(*[hand.key[index] for index in indexes])
     await mend(bench)

@@ -292,7 +292,7 @@ class Reply:
         end = _NUMBERS.size + length
         rest = end + 2 + int.from_bytes(text[end : end + 2], "big")
         rare = unpack(text[rest:]) if rest < len(text) else _NONE
-        said = _body.decode(self._parts[body - 1])
+        said = self._body(body)
         return Lease(
             task, token, lane_id, self.lanes[lane_id], said.payload, attempt, retries, losses, snoozes,
             said.policy, _far(rare, "TIMEOUT"), _far(rare, "DEADLINE"), self.part(checkpoint),

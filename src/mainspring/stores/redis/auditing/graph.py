@@ -14,8 +14,6 @@ SETS = ("dependents", "edges")
 # Tables that hold what belongs to a task, and indexes of which an entry without a task has a law of its own.
 LAWS = {
     "unresolved": "stray_unresolved",
-    "held": "stray_lease",
-    "leases": "stray_lease",
     **dict.fromkeys(
         (
             "bodies", "ends", "attempts", "checkpoints", "progress", "parents", "history", "step_names",
@@ -95,12 +93,19 @@ class Strays(NamedTuple):
 async def strays(db: Database, table: int, cursor: str, limit: int) -> Strays:
     reply = await db.run("audit_indexes", table, cursor.encode(), limit)
     told, next_table, next_cursor = reply.answers
-    found = [_stray(name, reply.part(id_) or b"", reply.part(member) or b"") for name, id_, member in told]
+    found = [
+        _stray(name, reply.part(owner) or b"", reply.part(member) or b"", running)
+        for name, owner, member, running in told
+    ]
     return Strays(found, next_table, next_cursor)
 
 
-def _stray(table: str, id_: bytes, member: bytes) -> Finding:
+def _stray(table: str, id_: bytes, member: bytes, running: int) -> Finding:
     owner = id_.decode(errors="replace")
+    if table == "claims":
+        law = "damaged_index" if running else "stray_lease"
+        detail = f"{running} of its tasks run, and it is booked in another way"
+        return Finding(law, f"a claim of {owner}", detail, ("claim", member.hex()))
     law = LAWS.get(table, "damaged_index")
     if table == "heads":
         return Finding(law, f"task {owner}", "the index tasks does not have it", ("index", "tasks", owner))

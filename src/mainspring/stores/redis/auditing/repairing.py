@@ -13,8 +13,8 @@ from mainspring.verbs.audit import Finding, Mended, Mending
 
 # Rows are right before they are counted.
 ORDER = (
-    "index", "stray", "kept", "task", "edge", "workflow", "schedule", "key", "expiring", "arrival", "share",
-    "worker", "term", "minted", "limit", "group", "count", "running", "lane",
+    "index", "stray", "kept", "claim", "task", "edge", "workflow", "schedule", "key", "expiring", "arrival",
+    "share", "worker", "term", "minted", "limit", "group", "count", "running", "lane",
 )  # fmt: skip
 # Somebody may move what is to be mended again and again: so often it is looked up anew.
 TRIES = 5
@@ -189,7 +189,7 @@ async def _limits(db: Database, findings: list[Finding]) -> list[_Told]:
 
 
 _KINDS: dict[str, _Work] = {
-    **dict.fromkeys(("index", "stray", "kept", "group"), _indexes),
+    **dict.fromkeys(("index", "stray", "kept", "claim", "group"), _indexes),
     "task": _tasks,
     "edge": _edges,
     "workflow": _one_by_one(rewriting.mend_workflow),

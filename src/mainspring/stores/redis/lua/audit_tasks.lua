@@ -16,6 +16,9 @@ local function missing_in(head)
             missing[#missing + 1] = set
         end
     end
+    if not is_listed(head) then
+        missing[#missing + 1] = 'claims'
+    end
     return missing
 end
 

@@ -1,4 +1,4 @@
--- uses: belonging, moves, reply
+-- uses: belonging, moves, reply, holding
 -- What must be found of a task by its head, and in which index. Values that people have put in may be of any kind: a
 -- head that cannot be read is no head, and what cannot be made of one is not looked for.
 -- By the index's name: the member that the task has there, and its score.
@@ -102,6 +102,57 @@ local function is_stray(table_, id, member, score)
     end
     local right, right_score = member_in(table_, head)
     return right ~= member or right_score and right_score ~= tonumber(score)
+end
+
+-- --- claims --------------------------------------------------------------------------------------
+local function holds(claim)
+    local numbers = fetch(key.holding, string.sub(claim, 3, -9)) or ''
+    for first = 1, #numbers, 8 do
+        if string.sub(numbers, first, first + 7) == string.sub(claim, -8) then
+            return true
+        end
+    end
+    return false
+end
+
+-- How many of a claim's tasks run, and the end of the lease that lapses first.
+local function open_of(claim)
+    local first, running = nil, running_of(claim)
+    for _, head in ipairs(running) do
+        first = math.min(first or head[LEASE_UNTIL] or 0, head[LEASE_UNTIL] or 0)
+    end
+    return #running, first
+end
+
+-- How many of its tasks run, or `nil` if all that is booked of the claim is right.
+local function wrong_claim(claim)
+    local open, first = open_of(claim)
+    local score = tonumber(redis.call('ZSCORE', key.claims, claim) or nil)
+    local booked = tonumber(redis.call('HGET', key.claim_open, claim) or nil)
+    local is_right = open > 0 and booked == open and score and score <= first and holds(claim)
+    local is_gone = open == 0 and not booked and not score and not fetch(key.claim_tasks, claim)
+    if is_right or is_gone and not holds(claim) then
+        return nil
+    end
+    return open
+end
+
+-- Whether the claim that a running task names as its own names it.
+local listed = {}
+
+local function is_listed(head)
+    local is_made, claim = pcall(claim_of, head)
+    if head[STATE] ~= RUNNING or not is_made then
+        return true
+    end
+    if not listed[claim] then
+        local packed = fetch(key.claim_tasks, claim)
+        listed[claim] = {}
+        for _, id in ipairs(packed and opened(packed) or {}) do
+            listed[claim][id] = true
+        end
+    end
+    return listed[claim][head.id] == true
 end
 
 -- Each bit of KEPT, and the table that it tells of.

@@ -12,7 +12,7 @@ local function readable_lane(number)
     return is_read and lane and lane[5] and lane
 end
 
--- Nothing is kept of the heads, and of each only its first fields are opened: there may be millions.
+-- Nothing is kept of the heads, and of each only the lane is read: there may be millions.
 local function count_by_lane(uses)
     local from = '-'
     while true do
@@ -21,7 +21,7 @@ local function count_by_lane(uses)
             return
         end
         for _, packed in ipairs(redis.call('HMGET', key.heads, unpack(ids))) do
-            local is_read, _, lane = pcall(struct.unpack, '>BI8', packed or '')
+            local is_read, lane = pcall(lane_in, packed)
             if is_read then
                 count(uses, string.format('%.0f', lane), 1)
             end

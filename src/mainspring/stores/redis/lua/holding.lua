@@ -3,11 +3,11 @@
 -- end: whoever looks there looks at the heads, too.
 local function running_of(claim)
     local packed, found = fetch(key.claim_tasks, claim), {}
-    local ids = packed and cmsgpack.unpack(packed) or {}
+    local ids = packed and opened(packed) or {}
     load(ids)
     for _, id in ipairs(ids) do
         local head = heads[id]
-        if head and head[STATE] == RUNNING and claim_of(head) == claim then
+        if head and head[STATE] == RUNNING and head[INCARNATION] and claim_of(head) == claim then
             found[#found + 1] = head
         end
     end

@@ -1,12 +1,54 @@
 -- uses: auditing
 -- Indexes are mended by what is there now. ARGV[1]: lines {`index`, set, task}, {`stray`, table, task, member as hex},
--- {`kept`, task}, {`group`, fingerprint}. Answers for each whether anything was to be done.
+-- {`kept`, task}, {`group`, fingerprint}, {`claim`, its name as hex}. Answers for each whether anything was to be done.
 local function from_hex(text)
     return (string.gsub(text, '..', function(two) return string.char(tonumber(two, 16)) end))
 end
 
+local function book_claim(claim)
+    local open, first = open_of(claim)
+    if open == 0 then
+        put(key.claim_open, claim, false)
+        close_claim(claim)
+        return
+    end
+    local score = tonumber(redis.call('ZSCORE', key.claims, claim) or nil)
+    put(key.claim_open, claim, open)
+    add(key.claims, claim, math.min(score or first, first))
+    if not holds(claim) then
+        local incarnation = string.sub(claim, 3, -9)
+        put(key.holding, incarnation, (fetch(key.holding, incarnation) or '') .. string.sub(claim, -8))
+    end
+end
+
+local function mend_claim(hex)
+    local claim = from_hex(hex)
+    if not wrong_claim(claim) then
+        return false
+    end
+    book_claim(claim)
+    return true
+end
+
+local function list(head)
+    if is_listed(head) then
+        return false
+    end
+    local claim = claim_of(head)
+    local packed = fetch(key.claim_tasks, claim)
+    local ids = packed and opened(packed) or {}
+    ids[#ids + 1] = head.id
+    put(key.claim_tasks, claim, cmsgpack.pack(ids))
+    listed[claim] = nil
+    book_claim(claim)
+    return true
+end
+
 local function put_in(set, id)
     local head = head_of(id)
+    if set == 'claims' then
+        return head and list(head) or false
+    end
     local member, score
     if head then
         member, score = member_in(set, head)
@@ -58,7 +100,7 @@ local function count_group(fingerprint)
     return true
 end
 
-local work, answers = {index = put_in, stray = drop_from, kept = note, group = count_group}, {}
+local work, answers = {index = put_in, stray = drop_from, kept = note, group = count_group, claim = mend_claim}, {}
 for n, line in ipairs(cmsgpack.unpack(ARGV[1])) do
     answers[n] = work[line[1]](line[2], line[3], line[4])
 end

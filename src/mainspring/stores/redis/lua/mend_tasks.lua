@@ -18,6 +18,10 @@ local function book(head, step)
     for _, name in ipairs(head[STATE] == RUNNING and lane.names or {}) do
         sum(key.running, name, step)
     end
+    local is_made, claim = pcall(claim_of, head)
+    if head[STATE] == RUNNING and is_made then
+        sum(key.claim_open, claim, step)
+    end
     if head[STATE] == FAILED and head[FINGERPRINT] and head[FINISHED] then
         count_letters(head[FINGERPRINT], step)
     end

@@ -54,6 +54,12 @@ local function parse_head(packed)
     return head
 end
 
+-- The lane alone, of many heads.
+local function lane_in(packed)
+    local _, lane = struct.unpack('>BI8', packed)
+    return lane
+end
+
 local function pack_head(head)
     local rare = nil
     for field = FIRST_RARE, FIELDS do
