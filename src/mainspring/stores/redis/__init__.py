@@ -22,8 +22,8 @@
                    moves      the one door for every change of state; what an end means for those that wait
                    limits, belonging, holding, forgetting, by_hand, submit, settle, claim, reply
 
-A script is a transaction: nothing comes between its commands. It gathers what it writes and writes it last, so
-that one which fails before has changed nothing. Payloads, policies, results and errors are opaque to scripts.
+A script is a transaction: nothing comes between its commands. It gathers what it writes and writes it last,
+so that one which fails before has changed nothing. Payloads, policies, results and errors are opaque to it.
 """
 
 from mainspring.stores.redis.store import RedisStore
