@@ -88,6 +88,21 @@ def test_work_goes_on_while_redis_is_gone(tmp_path, url, redis_server):
         until(lambda: "Redis answers again" in process.printed())
 
 
+def test_a_worker_straight_on_both(tmp_path, url, redis_server):
+    """S1-50, S1-51: no server between the worker and its tasks; it hears of them by Redis."""
+    with (
+        redis.Redis.from_url(redis_server.url) as client,
+        running(
+            tmp_path, "server", "server", *ANYWHERE, "--store", url, "--queue", redis_server.url
+        ) as server,
+        running(tmp_path, "worker", "worker", "--store", url, env={"REDIS_URL": redis_server.url}),
+    ):
+        until(lambda: client.pubsub_numsub("{mainspring}:wake")[0][1] == 2)
+        api = server.api()
+        tasks = api.submit([{"kind": "echo", "payload": n} for n in range(20)])
+        until(lambda: all(api.get(task)["state"] == "succeeded" for task in tasks))
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
