@@ -348,6 +348,19 @@ async def test_a_change_while_the_firer_fires(url):
 # --- firing -------------------------------------------------------------------------------------------
 
 
+async def test_a_frequent_schedule_is_on_time(url):
+    """The firer sleeps until the fire that follows the one it has just made, though nobody else wakes it."""
+    async with desk(url) as d:
+        await d.schedules.create(every(1), "s")
+        for second in range(1, 8):
+            while (delay_s := await d.firer.tick()) == 0.0:
+                pass
+            assert delay_s <= 1.0
+            d.clock.elapsed = float(second)
+        await d.settle()
+        assert await d.times() == [pytest.approx(second / 60) for second in range(1, 8)]
+
+
 async def test_fires_come_once_each(url):
     """S1-11, S1-58."""
     async with desk(url) as d:

@@ -44,12 +44,14 @@ class Firer:
                 return LONGEST_S
             term = self._elector.term.number
         due = await self._store.due_schedules(BATCH)
-        settled = True
+        progress, settled = False, True
         # Decided no sooner than it can be written: hundreds that each make up for a thousand fires would
         # hold up the event loop, and be in memory all at once.
         for some in _calls((seen, due_line(seen, due.now_us, self._new_id)) for seen in due.schedules):
-            settled = await self._fire(some, due.now_us, term) and settled
-        if len(due.schedules) >= BATCH or not settled:
+            written, is_settled = await self._fire(some, due.now_us, term)
+            progress, settled = progress or written, settled and is_settled
+        # When those that were written are due next is not known yet: it may be sooner than all others.
+        if progress or len(due.schedules) >= BATCH or not settled:
             return 0.0
         if due.next_due_us is None:
             return LONGEST_S
@@ -57,13 +59,15 @@ class Firer:
 
     async def _fire(
         self, decided: Sequence[tuple[SeenSchedule, FireLine]], now_us: int, term: int | None
-    ) -> bool:
-        """Write decisions. False if some schedule has to be looked at again, as it is by now."""
+    ) -> tuple[bool, bool]:
+        """Write decisions. Whether any was, and whether none of the schedules has to be looked at again, as
+        it is by now."""
         fired = await self._store.fire([line for _, line in decided], term)
         self._scheduler.moved(Moved(len(decided), fired.ready, fired.finished))
-        settled, again = True, list[tuple[SeenSchedule, FireLine]]()
+        written, settled, again = False, True, list[tuple[SeenSchedule, FireLine]]()
         for (seen, line), answer in zip(decided, fired.answers, strict=True):
             if not isinstance(answer, Refused):
+                written = True
                 tell(self._sink, seen, line)
             elif answer.code == "backlog_full":
                 again.append((seen, without_tasks(line, self._new_id)))
@@ -71,7 +75,10 @@ class Firer:
                 again.append((seen, quarantined(seen, now_us, answer.detail, self._new_id)))
             elif answer.code == "version_mismatch":
                 settled = False
-        return (await self._fire(again, now_us, term) if again else True) and settled
+        if again:
+            more, is_settled = await self._fire(again, now_us, term)
+            return written or more, settled and is_settled
+        return written, settled
 
 
 def _calls(
