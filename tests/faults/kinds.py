@@ -2,6 +2,7 @@
 proxy, and what its crash may lose. A driver joins by one subclass in KINDS."""
 
 import itertools
+import os
 from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any, ClassVar
@@ -71,6 +72,15 @@ class Kind(ABC):
     @abstractmethod
     def shorten_calls(self, monkeypatch: pytest.MonkeyPatch, limit_s: float) -> None:
         """Calls that are not answered fail after this time."""
+
+    def lose_since(self, server: Any, written: int | None) -> None:
+        """What a killed server has written since is lost, if its class lets it, as with the machine's power:
+        after a kill alone the operating system would still bring it to the disk."""
+        assert written is None
+
+    def written(self, server: Any) -> int | None:
+        """How much is in the server's file by now; `None` if nothing of it may be lost."""
+        return None
 
     def store(self, url: str) -> Store:
         """An unopened store that keeps every step of every task."""
@@ -162,6 +172,16 @@ class EverySecond(Redis):
 
     settings = ("--appendfsync", "everysec", "--auto-aof-rewrite-percentage", "0")
     loses_last_writes = True
+
+    def written(self, server: RedisServer) -> int:
+        return self._file(server).stat().st_size
+
+    def lose_since(self, server: RedisServer, written: int | None) -> None:
+        assert written is not None
+        os.truncate(self._file(server), written)
+
+    def _file(self, server: RedisServer) -> Path:
+        return server.folder / "appendonly.aof"
 
 
 KINDS: dict[str, Kind] = {"postgres": Postgres(), "redis": Redis(), "valkey": Valkey()}

@@ -13,7 +13,7 @@ import msgspec
 from mainspring.clock import SystemClock
 from mainspring.config import Settings
 from mainspring.core.model import Lane, NewTask
-from mainspring.errors import Overloaded, StoreError
+from mainspring.errors import Overloaded, StoreError, StoreFull
 from mainspring.node import Node
 from mainspring.ports import Accepted, Existing, Group, Refused
 from mainspring.scheduler import Scheduler
@@ -118,6 +118,10 @@ class Clients:
             except (StoreError, Overloaded) as error:
                 self.errors[type(error).__name__] += 1
                 has_failed = True
+                await asyncio.sleep(AGAIN_S)
+                continue
+            if isinstance(answer, Refused) and answer.code == StoreFull.code:
+                self.errors[StoreFull.__name__] += 1
                 await asyncio.sleep(AGAIN_S)
                 continue
             # Without a key, a group whose first answer was lost finds its own ids taken.

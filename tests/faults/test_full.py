@@ -10,12 +10,14 @@ from typing import Any
 
 import asyncpg
 import pytest
+from redis.asyncio import Redis
 
 from mainspring.errors import StoreFull
 from tests.e2e.processes import Process, until
 from tests.faults.history import look_up
 from tests.faults.load import Diary, working
 from tests.faults.proxy import Proxy
+from tests.faults.test_outages import worked_through
 from tests.servers import PostgresServer
 
 MIB = 1024 * 1024
@@ -91,6 +93,20 @@ async def _fill_and_empty(kind, server, measured) -> None:
     await store.close()
     measured(recovery_s=recovery_s)
     assert (found.violations, found.lost) == ([], set())
+    assert recovery_s < BACK_WITHIN_S
+
+
+@pytest.mark.kinds("redis", "valkey")
+async def test_a_server_that_may_take_no_more_memory(kind, server, measured):
+    """`maxmemory` is reached, and nothing may be thrown away: as a full disk."""
+    async with worked_through(kind, server) as (_, house, _), Redis.from_url(server.url) as admin:
+        await admin.config_set("maxmemory", MIB)
+        problem = await house.refused("store_full")
+        assert problem["status"] == 507
+        assert (await house.nodes[0].scheduler.stats()).counts
+        await admin.config_set("maxmemory", 0)
+        recovery_s = await house.clients.probe()
+    measured(recovery_s=recovery_s)
     assert recovery_s < BACK_WITHIN_S
 
 

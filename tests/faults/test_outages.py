@@ -10,6 +10,7 @@ import pytest
 from mainspring.errors import StoreUnavailable
 from mainspring.ports import PostgresOptions
 from mainspring.stores.postgres import PostgresStore, connecting
+from mainspring.worker import backoff
 from tests.faults.history import look_up
 from tests.faults.load import Diary, working
 from tests.faults.proxy import Proxy
@@ -36,15 +37,18 @@ async def worked_through(kind, server, **options):
     assert (found.violations, found.lost) == ([], set())
 
 
+def grown_to(worker) -> float:
+    return worker._backoff._next_s
+
+
 async def test_no_server_listens(kind, server, measured):
     """Submits are refused with 503 and when to come again; workers wait with growing pauses."""
     async with worked_through(kind, server) as (proxy, house, _):
         await proxy.refuse()
         problem = await house.refused("store_unavailable")
         assert problem["status"] == 503
-        # Long enough for the pauses to have grown.
-        failures = house.clients.errors["StoreUnavailable"]
-        while house.clients.errors["StoreUnavailable"] < failures + 300:
+        # Until the pauses of the worker have grown to their longest.
+        while grown_to(house.nodes[0].worker) < backoff.LONGEST_S:
             await asyncio.sleep(0.01)
         await proxy.accept()
         recovery_s = await house.clients.probe()

@@ -5,6 +5,7 @@ import asyncio
 
 import asyncpg
 import pytest
+from redis.asyncio import Redis
 
 from tests.e2e.processes import Process, until
 from tests.faults.load import Diary, working
@@ -29,6 +30,40 @@ async def test_a_database_that_is_read_only_for_a_while(kind, server, measured):
         await admin.execute("SELECT pg_reload_conf()")
         recovery_s = await house.clients.probe()
     await admin.close()
+    measured(recovery_s=recovery_s)
+    assert recovery_s < BACK_WITHIN_S
+
+
+@pytest.mark.kinds("redis", "valkey")
+async def test_a_primary_that_is_a_replica_for_a_while(kind, server, measured):
+    async with worked_through(kind, server) as (_, house, _), Redis.from_url(server.url) as admin:
+        # Of nobody: what it has stays as it is.
+        await admin.replicaof("127.0.0.1", "1")
+        problem = await house.refused("store_unavailable")
+        assert problem["status"] == 503
+        await admin.replicaof("NO", "ONE")
+        recovery_s = await house.clients.probe()
+    measured(recovery_s=recovery_s)
+    assert recovery_s < BACK_WITHIN_S
+
+
+@pytest.mark.kinds("redis", "valkey")
+async def test_a_password_of_redis_that_is_changed(kind, server, measured):
+    """Under a running node, which says so and recovers."""
+    async with Redis.from_url(server.url) as admin:
+        await admin.config_set("requirepass", "secret")
+    diary = Diary()
+    async with Proxy(kind.socket(server)) as proxy, Redis.from_url(server.url, password="secret") as admin:
+        url = kind.url(proxy.port).replace("redis://", "redis://:secret@")
+        async with working(url, diary) as house:
+            await house.clients.probe()
+            await admin.config_set("requirepass", "other")
+            proxy.cut_all()
+            problem = await house.refused("store_unavailable")
+            assert "wrong user or password" in problem["detail"]
+            assert "secret" not in problem["detail"]
+            await admin.config_set("requirepass", "secret")
+            recovery_s = await house.clients.probe()
     measured(recovery_s=recovery_s)
     assert recovery_s < BACK_WITHIN_S
 

@@ -4,7 +4,8 @@ import asyncio
 
 from mainspring.ports import Clock
 
-FIRST_S, LONGEST_S = 0.1, 5.0
+# A source that is back has its workers back within five seconds, its own pauses included.
+FIRST_S, LONGEST_S = 0.1, 2.0
 
 
 class Backoff:
