@@ -127,10 +127,15 @@ def test_a_server_at_work_is_refused_until_it_is_gone(house, tmp_path):
     assert copy("--from", old, "--to", new).exit_code == 0
 
 
-def test_to_postgres_and_back(house, tmp_path):
-    with addresses.address("postgres", tmp_path) as server:
+@pytest.mark.parametrize("kind", ["postgres", "redis"])
+def test_to_a_server_and_back(house, tmp_path, kind):
+    """And the doctor finds nothing amiss, there and here."""
+    with addresses.address(kind, tmp_path) as server:
         there = json.loads(copy("--from", house[0], "--to", server, "-o", "json").stdout)
         back = json.loads(copy("--from", server, "--to", house[1], "-o", "json").stdout)
+        for url in (server, house[1]):
+            result = CliRunner().invoke(root, ["doctor", "--store", url])
+            assert result.exit_code == 0, result.output
     assert there["records"] == back["records"]
     assert counts(house[1]) == counts(house[0])
 
