@@ -68,11 +68,16 @@ local function part_of(head)
     return prefixed(head[WORKFLOW]) .. struct.pack('>I8', head[ORDINAL]) .. head.id
 end
 
-local function members_of(workflow)
+local function ids_in(workflow)
     local ids = members_with(key.members, prefixed(workflow))
     for n, place in ipairs(ids) do
         ids[n] = string.sub(place, 9)
     end
+    return ids
+end
+
+local function members_of(workflow)
+    local ids = ids_in(workflow)
     load(ids)
     return ids
 end

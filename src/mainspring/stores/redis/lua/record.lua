@@ -54,7 +54,11 @@ local function parse_head(packed)
     return head
 end
 
--- The lane alone, of many heads.
+-- The state alone, and the lane alone, of many heads.
+local function state_in(packed)
+    return string.byte(packed)
+end
+
 local function lane_in(packed)
     local _, lane = struct.unpack('>BI8', packed)
     return lane

@@ -7,7 +7,7 @@ for n, workflow in ipairs(cmsgpack.unpack(ARGV[1])) do
         break
     end
     local record = redis.call('HGET', key.workflows, workflow)
-    answers[n] = record and {part(record), tally_of(workflow)}
+    answers[n] = record and {part(record), tally_of(workflow, record)}
     left = left - 1 - (record and answers[n][2][3] or 0)
 end
 return reply(answers)

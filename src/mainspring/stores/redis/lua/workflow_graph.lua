@@ -12,4 +12,4 @@ for _, id in ipairs(members_of(workflow)) do
         tasks[#tasks + 1] = {view(id), heads[id][CALLBACK]}
     end
 end
-return reply({part(record), tally_of(workflow), tasks})
+return reply({part(record), tally_of(workflow, record), tasks})
