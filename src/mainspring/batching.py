@@ -37,6 +37,7 @@ from mainspring.ports import (
 from mainspring.telemetry import SILENT, Sink
 
 ROWS_A_FLIGHT = 2_000
+HALVED_FROM = 32
 ROWS_PENDING = 50_000
 BYTES_PENDING = 256 * 1024 * 1024
 
@@ -201,8 +202,8 @@ class Batcher:
         """Groups up to the flight's size; a larger group goes without other submits."""
         groups: list[Group] = []
         landings: list[asyncio.Future[Submitted]] = []
-        rows = 0
-        while self._submits and (not rows or rows + len(self._submits[0][0].tasks) <= ROWS_A_FLIGHT):
+        rows, most = 0, self._groups_to_take()
+        while len(groups) < most and (not rows or rows + len(self._submits[0][0].tasks) <= ROWS_A_FLIGHT):
             group, landing, size = self._submits.popleft()
             groups.append(group)
             landings.append(landing)
@@ -210,6 +211,15 @@ class Batcher:
             self._bytes -= size
         self._rows -= rows
         return groups, landings
+
+    def _groups_to_take(self) -> int:
+        """Of many callers that all wait for one flight, half wait for the next: else they would all call again
+        when it lands, and node and store would take turns instead of working side by side."""
+        waiting = len(self._submits)
+        if waiting < HALVED_FROM or len(self._pilots) == 1 or self._in_air or self._passengers.fly_alone():
+            return waiting
+        self._called.set()  # there is one more flight to leave at once
+        return waiting // 2
 
     async def _exchange(self, batch: Exchange) -> Exchanged:
         """The store call. An error that is not the store's own state, such as a value that the driver

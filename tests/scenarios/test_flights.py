@@ -111,6 +111,29 @@ async def test_a_store_that_gains_nothing_gets_one_at_a_time():
         await asyncio.gather(first, second)
 
 
+async def test_many_callers_are_shared_out_to_two_flights():
+    """In one they would all call again when it lands, and the store would have nothing to do until then."""
+    async with running() as (scheduler, store):
+        store.holds = True
+        calls = [submit(scheduler) for _ in range(100)]
+        flights = await store.leaves(2)
+        assert [len(flight.submits) for flight in flights] == [50, 50]
+        store.land(0)
+        store.land(1)
+        await asyncio.gather(*calls)
+
+
+async def test_few_callers_share_one_flight():
+    async with running() as (scheduler, store):
+        store.holds = True
+        calls = [submit(scheduler) for _ in range(10)]
+        await store.leaves(1)
+        await nothing_moves()
+        assert [len(flight.submits) for flight, _ in store.in_air] == [10]
+        store.land(0)
+        await asyncio.gather(*calls)
+
+
 async def two_in_the_air(scheduler: Scheduler, store: HeldStore) -> tuple[asyncio.Task, asyncio.Task]:
     """A claim on its way, and a submit that left after it."""
     for _ in range(2):
