@@ -213,8 +213,8 @@ class Batcher:
         return groups, landings
 
     def _groups_to_take(self) -> int:
-        """Of many callers that all wait for one flight, half wait for the next: else they would all call again
-        when it lands, and node and store would take turns instead of working side by side."""
+        """Of many callers that wait for one flight, half take the next: else they would all call again when it
+        lands, and node and store would take turns instead of working side by side."""
         waiting = len(self._submits)
         if waiting < HALVED_FROM or len(self._pilots) == 1 or self._in_air or self._passengers.fly_alone():
             return waiting
