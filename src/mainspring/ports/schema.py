@@ -17,8 +17,8 @@ class Schema(ABC):
 
     @abstractmethod
     async def migrate(self, to: int | None) -> tuple[list[Step], list[Step]]:
-        """Go to a number, the newest if none is named: all of the steps, or none. Returns those that were taken,
-        up and down. Any number of nodes may do so at once.
+        """Go to a number, the newest if none is named: all of the steps, or none. Returns those that were
+        taken, up and down. Any number of nodes may do so at once.
 
         Raises `InvalidInput` for a number that is none, and `StoreTooNew`.
         """
