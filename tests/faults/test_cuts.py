@@ -12,7 +12,7 @@ from tests.faults.scenes import SCENES
 from tests.faults.stage import ServerBench, Stage
 
 # What every claim, report, heartbeat and checkpoint goes through is cut more often than the rest.
-HOT, HOT_TIMES = ("exchange", "renew", "append"), 5
+HOT, HOT_TIMES = ("exchange", "renew", "append"), 13
 
 
 def cuts_of(kind, verb):

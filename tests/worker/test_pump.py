@@ -12,6 +12,7 @@ from mainspring.errors import InvalidInput, StoreUnavailable, Unauthenticated
 from mainspring.ports import Answer
 from mainspring.sdk import Context
 from mainspring.worker import Worker, WorkerSettings
+from mainspring.worker.backoff import LONGEST_S
 from tests.worker.scripted import LEASE_S, ScriptedSource, embedded, virtual, working
 
 
@@ -97,7 +98,8 @@ async def test_a_source_that_does_not_answer_is_asked_again_with_growing_pauses(
         await asyncio.sleep(60)
     pauses = [later - earlier for earlier, later in pairwise(times)]
     assert 0.05 <= pauses[0] <= 0.1
-    assert all(2.5 <= pause <= 5.0 for pause in pauses[6:])
+    assert all(LONGEST_S / 2 <= pause <= LONGEST_S for pause in pauses[6:])
+    assert LONGEST_S <= 2.0, "a source that is back would wait too long for its workers"
     assert len(set(pauses)) == len(pauses), "pauses without jitter let all workers come at once"
 
 
