@@ -3,6 +3,7 @@
 import os
 import pwd
 import shutil
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,9 @@ class PgBouncer(Server):
         return [str(self.binary()), "-q", str(self.folder / "pgbouncer.ini")]
 
     def is_ready(self) -> bool:
-        return (self.folder / f".s.PGSQL.{PORT}").exists()
+        # The socket is there a moment before it is listened on.
+        with socket.socket(socket.AF_UNIX) as client:
+            return client.connect_ex(str(self.folder / f".s.PGSQL.{PORT}")) == 0
 
     def dsn(self, database: str) -> str:
         return f"postgresql://postgres@/{database}?host={self.folder}&port={PORT}"
