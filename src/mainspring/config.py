@@ -174,6 +174,8 @@ def _check_together(settings: Settings) -> None:
         raise InvalidInput(
             settings.origin("pg_min_conns"), f"{fewest} is more than pg_max_conns", f"1 to {most}"
         )
+    if settings.pg_max_conn_lifetime_s < 1.0:
+        raise InvalidInput(settings.origin("pg_max_conn_lifetime_s"), "less than a second", "1s or more")
 
 
 def _lookup(

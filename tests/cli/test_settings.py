@@ -61,6 +61,7 @@ def test_settings_of_the_pool():
         ({"PG_MAX_CONNS": "many"}, "PG_MAX_CONNS"),
         ({"PG_MAX_CONNS": "5", "MAINSPRING_PG_MAX_CONNS": "6"}, "MAINSPRING_PG_MAX_CONNS"),
         ({"PG_MAX_CONN_LIFETIME": "soon"}, "PG_MAX_CONN_LIFETIME"),
+        ({"PG_MAX_CONN_LIFETIME": "0"}, "PG_MAX_CONN_LIFETIME"),
         ({"MAINSPRING_PG_STATEMENT_CACHE": "maybe"}, "MAINSPRING_PG_STATEMENT_CACHE"),
     ],
 )
