@@ -168,7 +168,7 @@ def _queue(given: Mapping[str, _Given], environment: Mapping[str, str]) -> _Give
 
 
 def _check_together(settings: Settings) -> None:
-    """What only two settings together can be wrong about."""
+    """What is wrong with values that are well formed, one by one or two together."""
     fewest, most = settings.pg_min_conns, settings.pg_max_conns
     if fewest > most:
         raise InvalidInput(
