@@ -222,10 +222,11 @@ async def test_a_copy_that_broke_off_is_refused_by_nodes_and_begun_anew(tmp_path
         assert (await node.store.stats()).counts == (await source.stats()).counts
 
 
-async def test_a_target_whose_clock_is_behind_is_refused(street):
-    """It would mint tokens below those that are there: a worker that was fenced could report again."""
+@pytest.mark.parametrize("kind", ["postgres", "redis"])
+async def test_a_target_whose_clock_is_behind_is_refused(street, kind):
+    """Its numbers come from its clock, and would be lower than those that are there."""
     async with street:
-        source, target = await opened(tasks=1), await street.bench("postgres")
+        source, target = await opened(tasks=1), await street.bench(kind)
         await target.advance(-3600)
         with pytest.raises(StoreError, match=r"a number that this store's clock reaches in 3\d\d\d\.\d+ s"):
             await copy(source, target._store, CLOCK)

@@ -15,8 +15,8 @@ from enum import IntEnum
 import msgspec
 
 from mainspring.core.limits import LimitRule
-from mainspring.core.model import Task
-from mainspring.core.moving import at_rest, step_to_rest
+from mainspring.core.model import SECOND_US, Task
+from mainspring.core.moving import at_rest, highest_number, step_to_rest
 from mainspring.core.progress import LogBlock, LogHead, Noted
 from mainspring.core.schedule_rows import Row
 from mainspring.core.workflows import Callback, Tally
@@ -225,6 +225,17 @@ def moved_history(task: Task, steps: Sequence[Transition]) -> MovedHistory:
     rest = at_rest(task)
     step = Transition(task.id, steps[-1].at_us, task.state, cause, new, rest.attempt, rest.token)
     return MovedHistory(task.id, (*steps, step))
+
+
+def clock_behind(record: Record, now_us: int) -> Refused | None:
+    """Why a store whose numbers come from its clock does not take the record: it would mint lower ones."""
+    if not isinstance(record, MovedTask):
+        return None
+    ahead_us = highest_number(record.task) - now_us
+    if ahead_us <= 0:
+        return None
+    detail = f"task {record.task.id} bears a number that this store's clock reaches in"
+    return Refused("clock_behind", f"{detail} {ahead_us / SECOND_US:.3f} s")
 
 
 def not_loading(copy: str) -> Refused:

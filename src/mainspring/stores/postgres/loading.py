@@ -6,8 +6,7 @@ from typing import Any
 
 import msgspec
 
-from mainspring.core.model import SECOND_US, decode_policy
-from mainspring.core.moving import highest_number
+from mainspring.core.model import decode_policy
 from mainspring.core.workflows import NOTHING
 from mainspring.ports import Refused
 from mainspring.stores.postgres.rows import can_be_stored, encode_ids, state_of
@@ -26,6 +25,7 @@ from mainspring.verbs.moving import (
     MovedTask,
     MovedWorkflow,
     Record,
+    clock_behind,
     not_empty,
     not_loading,
 )
@@ -69,11 +69,8 @@ async def load(tx: Transaction, copy: str, records: Sequence[Record]) -> list[Re
 def _unstorable(tx: Transaction, record: Record) -> Refused | None:
     """Why the record cannot be stored, if it cannot. Its values are looked at only after one has been met
     that the database does not take."""
-    if isinstance(record, MovedTask):
-        ahead_us = highest_number(record.task) - tx.now_us
-        if ahead_us > 0:
-            detail = f"task {record.task.id} bears a number that this store's clock reaches in"
-            return Refused("clock_behind", f"{detail} {ahead_us / SECOND_US:.3f} s")
+    if (behind := clock_behind(record, tx.now_us)) is not None:
+        return behind
     if tx.is_careful:
         for value in _values(msgspec.to_builtins(record, builtin_types=(bytes,))):
             if isinstance(value, str) and not can_be_stored(value):

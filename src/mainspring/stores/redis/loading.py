@@ -37,6 +37,7 @@ from mainspring.verbs.moving import (
     MovedTask,
     MovedWorkflow,
     Record,
+    clock_behind,
     not_empty,
     not_loading,
 )
@@ -62,7 +63,8 @@ async def end(db: Database, copy: str) -> None:
 async def load(db: Database, copy: str, records: Sequence[Record]) -> list[Refused | None]:
     if await unfinished(db) != copy:
         return [not_loading(copy)] * len(records)
-    answers = [_unstorable(record) for record in records]
+    now_us = (await db.run("rise", 0)).now_us
+    answers = [clock_behind(record, now_us) or _unstorable(record) for record in records]
     accepted = [record for record, answer in zip(records, answers, strict=True) if answer is None]
     for kind, some in groupby(accepted, type):
         await _LOADS[kind](db, list(some))
