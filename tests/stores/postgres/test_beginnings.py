@@ -54,14 +54,18 @@ class TcpServer(PostgresServer):
             connection = await asyncpg.connect(host=str(self.folder), port=self.port, user="postgres")
             try:
                 for statement in statements:
-                    await connection.execute(statement)
+                    answer = await connection.fetchval(statement)
+                return answer
             finally:
                 await connection.close()
 
-        asyncio.run(ask())
+        return asyncio.run(ask())
 
     def set(self, name, value):
+        """New connections have it from now on."""
         self.ask(f"ALTER SYSTEM SET {name} = '{value}'", "SELECT pg_reload_conf()")
+        while self.ask(f"SHOW {name}") != value:
+            pass
 
     def url(self, user="alice", password=SECRET, database="shop", query=""):
         return f"postgresql://{user}:{password}@127.0.0.1:{self.port}/{database}{query}"
