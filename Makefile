@@ -54,6 +54,9 @@ benchmark-stores: $(READY) ## claims, sizes and rest on every store (ARGS='--qui
 	@$(@D)/bin/python -m pip install --quiet --quiet --disable-pip-version-check -r $<
 	@touch $@
 
+faults: $(READY) ## the fault tests, with every verb of every store cut off 500 times
+	MAINSPRING_FAULT_CUTS=500 $(BIN)/python -m pytest tests/faults $(ARGS)
+
 simulate: $(READY) ## a cluster on a virtual clock, with faults (SEEDS=200)
 	$(BIN)/mainspring simulate --seeds $(SEEDS)
 

@@ -34,8 +34,6 @@ class Kind(ABC):
     server: ClassVar[type[Server]]
     settings: ClassVar[tuple[str, ...]] = ()
     loses_last_writes = False
-    # A cut costs a connection, which for PostgreSQL is a process. These are enough for more than 500 in all.
-    cuts_a_verb: int
     # What the quickest verb needs.
     fewest_round_trips = 1
     settings_without_durability: ClassVar[tuple[str, ...]] = ()
@@ -94,7 +92,6 @@ class QuietPostgresStore(PostgresStore):
 
 class Postgres(Kind):
     server = PostgresServer
-    cuts_a_verb = 6
     fewest_round_trips = 4  # begin, the moment, the question, commit
     settings_without_durability = ("-c", "fsync=off", "-c", "full_page_writes=off")
 
@@ -138,7 +135,6 @@ class Redis(Kind):
     server: ClassVar[type[RedisServer]] = RedisServer
     settings = ("--appendfsync", "always", "--auto-aof-rewrite-percentage", "0")
     settings_without_durability = ("--appendfsync", "no")
-    cuts_a_verb = 25
 
     def socket(self, server: RedisServer) -> Path:
         return server.socket
@@ -165,7 +161,6 @@ class Redis(Kind):
 
 class Valkey(Redis):
     server = ValkeyServer
-    cuts_a_verb = 6
 
 
 class EverySecond(Redis):

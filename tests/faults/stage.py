@@ -18,6 +18,7 @@ Call = Callable[[Store], Awaitable[T]]
 AT_ONCE = 100
 # Two cuts of three fall between the commit and its answer.
 AT_THE_END = 0.67
+CALLS_COUNTED = 2
 _TIMES = re.compile(r"\b(now_us|age_us|next_due_us|expires_in_us|looked)=-?\d+")
 
 
@@ -47,7 +48,7 @@ class Stage:
         self._proxy = proxy
         self._cuts = cuts
         self._random = random.Random(11)
-        self._trips = 0
+        self._trips = self._calls_counted = 0
         self._leases: deque[Lease] = deque()
         self._tasks: deque[str] = deque()
         self.lane = Lane(f"q-{self.bench.clock.new_id()}", "echo", "default", 5)
@@ -55,33 +56,34 @@ class Stage:
     @property
     def goes_on(self) -> bool:
         """Whether there are cuts left to make."""
-        return self.heard_nothing < self._cuts
+        return self._proxy.cuts < self._cuts
 
     async def cut(self, call: Call[T]) -> T:
-        """The answer to the call, which has first been cut off somewhere and heard nothing."""
-        if self._trips:
+        """The answer to the call, which has first been cut off somewhere and, but for what its driver could
+        repeat by itself, heard nothing."""
+        if self._calls_counted < CALLS_COUNTED:
+            await self._count(call)
+        else:
             at_end = self._random.random() < AT_THE_END
             self._proxy.cut_at(
                 self._trips if at_end else self._random.randint(1, self._trips),
                 Side.BACK if at_end else self._random.choice(list(Side)),
             )
             try:
-                answer = await call(self.store)
+                await call(self.store)
             except StoreUnavailable:
                 self.heard_nothing += 1
-            else:
-                # A call may take fewer round trips than the one that was counted.
-                self._proxy.cut_nothing()
-                return answer
-            answer = await call(self.store)
+            # A call may take fewer round trips than those that were counted.
             self._proxy.cut_nothing()
-            return answer
-        await call(self.store)
+        return await call(self.store)
+
+    async def _count(self, call: Call[Any]) -> None:
+        """How many round trips the call takes. Statements are prepared the first time."""
         before = self._proxy.round_trips
-        answer = await call(self.store)
+        await call(self.store)
         self._trips = self._proxy.round_trips - before
         assert self._trips, "the call asks the server nothing, so it cannot be cut"
-        return answer
+        self._calls_counted += 1
 
     async def same(self, call: Call[Any]) -> None:
         """A question: whatever was cut, its answer is what it is without."""
