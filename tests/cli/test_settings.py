@@ -82,6 +82,8 @@ def test_a_pool_that_cannot_be(environment, field):
         ({"REDIS_ADDR": "localhost:6380"}, "redis://localhost:6380"),
         ({"REDIS_ADDRESS": ":6380"}, "redis://localhost:6380"),
         ({"REDIS_URL": "rediss://user:pass@r:1/2"}, "rediss://user:pass@r:1/2"),
+        ({"REDIS_URL": "valkeys://r:1/2?ssl_cert_reqs=none"}, "rediss://r:1/2?ssl_cert_reqs=none"),
+        ({"MAINSPRING_QUEUE": "valkey://r"}, "redis://r"),
         ({"REDIS_ADDR": "r:1", "REDIS_ADDRESS": "r:1", "REDIS_URL": "redis://r:1"}, "redis://r:1"),
         ({"REDIS_ADDR": "r:1", "REDIS_PASSWORD": "p@ss/", "REDIS_DB": "1"}, "redis://:p%40ss%2F@r:1?db=1"),
         ({"REDIS_URL": "redis://me@r:1/3", "REDIS_PASSWORD": "p", "REDIS_DB": "3"}, "redis://me:p@r:1/3"),
@@ -91,7 +93,7 @@ def test_a_pool_that_cannot_be(environment, field):
     ],
 )
 def test_a_queue_beside_postgresql(environment, url):
-    """S0-29, S1-51: the sources' own variables, in parts or as one."""
+    """S0-29, S1-21, S1-51: the sources' own variables, in parts or as one."""
     assert load({"store": URL}, environment).store_options.queue == url
 
 
@@ -106,6 +108,8 @@ def test_redis_variables_are_not_about_other_stores():
         ({"REDIS_ADDR": "r:port"}, "REDIS_ADDR"),
         ({"MAINSPRING_QUEUE": "amqp://r:1"}, "MAINSPRING_QUEUE"),
         ({"MAINSPRING_QUEUE": "unix://"}, "MAINSPRING_QUEUE"),
+        ({"MAINSPRING_QUEUE": "redis://r:1/first"}, "MAINSPRING_QUEUE"),
+        ({"REDIS_URL": "redis://r:1?pasword=one"}, "REDIS_URL"),
         ({"REDIS_ADDR": "r:1", "REDIS_DB": "first"}, "REDIS_DB"),
         ({"REDIS_URL": "redis://r:1/2", "REDIS_DB": "1"}, "REDIS_DB"),
         ({"REDIS_URL": "redis://:one@r:1", "REDIS_PASSWORD": "two"}, "REDIS_PASSWORD"),

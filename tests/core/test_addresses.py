@@ -37,6 +37,9 @@ def test_what_an_address_names(address, scheme):
         ("host=h password = 's3cret", "host=h password = ***"),
         ("postgres://u@h:5432/db", "postgres://u@h:5432/db"),
         ("http://h:8080/", "http://h:8080/"),
+        ("u:s3cret@h/db", "u:***@h/db"),
+        ("unix:///run/r@1:2@3.sock", "unix:///run/r@1:2@3.sock"),
+        ("unix://:s3cret@/run/redis", "unix://:***@/run/redis"),
     ],
 )
 def test_a_password_is_not_shown(address, told):

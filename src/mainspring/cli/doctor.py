@@ -76,7 +76,7 @@ def _check_there_is_one(settings: Settings) -> None:
     """Opening a store makes it, if there is none: a misspelt name must not be found healthy."""
     field, file = settings.store_origin, file_of(settings.store_url)
     if scheme_of(settings.store_url) == "memory":
-        raise InvalidInput(field, "such a store ends with its process", "sqlite:///FILE, postgresql://...")
+        raise InvalidInput(field, "such a store ends with its process", "a store that outlives it")
     if file is not None and not Path(file).is_file():
         raise InvalidInput(field, f"there is no file {file}", "the file of a server")
 

@@ -5,8 +5,8 @@ import re
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*(?=:)")
 # `key=value` pairs, as PostgreSQL's own programs take them.
 _PAIRS = re.compile(r"\s*[a-z_]+\s*=")
-# To the last `@`: a password may hold what should have been escaped.
-_USERINFO = re.compile(r"(?<=://)([^/?#@:]*):\S*@")
+# To the last `@`: a password may hold what should have been escaped. Also where the scheme was forgotten.
+_USERINFO = re.compile(r"(?:(?<=://)|^(?![A-Za-z0-9+.-]*://))([^/?#@:]*):\S*@")
 _NAMED = re.compile(r"((?:password|secret|token)\s*=\s*)('(?:[^'\\]|\\.)*'?|[^&\s]*)", re.I)
 HIDDEN = "***"
 SERVERS = ("http", "https")

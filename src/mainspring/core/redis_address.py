@@ -1,11 +1,17 @@
 """The address of Redis, as the environment gives it in parts: where, which password, which database."""
 
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 from mainspring.errors import InvalidInput
 
 ACCEPTED = "redis://:PASSWORD@HOST:PORT/DATABASE, rediss://... for TLS, unix:///SOCKET, or HOST:PORT"
-_SCHEMES = ("redis", "rediss", "unix")
+# The library knows no name of Valkey's own.
+_SCHEMES = {"redis": "redis", "valkey": "redis", "rediss": "rediss", "valkeys": "rediss", "unix": "unix"}
+# What the library would take besides are switches of its own, and an unknown one shows only when it connects.
+_OPTIONS = (
+    "db", "password", "ssl_ca_certs", "ssl_ca_path", "ssl_cert_reqs", "ssl_certfile", "ssl_check_hostname",
+    "ssl_keyfile", "ssl_password", "username",
+)  # fmt: skip
 _BOTH = "one of the two, or the same in both"
 
 
@@ -23,6 +29,7 @@ def redis_url(address: str, field: str, password: str = "", database: str = "") 
         raise InvalidInput(field, "not an address of Redis", ACCEPTED) from None
     if parts.scheme not in _SCHEMES or not (parts.path if parts.scheme == "unix" else parts.hostname):
         raise InvalidInput(field, "not an address of Redis", ACCEPTED)
+    _check(parts.scheme, parts.path, parts.query, field)
     place, path, query = parts.netloc, parts.path, parts.query
     if password and parts.password is None:
         user, _, host = place.rpartition("@")
@@ -31,7 +38,17 @@ def redis_url(address: str, field: str, password: str = "", database: str = "") 
         raise InvalidInput("REDIS_PASSWORD", f"differs from the password in {field}", _BOTH)
     if database:
         path, query = _with_database(parts.scheme, path, query, database, field)
-    return f"{parts.scheme}://{place}{path}{'?' if query else ''}{query}"
+    return f"{_SCHEMES[parts.scheme]}://{place}{path}{'?' if query else ''}{query}"
+
+
+def _check(scheme: str, path: str, query: str, field: str) -> None:
+    """The library passes over a database that is no number, and uses the first one."""
+    database = "" if scheme == "unix" else path.strip("/")
+    if database and not (database.isascii() and database.isdigit()):
+        raise InvalidInput(field, f"not the number of a database: {database!r}", "0, 1, 2 ...")
+    for name, _ in parse_qsl(query, keep_blank_values=True):
+        if name not in _OPTIONS:
+            raise InvalidInput(field, f"unknown option {name!r}", ", ".join(_OPTIONS))
 
 
 def _with_database(scheme: str, path: str, query: str, database: str, field: str) -> tuple[str, str]:

@@ -54,8 +54,15 @@ async def test_a_password(new_server):
 
 
 async def test_a_server_that_is_not_there(tmp_path):
-    with pytest.raises(StoreUnavailable, match="nowhere"):
+    with pytest.raises(StoreUnavailable, match=r"nowhere: no server there"):
         await new_store(f"unix://{tmp_path}/nowhere").open()
+    with pytest.raises(StoreUnavailable, match=r"redis://127.0.0.1:\d+: no server there"):
+        await new_store(f"redis://127.0.0.1:{free_port()}").open()
+
+
+async def test_a_database_that_is_not_there(url):
+    with pytest.raises(StoreUnavailable, match="no such database"):
+        await new_store(f"{url}&db=99").open()
 
 
 async def test_a_closed_store(url):

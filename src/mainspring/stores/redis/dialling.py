@@ -139,7 +139,7 @@ async def greet(client: Client, meta: str, address: Address, options: RedisOptio
     if policy != "noeviction" and not options.any_policy:
         raise StoreError(
             f"{address.shown}: its maxmemory-policy is {policy}, which throws tasks away when memory is "
-            "full; set it to noeviction, or force it with redis_any_policy"
+            "full; set it to noeviction, or force it with MAINSPRING_REDIS_ANY_POLICY=1"
         )
     await _check_format(client, meta, address)
     durability, why = await _durability(node, told)

@@ -19,6 +19,8 @@ from mainspring.errors import StoreError, StoreFull, StoreUnavailable
 FAILURES = (RedisError, RedisClusterException, OSError, TimeoutError)
 # An error inside of a script comes with words of the script around it.
 _FULL = re.compile(r"\b(OOM command not allowed|MISCONF )")
+_NO_DATABASE = "DB index is out of range"
+_NOBODY = re.compile(r"^Error -?\d+ connecting to ")
 _STANDBY = re.compile(r"\bREADONLY ")
 _NOT_NOW = re.compile(r"\b(LOADING|MASTERDOWN|CLUSTERDOWN|NOREPLICAS|TRYAGAIN|BUSY|UNBLOCKED|NOAUTH) ")
 
@@ -34,6 +36,10 @@ def translated(error: BaseException, shown: str) -> StoreError:
         return StoreError(f"{shown}: this user may not do what a store has to do: {told}")
     if isinstance(error, TimedOut | TimeoutError):
         return StoreUnavailable(f"{shown}: the server does not answer: {told}")
+    if _NOBODY.search(told):
+        return StoreUnavailable(f"{shown}: no server there: {told}")
+    if _NO_DATABASE in told:
+        return StoreUnavailable(f"{shown}: no such database: {told}")
     if isinstance(error, Unreachable | ClusterError | RedisClusterException | OSError):
         return StoreUnavailable(f"{shown}: {told}")
     if is_of_a_standby(error) or _NOT_NOW.search(told):

@@ -61,7 +61,7 @@ class Link:
             # The library tells of a refusal at the greeting as of a connection that failed.
             if isinstance(error, _REFUSALS) or isinstance(error.__cause__, _REFUSALS):
                 await self.close()
-                raise StoreUnavailable(f"the Redis of `queue` refuses this node: {error}") from error
+                raise StoreUnavailable(f"the Redis beside it (--queue) refuses this node: {error}") from error
             self._lose(error)
 
     async def close(self) -> None:
