@@ -8,7 +8,7 @@ ARGS   ?=
 PEERS  := $(patsubst benchmarks/peers/requirements/%.txt,.venv-peers/%/.ready,$(wildcard benchmarks/peers/requirements/*.txt))
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check lint fmt benchmark benchmark-peers benchmark-stores simulate contract build clean
+.PHONY: help install demo test check lint fmt benchmark benchmark-peers benchmark-stores faults simulate contract build clean
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1@\2/p' $(MAKEFILE_LIST) | awk -F@ '{ printf "%-18s %s\n", $$1, $$2 }'

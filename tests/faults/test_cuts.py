@@ -13,8 +13,8 @@ from tests.faults.stage import ServerBench, Stage
 
 # What every claim, report, heartbeat and checkpoint goes through is cut more often than the rest.
 HOT, HOT_TIMES = ("exchange", "renew", "append"), 13
-# A cut costs a new connection, which is a process of PostgreSQL, and a pause of the driver for Redis. So often
-# each, more than 500 in all, for every day.
+# A cut costs a new connection, which is a process of PostgreSQL, and a pause of the driver for Redis. So many
+# for each are more than 500 in all.
 CUTS = 6
 
 
