@@ -134,6 +134,8 @@ class Batcher:
             while await self._flight():
                 pass
             if self._closed and not self._rows:
+                # Another one may have left what pended to the flight that has just landed.
+                self._called.set()
                 return
 
     async def _flight(self) -> bool:
@@ -142,24 +144,21 @@ class Batcher:
             return False  # whoever is in the air takes it along next
         settles, settle_landings = self._take_settles()
         submits, submit_landings = self._take_submits()
-        asks: list[Ask] = []
-        charges: list[Charge] = []
-        if not (self._closed or self._claims_in_air):
-            asks, charges = self._passengers.board_claims(submits)
-        if not (submits or settles or asks):
+        asks, charges = self._board_claims(submits)
+        if not (submits or settles or asks or charges):
             return False
         batch = Exchange(submits, settles, asks, charges)
         started_s = self._clock.monotonic()
         try:
             answers = await self._in_flight(batch)
+            self._measure(batch, answers, started_s)
+            self._passengers.landed(asks, answers)
         except BaseException as error:
             self._sink.count("store_errors", getattr(error, "code", "internal_error"))
             self._crash(error, asks, submit_landings, settle_landings)
             if not isinstance(error, Exception):
                 raise
             return True
-        self._measure(batch, answers, started_s)
-        self._passengers.landed(asks, answers)
         for landing, submitted in zip(submit_landings, answers.submits, strict=True):
             _resolve(landing, submitted)
         start = 0
@@ -167,6 +166,16 @@ class Batcher:
             _resolve(settled, answers.settles[start : start + count])
             start += count
         return True
+
+    def _board_claims(self, submits: Sequence[Group]) -> tuple[list[Ask], list[Charge]]:
+        """The claims to take along. A bug there must not keep what ended and what is new on the ground."""
+        if self._closed or self._claims_in_air:
+            return [], []
+        try:
+            return self._passengers.board_claims(submits)
+        except Exception as error:
+            _tell_of_bug(error)
+            return [], []
 
     async def _in_flight(self, batch: Exchange) -> Exchanged:
         self._in_air += 1
@@ -263,11 +272,18 @@ class Batcher:
         settles: Sequence[tuple[int, asyncio.Future[Sequence[Answer]]]],
     ) -> None:
         reason = error if isinstance(error, Exception) else StoreUnavailable("this node is shutting down")
+        if not isinstance(reason, StoreError):
+            _tell_of_bug(reason)
         self._passengers.failed(asks, reason)
         landings: list[asyncio.Future[Any]] = [*submits, *(settled for _, settled in settles)]
         for landing in landings:
             if not landing.done():
                 landing.set_exception(reason)
+
+
+def _tell_of_bug(error: Exception) -> None:
+    """If it ended the pilot, nobody would know until every call waits for ever."""
+    asyncio.get_running_loop().call_exception_handler({"message": "batcher failed", "exception": error})
 
 
 def _resolve(landing: asyncio.Future[Any], value: object) -> None:

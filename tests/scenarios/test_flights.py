@@ -10,9 +10,10 @@ import pytest
 from mainspring.clock import SystemClock
 from mainspring.core.limits import LimitRule
 from mainspring.core.model import Lane, Lease, NewTask
+from mainspring.core.order import LaneHead
 from mainspring.errors import StoreUnavailable
 from mainspring.ports import ClaimRequest, Exchange, Exchanged, Group
-from mainspring.scheduler import Scheduler, SchedulerSettings
+from mainspring.scheduler import Scheduler, SchedulerSettings, claiming
 from mainspring.stores.memory import MemoryStore
 
 CLOCK = SystemClock()
@@ -48,8 +49,10 @@ class HeldStore(MemoryStore):
 
 
 @asynccontextmanager
-async def running(flights: int = 2) -> AsyncIterator[tuple[Scheduler, HeldStore]]:
-    store = HeldStore(flights)
+async def running(
+    flights: int = 2, kind: type["HeldStore"] = HeldStore
+) -> AsyncIterator[tuple[Scheduler, HeldStore]]:
+    store = kind(flights)
     await store.open()
     scheduler = Scheduler(store, CLOCK, SchedulerSettings())
     await scheduler.start()
@@ -197,3 +200,81 @@ async def test_under_limits_flights_follow_each_other():
         await store.leaves(2)
         store.land(1)
         await asyncio.gather(first, second)
+
+
+async def test_closing_under_limits_waits_for_no_flight_that_never_comes():
+    """What pends while another is in the air goes with that one: whoever left it there must end, too."""
+    async with running() as (scheduler, store):
+        await scheduler.set_limit("queue:default", LimitRule(max_running=5))
+        await submit(scheduler)
+        assert await claim(scheduler, 1)
+        store.holds = True
+        first = submit(scheduler)
+        await store.leaves(1)
+        second = submit(scheduler)
+        closing = asyncio.create_task(scheduler.close())
+        await nothing_moves()
+        store.land(0)
+        await store.leaves(2)
+        store.land(1)
+        async with asyncio.timeout(10):
+            await asyncio.gather(first, second, closing)
+
+
+class SnapshotStore(HeldStore):
+    """What a claim finds is decided when it leaves, and told when it lands."""
+
+    async def exchange(self, batch: Exchange) -> Exchanged:
+        holds, self.holds = self.holds, False
+        try:
+            answers = await super().exchange(batch)
+        finally:
+            self.holds = holds
+        if holds:
+            landing: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self.in_air.append((batch, landing))
+            await landing
+        return answers
+
+
+async def test_a_lane_that_fills_up_while_a_claim_finds_it_empty_stays_on_the_board(monkeypatch):
+    """The claim lands last, with the older news. Nobody looks at the whole board for a while."""
+    monkeypatch.setattr(claiming, "REFRESH_S", 3600.0)
+    async with running(kind=SnapshotStore) as (scheduler, store):
+        await submit(scheduler)
+        (lease,) = await claim(scheduler, 1)
+        scheduler._claiming.board.add([LaneHead(lease.lane_id, LANE, 1)])  # nobody knows yet that it is empty
+        store.holds = True
+        claimed = claim(scheduler, 2)
+        await store.leaves(1)
+        submitted = submit(scheduler)
+        await store.leaves(2)
+        store.holds = False
+        store.land(1)
+        await submitted
+        store.land(0)
+        async with asyncio.timeout(10):
+            assert len(await claimed) == 1
+
+
+@pytest.mark.parametrize("place", ["board_claims", "landed"])
+async def test_a_bug_on_the_way_leaves_nobody_waiting(place, monkeypatch):
+    """One exchange is lost, and is told of. Pilots go on."""
+    told: list[dict[str, object]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, failure: told.append(failure))
+    async with running() as (scheduler, _):
+        sound = getattr(claiming.Claiming, place)
+        faults = iter([ZeroDivisionError("a bug")])
+
+        def faulty(self, *arguments):
+            if (fault := next(faults, None)) is not None:
+                raise fault
+            return sound(self, *arguments)
+
+        monkeypatch.setattr(claiming.Claiming, place, faulty)
+        async with asyncio.timeout(10):
+            await asyncio.gather(submit(scheduler), submit(scheduler), return_exceptions=True)
+            for _ in range(2):
+                await submit(scheduler)
+            assert len(await claim(scheduler, 1)) == 1
+    assert told

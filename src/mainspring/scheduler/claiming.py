@@ -51,6 +51,7 @@ class Claiming:
         self._store_read_s = 0.0
         self._stale = True
         self._gains: list[list[LaneHead]] = []
+        self._gained_in_air: set[int] = set()
         self._refresh = asyncio.Event()
         self._reopening: asyncio.TimerHandle | None = None
 
@@ -112,6 +113,7 @@ class Claiming:
                         self._lease_us,
                     )
                 )
+        self._gained_in_air.clear()
         if not asks:
             self._reopen_later(now_us)
         return asks, self.accounts.take_charges()
@@ -141,8 +143,10 @@ class Claiming:
         self.gained(answers.ready)
         if answers.usage:
             self.board.usage.update(answers.usage)
-        for waiter, claimed in zip(self._landing(asks), answers.claims, strict=True):
+        sent = self._landing(asks)
+        for waiter in sent:
             waiter.in_flight = False
+        for waiter, claimed in zip(sent, answers.claims, strict=True):
             self._served(claimed)
             if claimed.leases:
                 self._hand_out(waiter, claimed.leases)
@@ -153,6 +157,8 @@ class Claiming:
                 # same question at once would spin. The board is read first.
                 waiter.fruitless = True
                 self.mark_stale()
+        if asks:
+            self._sent = []
 
     def failed(self, asks: Sequence[Ask], error: BaseException) -> None:
         """The flight's outcome is unknown: the workers ask again under the same claim number."""
@@ -160,14 +166,13 @@ class Claiming:
             waiter.in_flight = False
             if not waiter.landing.done():
                 waiter.landing.set_exception(error)
+        if asks:
+            self._sent = []
         self.mark_stale()
 
     def _landing(self, asks: Sequence[Ask]) -> list[Waiter]:
         """Whose claims were on the flight that took these. Another one's may still be in the air."""
-        if not asks:
-            return []
-        sent, self._sent = self._sent, []
-        return sent
+        return self._sent if asks else []
 
     def _served(self, claimed: Claimed) -> None:
         now_us = self.store_now_us()
@@ -178,7 +183,8 @@ class Claiming:
             if head is not None:
                 # The head was taken; the next one's age is known at the next reading of the board.
                 heads[lane_id] = LaneHead(head.lane_id, head.lane, now_us)
-        self.board.drop(claimed.empty)
+        # What another flight has put into a lane meanwhile is later news than that it is empty.
+        self.board.drop(lane_id for lane_id in claimed.empty if lane_id not in self._gained_in_air)
         self.board.claimed += len(claimed.leases)
 
     def _hand_out(self, waiter: Waiter, leases: list[Lease]) -> None:
@@ -196,6 +202,8 @@ class Claiming:
         if heads:
             self._hope()
             self.board.add(heads)
+            if self._sent:
+                self._gained_in_air.update(head.lane_id for head in heads)
             self._know(heads)
             for meanwhile in self._gains:
                 meanwhile.extend(heads)
