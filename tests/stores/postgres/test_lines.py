@@ -51,6 +51,28 @@ def test_a_line_with_a_task_at_an_old_place_is_looked_at_whole():
     assert lines.start(1, NOW_US) == 0
 
 
+def test_lines_are_looked_at_whole_after_the_server_s_clock_was_set_back():
+    """What is submitted from now on stands an hour before what was claimed last."""
+    lines = Lines()
+    hour_us = 3_600 * SECOND_US
+    lines.looked(1, NOW_US, 100)
+    lines.claimed(1, NOW_US)
+    assert lines.start(1, NOW_US + 1)
+    back_us = NOW_US - hour_us
+    assert lines.start(1, back_us) == 0
+    lines.looked(1, back_us, 100)
+    lines.claimed(1, NOW_US)
+    assert lines.start(1, back_us + SECOND_US) == 0, "looks come as often as before"
+
+
+def test_the_moments_of_transactions_at_once_are_no_step_of_the_clock():
+    lines = Lines()
+    lines.looked(1, NOW_US, 100)
+    lines.claimed(1, NOW_US)
+    assert lines.start(1, NOW_US + 20_000)
+    assert lines.start(1, NOW_US)
+
+
 def test_lines_do_not_pile_up():
     lines = Lines()
     for lane_id in range(LINES_KNOWN_AT_ONCE + 1):
