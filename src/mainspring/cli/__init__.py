@@ -13,6 +13,7 @@
     explaining tasks explain      control     queues, workers, stats
     workflows  workflows          graphs      a workflow as a table, and live
     schedules  schedules          schedule_tables, schedulefile   how they are shown, and files of them
+    doctor     doctor             migrating   migrate          moving   store copy
     rehearsing schedules simulate each       the same for each of several names
     watching   tasks watch, logs  streams     a server's events, across broken connections
     show       tables for people, JSON for programs

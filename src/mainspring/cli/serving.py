@@ -46,7 +46,9 @@ def _flags(*options: _Decorator) -> _Decorator:
     return decorate
 
 
-_QUEUE = click.option("--queue", metavar="URL", help="A Redis beside PostgreSQL, for speed: redis://...")
+_QUEUE = click.option(
+    "--queue", metavar="URL", help="A Redis beside PostgreSQL, which wakes nodes: redis://..."
+)
 _SERVER_FLAGS = _flags(
     click.option("--listen", metavar="HOST:PORT", help="Default 127.0.0.1:8080; port 0 takes a free one."),
     click.option("--db", metavar="FILE", help="SQLite file; default scheduler.db."),

@@ -12,7 +12,10 @@
     cron ─► zoned ─► timing ─► schedules ─► templates    fire times; what becomes of them; the tasks they make
                                 └─ schedule_rows         a schedule as plain SQL writes it
     laws, schedule_laws                                  what must hold between the parts of every store
-    durations                                            how people write them
+    moving                                               what of a task crosses to another store
+    migrations                                           the way from one number of a schema to another
+    addresses, redis_address                             how people write where a store is
+    durations                                            and how long something takes
 
 Nothing here reads a clock, draws a random number, awaits, logs or touches a file: every function is
 a table that a test can read out. Everything that decides lives here, once; stores only guard it.

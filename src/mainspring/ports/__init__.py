@@ -2,6 +2,7 @@
 
     store   the system of record: atomic domain verbs over batches
     options what a store is opened with
+    schema  the schema of a store that has one, changed by hand
     seams   time, leadership, where workers and applications get served
 
 The lines of the verbs and their answers (`verbs`) can be imported from here, too.

@@ -9,7 +9,8 @@
                        ├─ bulk         one action for all that match a filter ─► Store
                        ├─ explaining   why a task is not running ─► Store
                        ├─ progress     what running tasks record, and everybody who watches ─► Store
-                       ├─ finals       who waits for the end of which task
+                       ├─ finals       who waits for the end of which task (elsewhere: what others wrote)
+                       ├─ intake       what was submitted in users' own transactions becomes tasks
                        └─ editing, querying, controlling ─► Store          the calm path
 
 It decides nothing that `core` has a rule for, and stores nothing that a crash could lose.

@@ -4,6 +4,7 @@
     audit      breaches of the laws, and what was done about them
     dead       dead letters by what killed them
     explain    what surrounds a task that is not running
+    moving     all that a store holds, as it crosses to another one
     progress   what running tasks record on the way: checkpoints, steps, logs
     schedules  records, decisions, and what became of the fires
     transactions  what users submit in transactions of their own

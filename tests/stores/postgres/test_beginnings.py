@@ -209,6 +209,10 @@ def test_a_user_who_may_not_make_the_schema(server):
     told = complaint(server.url(user="bob", database="guarded"))
     assert "permission denied for database guarded" in told
     assert "mainspring migrate sql" in told
+    by_hand = CliRunner().invoke(
+        root, ["migrate", "up", "--store", server.url(user="bob", database="guarded")]
+    )
+    assert (by_hand.exit_code, by_hand.stderr.strip()) == (1, told)
 
 
 def test_a_server_that_is_too_old(server, monkeypatch):

@@ -10,7 +10,8 @@
                             ├─ workflows      founded, counted, cancelled, retried
                             ├─ progress       steps, logs, parents
                             ├─ auditing       the laws, looked up ── mending
-                            └─ explaining, dead   what surrounds one task; dead letters by what killed them
+                            ├─ explaining, dead   what surrounds one task; dead letters by what killed them
+                            └─ moving, loading  moving house: records for another store, and from one
                                    │
                             moves.py          the one door for every change of state
                                    │

@@ -12,6 +12,7 @@
         ├─ tending        promote, deadlines, resolve, prune ├─ workflows, retrying
         ├─ controls       pauses, limits, workers, terms     ├─ schedules, firing
         ├─ listening      hints between nodes                ├─ explaining, dead
+        ├─ transactions   users' own transactions            ├─ moving, loading  moving house
         ├─ schema, migrating   migrations/*.sql, down/*.sql  └─ auditing/        the laws, and mending
         └─ moves          the one door for a single task's change of state; dependents
                 │

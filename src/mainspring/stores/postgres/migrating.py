@@ -4,11 +4,14 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
+import asyncpg
+
 from mainspring.core.migrations import Step, way
+from mainspring.errors import StoreError
 from mainspring.ports.schema import Schema
 from mainspring.stores.postgres.address import parse_address
 from mainspring.stores.postgres.connecting import translated
-from mainspring.stores.postgres.dialling import dial, greet
+from mainspring.stores.postgres.dialling import dial, greet, why
 from mainspring.stores.postgres.pool import hang_up
 from mainspring.stores.postgres.schema import LOCK, NOTE, STRIKE, TABLE, migrate, number_of, steps
 
@@ -54,5 +57,7 @@ class PostgresSchema(Schema):
             try:
                 await greet(connection, self._address)
                 yield connection
+            except asyncpg.InsufficientPrivilegeError as error:
+                raise StoreError(f"{self._address.shown}: {why(error, self._address)}") from error
             finally:
                 await hang_up(connection)

@@ -13,17 +13,21 @@
         │     firing         decisions about schedules, written whole or not at all
         │     retrying       workflows cancelled and retried
         │     controls       pauses, limits, weights, workers, terms
+        │     transactions   what users submit in transactions of their own
+        │     loading        moving house: the records of another store
         │     moves          the one door for a single task's change of state; dependents
         │
         └─ thread.py ─► Reader (reading.py)     board, get, find, stats: waits for nobody who writes
               schedules, workflows   rows that people may have written; how a document's tasks stand
               explaining, dead       what surrounds one task; dead letters by what killed them
+              moving                 moving house: records for another store
 
     auditing/                  the laws of the store: looked up by the reader, mended by the writer
 
     rows.py, lanes.py          what statements bring
     listening.py               other processes' writes, noticed
     connection.py, schema.py   opening, waiting for other processes, what errors mean, migrations/*.sql
+    migrating.py               the schema by hand: up, down, as SQL; down/*.sql
     forking.py                 files that a forked process must not open
 
 Durability class A: WAL with `synchronous=FULL`; an answer comes after its commit is on the disk.

@@ -8,7 +8,7 @@
         └─ link.py      Redis within a deadline; while it is out, nobody waits for it
 
 PostgreSQL alone knows the truth. Redis holds what a claim saw behind the tasks that it took: the next ones of
-the same lanes. Later claims take these by their ids instead of looking for them anew. A head is no more than
+the same lanes. Where looking is slow, later claims take these by their ids instead. A head is no more than
 a hint where to look: it is taken if it is still ready, in the same lane and at the same place in line.
 Submits do not touch Redis at all: what becomes ready stands behind all that was seen before. Where a task
 comes back to an older place, its lane is forgotten.
