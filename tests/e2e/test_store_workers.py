@@ -80,7 +80,7 @@ def worker(folder: Path, name: str, address: str, *arguments: str) -> Process:
 
 
 async def test_a_worker_takes_over_from_one_that_was_killed(tmp_path, address):
-    """Its lease lapses and the other sees to it, with no server there; delayed tasks get their turn."""
+    """S1-56: its lease lapses and the other sees to it, with no server there; so it is with delayed tasks."""
     async with bare(address) as at:
         task = await at.submit("sleep", {"duration": 1})
         later = await at.submit("echo", 7, delay_us=2 * SECOND_US)

@@ -46,7 +46,7 @@ def outcomes(url):
 
 
 def test_flushall_while_servers_and_a_worker_run(tmp_path, url, redis_server):
-    """S1-03, S1-51, S3-06: nothing is lost, nothing runs twice, and the store keeps its laws."""
+    """S1-03, S1-51, S3-06, contract 1.6-N: nothing is lost or run twice, and the store keeps its laws."""
     store = ("--store", url, "--history")
     with (
         redis.Redis.from_url(redis_server.url) as client,

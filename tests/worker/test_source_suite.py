@@ -1,5 +1,5 @@
 """One text for every source: the same worker over the scheduler in its process, over HTTP, and straight on
-the store, as a node of its own (S1-50)."""
+the store, as a node of its own (S1-50, contract 1.6-H)."""
 
 import asyncio
 from collections.abc import AsyncIterator

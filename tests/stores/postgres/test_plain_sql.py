@@ -49,7 +49,7 @@ async def tick(firer):
 
 
 async def test_a_cron_schedule_by_an_upsert(node):
-    """S1-59, S1-60: made and changed by INSERT ... ON CONFLICT, and picked up at the next look."""
+    """S1-59, S1-60 (1.6-E): made and changed by INSERT ... ON CONFLICT, and picked up at the next look."""
     async with node() as (scheduler, firer, psql):
         await psql.execute(UPSERT)
         await tick(firer)
@@ -88,7 +88,7 @@ async def test_a_sleeping_firer_is_woken_by_a_row(node, monkeypatch):
 
 
 async def test_the_newest_tasks_by_a_select(node):
-    """S1-59: id, state, command and time of creation, in words."""
+    """S1-59 (1.6-E): id, state, command and time of creation, in words."""
     async with node() as (scheduler, _, psql):
         ids = [CLOCK.new_id() for _ in range(4)]
         payloads = [b'{"command":"echo one"}', b'{"command":["ls","-l"]}', b"7", b'"\\u0000"']

@@ -35,6 +35,7 @@ def test_the_parts_of_a_url(scheme):
     ],
 )  # fmt: skip
 def test_other_spellings(text, kind, hosts, arguments):
+    """S3-10: a server on this machine, at the usual port, needs no more than its scheme."""
     address = parse_address(text)
     assert (address.kind, address.hosts, dict(address.arguments)) == (kind, hosts, arguments)
     assert address.namespace == "mainspring"

@@ -101,7 +101,7 @@ def desk(tmp_path):
 
 
 async def test_a_cron_schedule_by_an_upsert(desk):
-    """S1-59, S1-60: made and changed by INSERT ... ON CONFLICT, and picked up within a tick."""
+    """S1-59, S1-60 (1.6-E): made and changed by INSERT ... ON CONFLICT, and picked up within a tick."""
     upsert = documented("INSERT INTO schedules")
     async with desk() as d:
         d.sql(upsert)
@@ -127,7 +127,7 @@ async def test_a_cron_schedule_by_an_upsert(desk):
 
 
 async def test_the_newest_tasks_by_a_select(desk):
-    """S1-59: id, state, command and time of creation, in words."""
+    """S1-59 (1.6-E): id, state, command and time of creation, in words."""
     async with desk() as d:
         lane = Lane("default", "command", "default", 5)
         ids = [d.clock.new_id() for _ in range(3)]

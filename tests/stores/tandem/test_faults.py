@@ -27,7 +27,7 @@ async def drained(house, nodes, count, meddle):
 
 
 async def test_flushall_in_mid_run_loses_and_doubles_nothing(new_house):
-    """S1-03, S3-06."""
+    """S1-03, S3-06, contract 1.6-N."""
     async with new_house() as house, house.nodes(2) as nodes, house.redis() as redis:
         flushed = 0
 
