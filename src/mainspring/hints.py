@@ -86,7 +86,7 @@ class Hints(ABC):
         self._known = 0
         self._news = News()
         self._urgent = asyncio.Event()
-        self._is_saying = self._is_hearing = False
+        self._is_saying = self._is_hearing = self._is_listening = False
 
     # --- the store's part -----------------------------------------------------------------------
 
@@ -119,7 +119,8 @@ class Hints(ABC):
 
     def listen(self, wakeups: Wakeups) -> None:
         self._listeners.append(wakeups)
-        if len(self._listeners) == 1:
+        if not self._is_listening:
+            self._is_listening = True
             self._start(self._hear())
             self._start(self._look())
 
@@ -142,7 +143,7 @@ class Hints(ABC):
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        self._is_saying = self._is_hearing = False
+        self._is_saying = self._is_hearing = self._is_listening = False
 
     def _start(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.ensure_future(work)

@@ -12,7 +12,7 @@ from mainspring.config import Settings
 from mainspring.core.model import Lane, NewTask
 from mainspring.errors import StoreError, StoreUnavailable, StoreUnfinished, WrongState
 from mainspring.node import Node
-from mainspring.ports import Group
+from mainspring.ports import Answer, Group
 from mainspring.services import moving
 from mainspring.services.moving import Progress, copy
 from mainspring.stores import open_store
@@ -232,3 +232,21 @@ async def test_a_target_whose_clock_is_behind_is_refused(street, kind):
             await copy(source, target._store, CLOCK)
         await target.advance(3600)
         assert len(await copy(source, target._store, CLOCK)) == len(Kind)
+
+
+@pytest.mark.parametrize("way", ["postgres redis sqlite", "sqlite valkey memory"])
+async def test_a_run_that_was_completed_in_a_transaction_moves_along(street, way):
+    """And is known for what it is: what its worker reports later was accepted with it."""
+    async with street:
+        benches = [await street.bench(kind) for kind in way.split()]
+        first = benches[0]
+        await first.submit_many(1)
+        lease = await first.claim_one()
+        user = await first.user()
+        await user.complete(lease, "7")
+        await user.close()
+        for source, target in pairwise(benches):
+            await target.advance(300)
+            await copy(source._store, target._store, CLOCK)
+            assert await target.settle(lease, result=b"8") is Answer.ALREADY
+            assert (await target.get(lease.task)).result == b"7"

@@ -32,6 +32,6 @@ class Hints(hints.Hints):
     async def _hear_once(self) -> None:
         async for message in self._db.hear():
             if message:
-                self._heard(message.decode())
+                self._heard(message.decode(errors="replace"))
             else:
                 self._begins_to_hear()

@@ -12,6 +12,7 @@ from mainspring.ports import Refused
 from mainspring.stores.redis import controls
 from mainspring.stores.redis.connecting import Database
 from mainspring.stores.redis.packing import (
+    DIGESTS,
     FIELDS,
     Body,
     Request,
@@ -105,7 +106,8 @@ def _head(moved: MovedTask) -> list[object]:
         "CREATED": task.created_at_us, "RUN_AT": exact(task.run_at_us), "TIMEOUT": exact(task.timeout_us),
         "DEADLINE": exact(task.deadline_us), "STARTED": _or_false(task.started_at_us),
         "FINISHED": _or_false(task.finished_at_us), "CANCEL_AT": _or_false(task.cancel_requested_at_us),
-        "CLAIM_SEQ": 0, "SETTLED_TOKEN": moved.settled_token, "SETTLED_DIGEST": moved.settled_digest,
+        "CLAIM_SEQ": 0,
+        "SETTLED_TOKEN": moved.settled_token, "SETTLED_DIGEST": moved.settled_digest & DIGESTS,
         "ATTEMPT": task.attempt, "RETRIES": task.retries, "LOSSES": task.losses, "SNOOZES": task.snoozes,
         "OPEN_PARENTS": 0, "ON_PARENT_FAILURE": decode_policy(task.policy).on_parent_failure,
         "IS_PARENT": False, "WORKER": _or_false(task.worker),

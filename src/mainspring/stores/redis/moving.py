@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from mainspring.core.lifecycle import Cause
+from mainspring.core.lifecycle import IN_TRANSACTION, Cause
 from mainspring.core.limits import CLOSED
 from mainspring.core.model import FINAL, State, Task
 from mainspring.core.progress import LogBlock, LogPiece, Noted
@@ -17,7 +17,7 @@ from mainspring.core.workflows import Tally, tally
 from mainspring.errors import InvalidInput
 from mainspring.ports import Transition
 from mainspring.stores.redis.connecting import Database
-from mainspring.stores.redis.packing import FIELDS, STATES, can_be_stored, pack, prefixed, unpack
+from mainspring.stores.redis.packing import DIGESTS, FIELDS, STATES, can_be_stored, pack, prefixed, unpack
 from mainspring.stores.redis.progress import head_of
 from mainspring.stores.redis.reading import read_rule
 from mainspring.stores.redis.schedules import fire_of, stored_of, texts_of
@@ -75,6 +75,8 @@ async def _tasks(db: Database, ids: Sequence[str]) -> list[Record]:
 
 def _task(task: Task, head: Sequence[Any]) -> MovedTask:
     hidden = {name: head[FIELDS[name] - 1] for name in _HIDDEN}
+    if hidden["SETTLED_DIGEST"] == IN_TRANSACTION & DIGESTS:
+        hidden["SETTLED_DIGEST"] = IN_TRANSACTION
     unique, fingerprint = hidden["UNIQUE"], hidden["FINGERPRINT"]
     return moved_task(
         task, hidden["SETTLED_TOKEN"], hidden["SETTLED_DIGEST"], bytes.fromhex(unique) if unique else None,

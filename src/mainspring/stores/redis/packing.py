@@ -86,6 +86,8 @@ KEPT = {
     "KEPT_STEPS": 32, "KEPT_LOG": 64,
 }  # fmt: skip
 ACCEPTED, EXISTING, REFUSED = 1, 2, 3
+# A head's digest has 32 bits: all of them set, it is `lifecycle.IN_TRANSACTION` from another store.
+DIGESTS = 0xFFFFFFFF
 # Whole numbers that a script's floats hold.
 EXACT = 1 << 53
 

@@ -11,12 +11,20 @@ from importlib.resources import files
 from typing import NamedTuple
 
 from mainspring.core.dag import Effect, effect, holds_new
-from mainspring.core.lifecycle import DOOMED_ERROR, KEEPS_PLACE, SPARED_ERROR, TRANSITIONS, Cause
+from mainspring.core.lifecycle import (
+    DOOMED_ERROR,
+    IN_TRANSACTION,
+    KEEPS_PLACE,
+    SPARED_ERROR,
+    TRANSITIONS,
+    Cause,
+)
 from mainspring.core.model import FINAL, OnParentFailure, State
 from mainspring.core.progress import LOG_BYTES_KEPT
 from mainspring.ports import Action, Answer
 from mainspring.stores.redis.packing import (
     ACCEPTED,
+    DIGESTS,
     EXISTING,
     FIELDS,
     FIRST_RARE,
@@ -94,6 +102,7 @@ def _constants() -> dict[str, str]:
         "ACCEPTED": ACCEPTED,
         "EXISTING": EXISTING,
         "REFUSED": REFUSED,
+        "IN_TRANSACTION": IN_TRANSACTION & DIGESTS,
         "LOG_BYTES_KEPT": LOG_BYTES_KEPT,
     }
     tables = {

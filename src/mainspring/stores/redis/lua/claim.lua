@@ -55,8 +55,10 @@ local function still_held(ask)
     local leases = {}
     local found = running_of(claims_of(ask[2], ask[3]))
     table.sort(found, function(one, other) return one[TOKEN] < other[TOKEN] end)
-    for n, head in ipairs(found) do
-        leases[n] = lease_of(head)
+    for _, head in ipairs(found) do
+        if lane_of(head[LANE]) then
+            leases[#leases + 1] = lease_of(head)
+        end
     end
     return leases
 end

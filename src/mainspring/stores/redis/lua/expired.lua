@@ -1,9 +1,10 @@
 -- uses: holding, reply
--- Leases that have lapsed, oldest first. ARGV[1]: how many at most. Writes nothing.
+-- Leases that have lapsed, oldest first. ARGV[1]: how many at most. Tasks of no lane are left out: the auditor tells of
+-- them. Writes nothing.
 local lapsed, answers = {}, {}
 for _, claim in ipairs(redis.call('ZRANGEBYSCORE', key.claims, '-inf', now, 'LIMIT', 0, CHUNK)) do
     for _, head in ipairs(running_of(claim)) do
-        if head[LEASE_UNTIL] <= now then
+        if head[LEASE_UNTIL] <= now and lane_of(head[LANE]) then
             lapsed[#lapsed + 1] = head
         end
     end

@@ -7,6 +7,7 @@ end
 load(ids)
 for n, line in ipairs(lines) do
     local head = heads[line[1]]
-    answers[n] = head and head[STATE] == RUNNING and head[TOKEN] == line[2] and lease_of(head)
+    answers[n] = head and head[STATE] == RUNNING and head[TOKEN] == line[2] and lane_of(head[LANE])
+        and lease_of(head)
 end
 return reply(answers)

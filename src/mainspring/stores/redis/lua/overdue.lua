@@ -8,7 +8,7 @@ load(runs)
 load(late)
 local leases, waiting = {}, {}
 for _, id in ipairs(runs) do
-    if heads[id] and heads[id][STATE] == RUNNING then
+    if heads[id] and heads[id][STATE] == RUNNING and lane_of(heads[id][LANE]) then
         leases[#leases + 1] = lease_of(heads[id])
     end
 end

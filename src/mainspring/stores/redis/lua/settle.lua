@@ -27,7 +27,8 @@ local function settle(line)
         return LOST
     end
     if not is_held or head[STATE] ~= RUNNING or head[TOKEN] ~= token then
-        return head[SETTLED_TOKEN] == token and head[SETTLED_DIGEST] == digest and ALREADY or LOST
+        local told = head[SETTLED_DIGEST]
+        return head[SETTLED_TOKEN] == token and (told == digest or told == IN_TRANSACTION) and ALREADY or LOST
     end
     if only_if_lapsed and head[LEASE_UNTIL] > now then
         return LOST

@@ -20,30 +20,6 @@ local function open_group(group, opaque)
     end
 end
 
--- The strings that a request names by their number; the empty one by 0.
-local function opaque_strings(blob, lengths)
-    local opaque, from = {[0] = ''}, 1
-    for n, length in ipairs(lengths) do
-        opaque[n] = string.sub(blob, from, from + length - 1)
-        from = from + length
-    end
-    return opaque
-end
-
--- A group as it is meant: with its opaque strings, and states to be looked up.
-local function open_group(group, opaque)
-    for _, task in ipairs(group[1]) do
-        task[10] = opaque[task[10]]
-        if task[8] then
-            local states = {}
-            for _, state in ipairs(task[8][2]) do
-                states[state] = true
-            end
-            task[8][2] = states
-        end
-    end
-end
-
 local function forget_expired_keys()
     local names = redis.call('ZRANGEBYSCORE', key.expiring, '-inf', now, 'LIMIT', 0, 100)
     for _, name in ipairs(names) do
@@ -81,10 +57,11 @@ local function unique_match(rule)
         )
         for _, member in ipairs(members) do
             local head = head_of(string.sub(member, #prefix + 9))
-            if rule[3] and now - head[CREATED] >= rule[3] then
+            -- The auditor tells of one that is lost.
+            if head and rule[3] and now - head[CREATED] >= rule[3] then
                 return nil
             end
-            if rule[2][head[STATE]] then
+            if head and rule[2][head[STATE]] then
                 return head.id
             end
         end

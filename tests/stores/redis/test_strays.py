@@ -1,0 +1,79 @@
+"""What is left over, or comes in numbers that nobody thought of, must not stop anybody else."""
+
+import asyncio
+
+from redis.asyncio import Redis
+
+from mainspring import hints
+from mainspring.core.model import Lane, State, UniqueRule
+from mainspring.core.progress import LogPiece
+from mainspring.ports import Answer, Append
+from tests.stores.redis.test_faults import Alone
+from tests.wakeups import Woken
+
+LIMIT_S = 20
+
+
+def admin(url):
+    return Redis.from_url(url.partition("?")[0])
+
+
+async def test_a_lost_task_under_a_unique_rule_stops_no_other(url, tmp_path):
+    async with Alone(url, tmp_path) as bench, admin(url) as client:
+        rule = UniqueRule(b"\1" * 16, frozenset({State.READY}), None)
+        (lost,) = await bench.submit(bench.task(unique=rule))
+        await client.hdel(bench.store._db.keys["heads"], lost)
+        (task,) = await bench.submit(bench.task(unique=rule))
+        assert await bench.states(task) == [State.READY]
+
+
+async def test_a_lapsed_lease_in_a_lost_lane_stops_no_other(url, tmp_path):
+    async with Alone(url, tmp_path) as bench, admin(url) as client:
+        other = Lane("other", "echo", "default", 5)
+        await bench.submit_many(1)
+        await bench.submit_many(1, other)
+        lost = await bench.claim_one(lanes=[other], lease=0.001)
+        lease = await bench.claim_one(worker="w2", lease=0.001)
+        await client.hdel(bench.store._db.keys["lanes"], lost.lane_id)
+        async with asyncio.timeout(LIMIT_S):
+            while not (lapsed := await bench.store.expired(10)):
+                await asyncio.sleep(0)
+        assert [one.task for one in lapsed] == [lease.task]
+
+
+async def test_more_logs_in_one_call_than_a_command_has_arguments(url, tmp_path):
+    async with Alone(url, tmp_path) as bench:
+        await bench.submit_many(9_000)
+        leases = await bench.claim(limit=9_000)
+        assert len(leases) == 9_000
+        lines = [Append(lease.task, lease.token, log=[LogPiece(0, "out", 1, "x")]) for lease in leases]
+        answers = await bench.store.append(lines)
+        assert set(answers) == {Answer.OK}
+
+
+async def test_a_message_that_makes_no_sense_is_a_hint_all_the_same(url, tmp_path, monkeypatch):
+    monkeypatch.setattr(hints, "LOOK_WHILE_HEARING_S", 3600.0)
+    async with Alone(url, tmp_path) as bench, admin(url) as client:
+        woken = asyncio.Event()
+        bench.store.listen(Woken(woken.set))
+        async with asyncio.timeout(LIMIT_S):
+            await woken.wait()
+            for text in (b"\xff\xfe", b"", b"x y z:w"):
+                woken.clear()
+                await client.publish(bench.store._db.channel, text)
+                await woken.wait()
+
+
+async def test_a_store_that_was_opened_again_hears_again(url, tmp_path, monkeypatch):
+    monkeypatch.setattr(hints, "LOOK_WHILE_HEARING_S", 3600.0)
+    async with Alone(url, tmp_path) as bench, admin(url) as client:
+        first, second = asyncio.Event(), asyncio.Event()
+        bench.store.listen(Woken(first.set))
+        await bench.store.close()
+        await bench.store.open()
+        bench.store.listen(Woken(second.set))
+        async with asyncio.timeout(LIMIT_S):
+            await second.wait()
+            second.clear()
+            await client.publish(bench.store._db.channel, b"other *")
+            await second.wait()
