@@ -222,8 +222,8 @@ class Batcher:
         return groups, landings
 
     def _groups_to_take(self) -> int:
-        """Of many callers that wait for one flight, half take the next: else they would all call again when it
-        lands, and node and store would take turns instead of working side by side."""
+        """Of many callers that wait for one flight, half take the next: else they would all call again when
+        it lands, and node and store would take turns instead of working side by side."""
         waiting = len(self._submits)
         if waiting < HALVED_FROM or len(self._pilots) == 1 or self._in_air or self._passengers.fly_alone():
             return waiting
@@ -274,7 +274,9 @@ class Batcher:
         reason = error if isinstance(error, Exception) else StoreUnavailable("this node is shutting down")
         if not isinstance(reason, StoreError):
             _tell_of_bug(reason)
-        self._passengers.failed(asks, reason)
+        # A worker asks again after a failure of the store; it does not outlive a bug.
+        known = reason if isinstance(reason, StoreError) else StoreError(f"the exchange failed: {reason!r}")
+        self._passengers.failed(asks, known)
         landings: list[asyncio.Future[Any]] = [*submits, *(settled for _, settled in settles)]
         for landing in landings:
             if not landing.done():
