@@ -58,9 +58,9 @@ class Adapter(ABC):
     def submit(self, task: str, *arguments: Any) -> Any:
         """Submit one task; durable, as far as the server is, on return. A coroutine where that is native."""
 
+    @abstractmethod
     async def submit_bulk(self, count: int) -> None:
         """Submit `count` no-ops by the fastest documented way."""
-        raise NotImplementedError
 
     @abstractmethod
     async def left(self) -> int:

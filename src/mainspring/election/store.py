@@ -4,7 +4,6 @@ from mainspring.core.model import SECOND_US
 from mainspring.ports import Clock, Store, Term
 
 TTL_S = 6.0
-RENEW_S = 2.0
 
 
 class StoreElector:

@@ -38,7 +38,6 @@ Duration = int | float | str
 NewId = Callable[[], str]
 
 UNFINISHED = frozenset({State.BLOCKED, State.SCHEDULED, State.READY, State.RUNNING})
-UNIQUE_FIELDS = ("queue", "key", "name", "payload")
 UNIQUE_ACCEPTED = "queue, key, name, payload, payload.MEMBER"
 # The fourth, `only`, is for a workflow's `on_failure`: what it spares would look cancelled in a graph.
 PARENT_FAILURE = {rule.name.lower(): rule for rule in OnParentFailure if rule is not OnParentFailure.ONLY}
