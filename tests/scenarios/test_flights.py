@@ -284,3 +284,14 @@ async def test_a_bug_on_the_way_leaves_nobody_waiting(place, monkeypatch):
                 await claim(scheduler, 1)
             assert len(await claim(scheduler, 1)) == 1
     assert told
+
+
+async def test_a_node_remembers_a_bounded_number_of_lanes(monkeypatch):
+    """There may be one for each key that was ever used."""
+    monkeypatch.setattr(claiming, "LANES_KNOWN_AT_ONCE", 10)
+    async with running() as (scheduler, _):
+        for n in range(30):
+            task = NewTask(CLOCK.new_id(), LANE._replace(key=str(n)), b"{}")
+            await scheduler.submit([Group([task])])
+        assert len(scheduler._claiming._lane_ids) <= 10
+        assert len(await claim(scheduler, 1)) == 1

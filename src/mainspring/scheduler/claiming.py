@@ -18,6 +18,8 @@ from mainspring.scheduler.fairness import Accounts
 REFRESH_S = 1.5
 REFRESH_APART_S = 0.02
 REOPEN_AT_LEAST_S = 0.002
+# Lanes come and go with keys and tenants. One that is not known is claimed from a flight later.
+LANES_KNOWN_AT_ONCE = 100_000
 
 
 class Waiter:
@@ -265,6 +267,8 @@ class Claiming:
             board.charge(tenant, cost_us)
 
     def _know(self, heads: Sequence[LaneHead]) -> None:
+        if len(self._lane_ids) >= LANES_KNOWN_AT_ONCE:
+            self._lane_ids.clear()
         for head in heads:
             self._lane_ids[head.lane] = head.lane_id
             self.accounts.know(head.lane.tenant)

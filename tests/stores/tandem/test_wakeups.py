@@ -48,6 +48,16 @@ async def test_a_node_wakes_when_another_writes(new_house, only_told):
         assert listening_for["count"] == 0
 
 
+async def test_a_message_that_makes_no_sense_is_a_hint_all_the_same(new_house, only_told):
+    async with new_house() as house, house.nodes(2) as (one, two):
+        ear = Ear(one)
+        await ear.wakes()
+        channel = one.store._hints._channel
+        await two.store._link.ask(lambda client: client.publish(channel, b"\xff\xfe"))
+        await ear.wakes()
+        await ear.hears(two)
+
+
 async def test_a_node_hears_again_when_redis_is_back(new_house, only_told, monkeypatch, redis_server):
     monkeypatch.setattr(hints, "HEAR_AGAIN_S", 0.01)
     async with new_house() as house, house.nodes(2) as (one, two):

@@ -41,4 +41,4 @@ class Wakeups(Hints):
             while True:
                 message = await channel.get_message(timeout=None)
                 if message is not None:
-                    self._heard(message["data"].decode())
+                    self._heard(message["data"].decode(errors="replace"))
