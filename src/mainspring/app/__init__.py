@@ -28,7 +28,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Mainspring", "TaskFunction"]
 
-ACCEPTED = "http://HOST:PORT, sqlite:///FILE, postgresql://USER:PASSWORD@HOST:PORT/DATABASE, memory:"
+ACCEPTED = (
+    "http://HOST:PORT, sqlite:///FILE, postgresql://USER:PASSWORD@HOST:PORT/DATABASE, "
+    "redis://USER:PASSWORD@HOST:PORT/NUMBER, memory:"
+)
 
 
 class Mainspring(Client):
