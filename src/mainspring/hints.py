@@ -62,8 +62,8 @@ class News:
     def read(cls, text: str) -> "News":
         """What another node told; vague if it makes no sense, as from a later version."""
         news = cls()
-        told, _, places = text.partition(" ")
-        news.has_ended, news.is_vague = "e" in told, not set(told) <= {"e"}
+        told, separator, places = text.partition(" ")
+        news.has_ended, news.is_vague = "e" in told, not separator or not set(told) <= {"e"}
         try:
             for place in filter(None, places.split(",")):
                 lane_id, seq = place.split(":")

@@ -47,6 +47,21 @@ async def test_a_node_wakes_when_another_writes(new_database, monkeypatch):
                 await woken.wait()
 
 
+async def test_a_schedule_that_was_written_by_hand_wakes_at_once(new_database, monkeypatch):
+    """What the trigger of 0009_people.sql tells has no news in it: it is taken for any."""
+    monkeypatch.setattr(hints, "LOOK_SOON_S", 60.0)
+    monkeypatch.setattr(hints, "LOOK_LATE_S", 60.0)
+    monkeypatch.setattr(hints, "LOOK_WHILE_HEARING_S", 60.0)
+    async with new_database() as database, database.store() as store, database.connection() as admin:
+        woken = asyncio.Event()
+        store.listen(Woken(woken.set))
+        async with asyncio.timeout(LIMIT_S):
+            await woken.wait()  # it listens from now on
+            woken.clear()
+            await admin.execute("SELECT pg_notify('mainspring', 'sql')")
+            await woken.wait()
+
+
 async def test_a_node_that_cannot_listen_looks(new_database, monkeypatch):
     """As behind a pooler that gives no sessions."""
 

@@ -52,7 +52,8 @@ async def test_more_logs_in_one_call_than_a_command_has_arguments(url, tmp_path)
 
 
 async def test_a_message_that_makes_no_sense_is_a_hint_all_the_same(url, tmp_path, monkeypatch):
-    monkeypatch.setattr(hints, "LOOK_WHILE_HEARING_S", 3600.0)
+    for name in ("LOOK_SOON_S", "LOOK_LATE_S", "LOOK_WHILE_HEARING_S"):
+        monkeypatch.setattr(hints, name, 60.0)
     async with Alone(url, tmp_path) as bench, admin(url) as client:
         woken = asyncio.Event()
         bench.store.listen(Woken(woken.set))
@@ -65,7 +66,8 @@ async def test_a_message_that_makes_no_sense_is_a_hint_all_the_same(url, tmp_pat
 
 
 async def test_a_store_that_was_opened_again_hears_again(url, tmp_path, monkeypatch):
-    monkeypatch.setattr(hints, "LOOK_WHILE_HEARING_S", 3600.0)
+    for name in ("LOOK_SOON_S", "LOOK_LATE_S", "LOOK_WHILE_HEARING_S"):
+        monkeypatch.setattr(hints, name, 60.0)
     async with Alone(url, tmp_path) as bench, admin(url) as client:
         first, second = asyncio.Event(), asyncio.Event()
         bench.store.listen(Woken(first.set))
