@@ -264,3 +264,16 @@ async def test_settlements_in_flight_together_write_once(bench):
     lines = [bench.line(lease, Outcome.SUCCEEDED, result=str(n).encode()) for n in range(8)]
     answers = await asyncio.gather(*[bench.settle_lines(line) for line in lines])
     assert sorted(answer for (answer,) in answers) == [Answer.OK, *[Answer.LOST] * 7]
+
+
+@pytest.mark.verbs("settle")
+@pytest.mark.breaks("clock_ahead", "number_ahead")
+async def test_tasks_are_claimed_at_once_after_the_clock_was_set_back(bench):
+    """By an administrator, or as another server takes over whose clock is behind."""
+    await bench.submit_many(3)
+    for _ in range(3):
+        await bench.settle(await bench.claim_one())
+    await bench.advance(-3600)
+    await bench.submit_many(3)
+    for _ in range(3):
+        await bench.settle(await bench.claim_one())
