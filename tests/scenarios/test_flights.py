@@ -14,7 +14,7 @@ from mainspring.core.model import Lane, Lease, NewTask
 from mainspring.core.order import LaneHead
 from mainspring.errors import StoreError, StoreUnavailable
 from mainspring.ports import ClaimRequest, Exchange, Exchanged, Group
-from mainspring.scheduler import Scheduler, SchedulerSettings, claiming
+from mainspring.scheduler import Scheduler, SchedulerSettings, claiming, fairness
 from mainspring.stores.memory import MemoryStore
 
 CLOCK = SystemClock()
@@ -284,6 +284,19 @@ async def test_a_bug_on_the_way_leaves_nobody_waiting(place, monkeypatch):
                 await claim(scheduler, 1)
             assert len(await claim(scheduler, 1)) == 1
     assert told
+
+
+async def test_a_claim_that_a_bug_keeps_on_the_ground_comes_back_in_time(monkeypatch):
+    def faulty(self):
+        raise ZeroDivisionError("a bug")
+
+    asyncio.get_running_loop().set_exception_handler(lambda *_: None)
+    async with running() as (scheduler, _):
+        await submit(scheduler)
+        monkeypatch.setattr(fairness.Accounts, "take_charges", faulty)
+        request = ClaimRequest("w", "w-1", 1, ("echo",), slots=1, wait_s=0.0)
+        async with asyncio.timeout(10):
+            assert await scheduler.claim(request) == []
 
 
 async def test_a_node_remembers_a_bounded_number_of_lanes(monkeypatch):

@@ -96,15 +96,14 @@ class Claiming:
         self._expect(groups)
         self.accounts.accrue()
         now_us = self.store_now_us()
-        asks = []
+        sent, asks = [], []
         for waiter in self._waiters:
             if waiter.landing.done() or waiter.fruitless:
                 continue
             request = waiter.request
             quotas = rank(self.board, waiter.wanted, request.slots, now_us)
             if quotas:
-                waiter.in_flight = True
-                self._sent.append(waiter)
+                sent.append(waiter)
                 asks.append(
                     Ask(
                         request.worker,
@@ -115,10 +114,15 @@ class Claiming:
                         self._lease_us,
                     )
                 )
-        self._gained_in_air.clear()
         if not asks:
             self._reopen_later(now_us)
-        return asks, self.accounts.take_charges()
+        charges = self.accounts.take_charges()
+        # Last: what fails on the way here takes nobody's claim along.
+        for waiter in sent:
+            waiter.in_flight = True
+        self._sent = sent
+        self._gained_in_air.clear()
+        return asks, charges
 
     def fly_alone(self) -> bool:
         """Under limits: each flight tells what they have in use, and the last one to land is believed."""
