@@ -2,6 +2,7 @@
 
 import asyncio
 
+import pytest
 from redis.asyncio import Redis
 
 from mainspring import hints
@@ -39,6 +40,22 @@ async def test_a_lapsed_lease_in_a_lost_lane_stops_no_other(url, tmp_path):
             while not (lapsed := await bench.store.expired(10)):
                 await asyncio.sleep(0)
         assert [one.task for one in lapsed] == [lease.task]
+
+
+@pytest.mark.parametrize("text", ["{", "7", "[]", '["other"]', "\xff"])
+async def test_a_lane_that_cannot_be_read_stops_no_other(url, tmp_path, text):
+    async with Alone(url, tmp_path) as bench, admin(url) as client:
+        other = Lane("other", "echo", "default", 5)
+        (task,) = await bench.submit_many(1)
+        (damaged,) = await bench.submit_many(1, other)
+        number = await bench.lane_id(other)
+        await client.hset(bench.store._db.keys["lanes"], number, text)
+        assert [head.lane.queue for head in (await bench.store.board()).heads] == ["default"]
+        answer = await bench.ask_for()
+        assert [lease.task for lease in answer.leases] == [task]
+        assert number in answer.empty
+        findings = (await bench.store.audit(None, 100)).findings
+        assert f"task {damaged}" in [finding.subject for finding in findings]
 
 
 async def test_more_logs_in_one_call_than_a_command_has_arguments(url, tmp_path):

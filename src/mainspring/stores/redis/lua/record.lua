@@ -283,7 +283,8 @@ local function lane_of(number)
     local lane = lanes[number]
     if lane == nil then
         local text = redis.call('HGET', key.lanes, number)
-        lane = text and read_lane(text)
+        local is_read, found = pcall(read_lane, text)
+        lane = is_read and found
         lanes[number] = lane
     end
     return lane
