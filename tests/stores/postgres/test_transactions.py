@@ -12,6 +12,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
+from mainspring import hints
 from mainspring.clock import SystemClock
 from mainspring.core.lifecycle import Outcome, Report, digest, settle
 from mainspring.core.model import Lane, NewTask, State
@@ -329,13 +330,14 @@ async def test_two_grants_are_all_that_a_role_needs(scene):
             await admin.execute("DROP ROLE shop")
 
 
-async def test_a_notification_wakes_the_nodes(scene):
+async def test_a_notification_wakes_the_nodes(scene, monkeypatch):
     """For whoever cannot wait for the next look: nothing else tells of a submission."""
+    for name in ("LOOK_SOON_S", "LOOK_LATE_S", "LOOK_WHILE_HEARING_S"):
+        monkeypatch.setattr(hints, name, 3600.0)
     async with scene() as (_, store, user):
         woken = asyncio.Event()
         store.listen(Woken(woken.set))
-        while not await user.fetchval("SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'LISTEN%'"):
-            pass
+        await woken.wait()  # it listens from now on
         woken.clear()
         await user.execute("NOTIFY mainspring")
         await woken.wait()

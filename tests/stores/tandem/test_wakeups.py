@@ -1,6 +1,7 @@
 """Nodes hear of each other's writes by Redis, and without it by looking."""
 
 import asyncio
+from pathlib import Path
 
 import pytest
 
@@ -8,6 +9,7 @@ from mainspring import hints
 from tests.stores.tandem.nodes import until
 from tests.wakeups import Woken
 
+PAGE = (Path(__file__).parents[3] / "docs/transactions.md").read_text()
 LIMIT_S = 20
 LISTENING = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query ~* '^listen'"
 
@@ -48,12 +50,15 @@ async def test_a_node_wakes_when_another_writes(new_house, only_told):
         assert listening_for["count"] == 0
 
 
-async def test_a_message_that_makes_no_sense_is_a_hint_all_the_same(new_house, only_told):
+@pytest.mark.parametrize("message", [b"\xff\xfe", b""])
+async def test_a_message_that_makes_no_sense_is_a_hint_all_the_same(new_house, only_told, message):
+    """The empty one is what the documentation has people send after a submission in their own transaction."""
     async with new_house() as house, house.nodes(2) as (one, two):
         ear = Ear(one)
         await ear.wakes()
         channel = one.store._hints._channel
-        await two.store._link.ask(lambda client: client.publish(channel, b"\xff\xfe"))
+        assert f"PUBLISH '{channel}' ''" in PAGE
+        await two.store._link.ask(lambda client: client.publish(channel, message))
         await ear.wakes()
         await ear.hears(two)
 
