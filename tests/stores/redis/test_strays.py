@@ -6,6 +6,7 @@ import pytest
 from redis.asyncio import Redis
 
 from mainspring import hints
+from mainspring.core.limits import LimitRule
 from mainspring.core.model import Lane, State, UniqueRule
 from mainspring.core.progress import LogPiece
 from mainspring.ports import Answer, Append
@@ -56,6 +57,18 @@ async def test_a_lane_that_cannot_be_read_stops_no_other(url, tmp_path, text):
         assert number in answer.empty
         findings = (await bench.store.audit(None, 100)).findings
         assert f"task {damaged}" in [finding.subject for finding in findings]
+
+
+async def test_a_run_in_a_lost_lane_keeps_nobody_from_being_explained(url, tmp_path):
+    async with Alone(url, tmp_path) as bench, admin(url) as client:
+        other = Lane("other", "echo", "default", 5)
+        await bench.store.set_limit("kind:echo", LimitRule(max_running=1))
+        await bench.submit_many(1, other)
+        lost = await bench.claim_one()
+        (task,) = await bench.submit_many(1)
+        await client.hdel(bench.store._db.keys["lanes"], lost.lane_id)
+        around = await bench.store.surroundings(task, 5)
+        assert around.task.id == task
 
 
 async def test_more_logs_in_one_call_than_a_command_has_arguments(url, tmp_path):

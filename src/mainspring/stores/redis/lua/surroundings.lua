@@ -48,7 +48,7 @@ local function holders_of(name)
     local found = {}
     local running = running_tasks()
     for _, id in ipairs(running) do
-        local names = #found < shown and heads[id] and lane_of(heads[id][LANE]).names or {}
+        local names = #found < shown and heads[id] and lane_for(heads[id]).names or {}
         for _, other in ipairs(names) do
             if other == name then
                 found[#found + 1] = id
@@ -81,7 +81,7 @@ elseif head[STATE] == READY then
     for _, use in ipairs(told[4]) do
         used_names[use[1]] = true
     end
-    for _, name in ipairs(lane_of(head[LANE]).names) do
+    for _, name in ipairs(lane_for(head).names) do
         if used_names[name] then
             holders[#holders + 1] = {name, holders_of(name)}
         end
