@@ -57,13 +57,15 @@ class Node:
         lines = [Held(lease.task, lease.token) for lease in held]
         await self.store.renew([Renewal(self.name, self.claims, lines, LEASE_US)])
 
-    async def drain(self, lane_id: int, batch: int, ran: Counter[str], total: int) -> None:
-        """Claim and settle until `total` tasks have run, here or elsewhere."""
+    async def drain(
+        self, lane_id: int, batch: int, ran: Counter[str], total: int, batch_s: float = 0.0
+    ) -> None:
+        """Claim and settle until `total` tasks have run, here or elsewhere; a batch runs for `batch_s`."""
         while len(ran) < total:
             leases = await self.claim(lane_id, batch)
             ran.update(lease.task for lease in leases)
+            await asyncio.sleep(batch_s)
             assert set(await self.settle(leases)) <= {Answer.OK}
-            await asyncio.sleep(0)
 
 
 async def until(condition: Callable[[], object]) -> None:
