@@ -3,6 +3,7 @@
 import asyncio
 import json
 import re
+import signal
 import subprocess
 import sys
 
@@ -140,15 +141,34 @@ def test_to_a_server_and_back(house, tmp_path, kind):
     assert counts(house[1]) == counts(house[0])
 
 
+KILLED_HALFWAY = """
+import os, signal, sys
+from mainspring.cli.root import root
+from mainspring.clock import SystemClock
+from mainspring.stores import open_store
+
+driver = type(open_store(sys.argv[2], SystemClock()))
+load, calls = driver.load, []
+
+async def dying(store, *lines):
+    calls.append(1)
+    if len(calls) == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return await load(store, *lines)
+
+driver.load = dying
+root.main(["store", "copy", "--from", sys.argv[1], "--to", sys.argv[2]])
+"""
+
+
 @pytest.mark.limit(300)
 @pytest.mark.parametrize("kind", addresses.SHARED)
 def test_a_copy_that_is_killed_is_begun_anew(tmp_path, kind):
     """SIGKILL in the middle: no node works on what is there, and the next copy comes to a good end."""
     old = filled(f"sqlite:///{tmp_path}/old.db", 30_000)
     with addresses.address(kind, tmp_path) as new:
-        process = Process(tmp_path, "copy", "store", "copy", "--from", old, "--to", new)
-        until(lambda: process.popen.poll() is not None or "copy: " in process.printed())
-        process.kill()
+        killed = subprocess.run([sys.executable, "-c", KILLED_HALFWAY, old, new])
+        assert killed.returncode == -signal.SIGKILL
         _, unfinished = counts(new)
         assert unfinished is not None
         server = Process(tmp_path, "server", "server", "--store", new, "--listen", "127.0.0.1:0")
