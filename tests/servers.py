@@ -178,7 +178,8 @@ class PostgresServer(Server):
         return binary.with_name(name)
 
     def command(self) -> list[str]:
-        settings = {"listen_addresses": "", "unix_socket_directories": self.folder, "max_connections": 50}
+        # Many: calls that were given up in a black hole leave theirs behind until the server notices.
+        settings = {"listen_addresses": "", "unix_socket_directories": self.folder, "max_connections": 200}
         pairs = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
         return [str(self._bin("postgres")), "-D", str(self.folder / "data"), *pairs]
 
