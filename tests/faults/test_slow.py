@@ -38,7 +38,8 @@ async def test_every_call_takes_half_a_second(kind, server, measured):
             before = await totals(client)
             await diary.wait_for(FINISHED)
             await diary.wait_for_tasks({task.id for task in long})
-            paths = ("/health", "/api/v1/cluster/stats", "/api/v1/tasks?page_size=5")
+            # Not `/health`: it asks the store, and gives it less time than a call may take here.
+            paths = ("/livez", "/api/v1/cluster/stats", "/api/v1/tasks?page_size=5")
             answers = await asyncio.gather(*map(client.get, paths))
             slow = await rows_per_commit(client, before)
         assert [answer.status_code for answer in answers] == [200] * len(paths)
