@@ -274,6 +274,7 @@ async def test_tasks_are_claimed_at_once_after_the_clock_was_set_back(bench):
     for _ in range(3):
         await bench.settle(await bench.claim_one())
     await bench.advance(-3600)
-    await bench.submit_many(3)
-    for _ in range(3):
-        await bench.settle(await bench.claim_one())
+    new = await bench.submit_many(3)
+    leases = [await bench.claim_one() for _ in range(3)]
+    assert [lease.task for lease in leases] == new
+    assert [await bench.settle(lease) for lease in leases] == [Answer.OK] * 3
