@@ -16,7 +16,6 @@ from typing import Any
 
 from benchmarks.peers.catalogue import (
     CLASSES,
-    FASTEST,
     OURS,
     RECOVERY,
     Class,
@@ -24,6 +23,7 @@ from benchmarks.peers.catalogue import (
     Workload,
     workloads,
 )
+from benchmarks.peers.contenders import contenders
 from benchmarks.peers.report import Report
 from benchmarks.peers.running import measure, placed, probed
 from tests.servers import stop_all
@@ -56,30 +56,11 @@ def _round(
     number: int, at: Class, work: Workload, peers: Sequence[str], found: Sequence[dict[str, Any]]
 ) -> list[dict[str, Any]]:
     records = []
-    for who in _participants(number, at, work, found):
+    for who in contenders(number, at, work, found):
         if not peers or who.peer in peers:
             begun = time.monotonic()
             records.append(_record(at, who, work, number, measure(at, who, work), begun))
     return records
-
-
-def _participants(
-    number: int, at: Class, work: Workload, found: Sequence[dict[str, Any]]
-) -> Iterable[Participant]:
-    everybody = at.participants(work.both)
-    asked = (at.name, work.after, number)
-    rates = {
-        Participant(record["peer"], record["kept"]): record["rate"]
-        for record in found
-        if (record["class"], record["workload"], record["round"]) == asked and "rate" in record
-    }
-    if not rates:
-        return everybody
-    fastest: set[Participant] = set()
-    for kept in (False, True):
-        others = [who for who in rates if who.kept is kept and who.peer != OURS]
-        fastest.update(sorted(others, key=rates.__getitem__, reverse=True)[:FASTEST])
-    return [who for who in everybody if who.peer == OURS or who in fastest]
 
 
 def _recovery(classes: Iterable[Class], peers: Sequence[str]) -> list[dict[str, Any]]:

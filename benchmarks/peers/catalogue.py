@@ -130,7 +130,6 @@ def workloads(quick: bool) -> list[Workload]:
     ]
 
 
-FASTEST = 3
 RECOVERY = Workload("recovery", "recovery", {"watch_s": 90.0}, limit_s=240.0)
 
 
@@ -148,6 +147,11 @@ class Line:
     aims: Mapping[str, float] = field(default_factory=dict)
     less: bool = False
     among: str = "dropped"
+
+    @property
+    def is_speed(self) -> bool:
+        """And not what is used up, or how far a queue was filled."""
+        return self.unit in ("/s", "s")
 
 
 _REDIS_DRAIN = {"redis": (3.0, 5.0), "redis-always": (3.0, 5.0)}

@@ -9,6 +9,7 @@ from typing import Any
 
 from benchmarks.harness import ROOT
 from benchmarks.peers.catalogue import LINES, OURS, RECOVERY_AIM_S, Class, Line, reason
+from benchmarks.peers.contenders import WITHIN
 from mainspring import __version__
 
 Who = tuple[str, bool]
@@ -53,10 +54,11 @@ class Report:
             "# Beside its peers\n\n"
             f"Mainspring {__version__}, Python {platform.python_version()}, {os.cpu_count()} processors"
             f" ({platform.machine()}); {self._rounds} interleaved rounds in {self._took_s / 60:.0f} minutes;"
-            " medians, and medians of the ratios within one round. A machine drifts by a factor of two within"
-            " an hour: the ratios count, not the bare figures. Every value is one process of its own on an"
-            " empty store; a queue that a peer cannot fill within the limit is drained as far as it was"
-            " filled. `make benchmark-peers` measures it all anew."
+            " medians, and medians of the ratios within one round; after the first round only those peers are"
+            f" measured that were within {WITHIN:g} times of the fastest. A machine drifts by a factor of"
+            " two within an hour: the ratios count, not the bare figures. Every value is one process of its"
+            " own on an empty store; a queue that a peer cannot fill within the limit is drained as far as it"
+            " was filled. `make benchmark-peers` measures it all anew."
         )
 
     # --- one class ------------------------------------------------------------------------------
