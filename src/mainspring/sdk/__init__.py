@@ -9,12 +9,12 @@ Inside a handler; any function is one, nothing here has to be imported to write 
 
 A program that submits; `mainspring.Mainspring` is its client:
 
-    client ─┬─ functions ─► calls ─► handles     what is submitted, and what is known of it then
-            │  options, schedules                how it is to be run, and how often
-            │  stored                            what the answer to a submit means
-            ├─ life ─► home, blocking            one event loop, reached by blocking calls and by awaiting
-            └─► ports.Backend ─┬─ http           a server, over connections, asked with patience
-                               └─ (app)          a scheduler in the same process
+    client ─► functions ─► submitting ─┬─ calls ─► handles     what is submitted, what is known of it then
+                                       │  options, schedules   how it is to be run, and how often
+                                       │  stored               what the answer to a submit means
+                                       ├─ life ─► home, blocking   one event loop, for all ways to call
+                                       └─► ports.Backend ─┬─ http  a server, asked with patience
+                                                          └─ (app) a scheduler in the same process
 
     transactions   submitting and completing on the user's own connection, in the user's own transaction
 

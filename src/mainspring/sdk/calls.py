@@ -1,23 +1,20 @@
 """Calls that have not been submitted yet: plain values, to be gathered and submitted together."""
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import msgspec
 
 from mainspring.core.model import NewTask
 from mainspring.errors import InvalidInput
-from mainspring.sdk.options import PARENTS_ACCEPTED, Plan
+from mainspring.sdk.options import PARENTS_ACCEPTED, Parent, Plan
 from mainspring.wire.batches import Batch, new_batch
 from mainspring.wire.tasks import NewId, TaskIn, new_task
-
-if TYPE_CHECKING:
-    from mainspring.sdk.handles import TaskHandle
 
 R_co = TypeVar("R_co", covariant=True)
 
 
-class TaskCall(Generic[R_co]):
+class TaskCall(Parent, Generic[R_co]):
     """A task as it would be submitted: `resize.bind("a.png", width=3)`. Submitting it twice makes two tasks.
 
     In `depends_on` of another call it stands for its task, if both are submitted together.
@@ -103,7 +100,7 @@ def _names(call: TaskCall[Any], places: dict[int, int], given: Sequence[TaskIn])
     return names
 
 
-def _parent_id(parent: "TaskHandle[Any] | TaskCall[Any] | str", number: int) -> str:
+def _parent_id(parent: Parent | str, number: int) -> str:
     if isinstance(parent, str):
         return parent
     identity = getattr(parent, "id", None)

@@ -3,7 +3,6 @@
 import functools
 from collections.abc import Callable, Coroutine, Iterable
 from typing import (
-    TYPE_CHECKING,
     Any,
     Concatenate,
     Generic,
@@ -24,11 +23,9 @@ from mainspring.sdk.handlers import Handler, Isolation
 from mainspring.sdk.handles import TaskHandle
 from mainspring.sdk.options import Plan, TaskOptions
 from mainspring.sdk.schedules import ScheduleHandle, When
+from mainspring.sdk.submitting import Submitter
 from mainspring.sdk.transactions import Entry, Within
 from mainspring.wire.payloads import encode_payload
-
-if TYPE_CHECKING:
-    from mainspring.sdk.client import Client
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -42,10 +39,10 @@ class TaskFunction(Generic[P, R, F]):
     `P` are the parameters that a submitter fills in, `R` is what the task results in, `F` the function.
     """
 
-    def __init__(self, client: "Client", function: F, handler: Handler, plan: Plan | None = None) -> None:
+    def __init__(self, submitter: Submitter, function: F, handler: Handler, plan: Plan | None = None) -> None:
         functools.update_wrapper(self, function)
         self.handler = handler
-        self._client = client
+        self._submitter = submitter
         self._function = function
         self._plan = plan
 
@@ -56,7 +53,7 @@ class TaskFunction(Generic[P, R, F]):
 
     @property
     def home(self) -> Home:
-        return self._client.home
+        return self._submitter.home
 
     @property
     def __call__(self) -> F:
@@ -81,7 +78,7 @@ class TaskFunction(Generic[P, R, F]):
         return Blocking(self._submit, self)
 
     def _submit(self, /, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, TaskHandle[R]]:
-        return self._client.submit_call(self.bind(*args, **kwargs))
+        return self._submitter.submit_call(self.bind(*args, **kwargs))
 
     @property
     def submit_in(self) -> Within[P, TaskHandle[R]]:
@@ -92,17 +89,17 @@ class TaskFunction(Generic[P, R, F]):
         Raises as `bind` does; `InvalidInput` for bad options, a connection that is of no use, and an
         application whose store has no transactions; and what the connection's library raises.
         """
-        return Within(self._submit_in, self._client.check_connection)
+        return Within(self._submit_in, self._submitter.check_connection)
 
     def _submit_in(self, /, *args: P.args, **kwargs: P.kwargs) -> tuple[Entry, TaskHandle[R]]:
-        return self._client.entry(self.bind(*args, **kwargs))
+        return self._submitter.entry(self.bind(*args, **kwargs))
 
     @blocking
     def submit_many(
         self, calls: Iterable[TaskCall[R]], *, idempotency_key: str | None = None
     ) -> Coroutine[Any, Any, list[TaskHandle[R]]]:
         """Submit calls made by `bind`, all or nothing, as one. Raises as `submit` does, naming the task."""
-        return self._client.submit_calls(list(calls), idempotency_key)
+        return self._submitter.submit_calls(list(calls), idempotency_key)
 
     @property
     def schedule(self) -> Blocking[Concatenate[str, When, P], ScheduleHandle[R]]:
@@ -118,15 +115,15 @@ class TaskFunction(Generic[P, R, F]):
     def _schedule(
         self, id: str, when: When, /, *args: P.args, **kwargs: P.kwargs
     ) -> Coroutine[Any, Any, ScheduleHandle[R]]:
-        return self._client.put_schedule(id, when, self.bind(*args, **kwargs))
+        return self._submitter.put_schedule(id, when, self.bind(*args, **kwargs))
 
     def with_options(self, **options: Unpack[TaskOptions]) -> "TaskFunction[P, R, F]":
         """The same function, submitted in another way. Raises `InvalidInput`."""
-        return TaskFunction(self._client, self._function, self.handler, self._planned.having(options))
+        return TaskFunction(self._submitter, self._function, self.handler, self._planned.having(options))
 
     def handle(self, task: str) -> TaskHandle[R]:
         """The handle of a task of this function, by its id."""
-        return TaskHandle(self._client, task, self._decode)
+        return TaskHandle(self._submitter, task, self._decode)
 
     @property
     def _planned(self) -> Plan:
@@ -168,8 +165,8 @@ def result_decoder(function: Callable[..., Any]) -> Callable[[bytes], Any]:
 class TaskDecorator:
     """`@app.task`, bare or with options."""
 
-    def __init__(self, client: "Client", options: dict[str, Any] | None = None) -> None:
-        self._client = client
+    def __init__(self, submitter: Submitter, options: dict[str, Any] | None = None) -> None:
+        self._submitter = submitter
         self._options = options or {}
 
     @overload
@@ -213,9 +210,9 @@ class TaskDecorator:
         and can lower the server's default. Raises `InvalidInput`.
         """
         if function is None:
-            return TaskDecorator(self._client, options)
+            return TaskDecorator(self._submitter, options)
         name = self._options.get("name")
         settings = {option: value for option, value in self._options.items() if option != "name"}
         handler = Handler(name if name is not None else function.__name__, function, **settings)
-        self._client.registry.add(handler)
-        return TaskFunction(self._client, function, handler)
+        self._submitter.registry.add(handler)
+        return TaskFunction(self._submitter, function, handler)

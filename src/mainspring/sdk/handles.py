@@ -4,22 +4,29 @@ import asyncio
 from collections.abc import Callable, Generator
 from datetime import datetime
 from math import inf
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import msgspec
 
 from mainspring.core.durations import parse_duration_s
 from mainspring.core.model import State, Task
 from mainspring.errors import TaskCancelled, TaskFailed, Unsuccessful, WrongState
-from mainspring.sdk.blocking import Home, blocking
+from mainspring.ports import Backend
+from mainspring.sdk.blocking import Home, Housed, blocking
+from mainspring.sdk.options import Parent
 from mainspring.wire.views import encode, task_view
-
-if TYPE_CHECKING:
-    from mainspring.sdk.client import Client
 
 R_co = TypeVar("R_co", covariant=True)
 WAIT_S = 30.0
 ANSWER_S = 0.5  # for an answer that is on its way when the time is up
+
+
+class Connected(Housed, Protocol):
+    """The client behind a handle."""
+
+    async def backend(self) -> Backend:
+        """What answers. To be called in the home."""
+        ...
 
 
 class TaskAttempt(msgspec.Struct, frozen=True):
@@ -74,13 +81,13 @@ def record_of(task: Task) -> TaskRecord:
     return _record.decode(encode(task_view(task)))
 
 
-class TaskHandle(Generic[R_co]):
+class TaskHandle(Parent, Generic[R_co]):
     """Every method asks anew: the handle itself remembers only the task's id. `await handle` is
     `await handle.result.aio()`."""
 
     __slots__ = ("_client", "_decode", "id")
 
-    def __init__(self, client: "Client", task: str, decode: Callable[[bytes], R_co]) -> None:
+    def __init__(self, client: Connected, task: str, decode: Callable[[bytes], R_co]) -> None:
         self.id = task
         self._client = client
         self._decode = decode

@@ -2,21 +2,21 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict
+from typing import Any, TypeAlias, TypedDict
 
 import msgspec
 
 from mainspring.errors import InvalidInput
 from mainspring.wire.tasks import TASK, TaskIn
 
-if TYPE_CHECKING:
-    from mainspring.sdk.calls import TaskCall
-    from mainspring.sdk.handles import TaskHandle
-
 Duration: TypeAlias = float | str | timedelta
-# A task by its handle or its id, or a call that is submitted along.
-Parent: TypeAlias = "TaskHandle[Any] | TaskCall[Any] | str"
 PARENTS_ACCEPTED = "handles, calls of the same submit, or ids"
+
+
+class Parent:
+    """What a task may depend on, beside an id: the handle of another, or a call that is submitted along."""
+
+    __slots__ = ()
 
 
 class RetryOptions(TypedDict, total=False):
@@ -59,7 +59,7 @@ class TaskOptions(TypedDict, total=False):
     retry: RetryOptions | None
     max_losses: int | None
     unique: bool | UniqueOptions | None
-    depends_on: Sequence[Parent] | None
+    depends_on: Sequence[Parent | str] | None
     on_parent_failure: str | None
     idempotency_key: str | None
 
@@ -100,7 +100,7 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _parents(given: Any) -> tuple[Parent, ...]:
+def _parents(given: Any) -> tuple[Parent | str, ...]:
     if isinstance(given, str) or not isinstance(given, Sequence):
         raise InvalidInput("depends_on", f"not a list of tasks: {given!r:.60}", PARENTS_ACCEPTED)
     return tuple(given)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Generic, TypedDict, TypeVar, Unpack
+from typing import Any, Generic, TypedDict, TypeVar, Unpack
 
 import msgspec
 
@@ -12,13 +12,10 @@ from mainspring.errors import InvalidInput, NotFound
 from mainspring.ports import NewSchedule, ScheduleRecord
 from mainspring.sdk.blocking import Home, blocking
 from mainspring.sdk.calls import TaskCall
-from mainspring.sdk.handles import TaskHandle
+from mainspring.sdk.handles import Connected, TaskHandle
 from mainspring.sdk.options import Duration, encoded
 from mainspring.wire.schedule_views import encode, schedule_view
 from mainspring.wire.schedules import PREVIEW, schedule_rules, template
-
-if TYPE_CHECKING:
-    from mainspring.sdk.client import Client
 
 R_co = TypeVar("R_co", covariant=True)
 
@@ -83,7 +80,7 @@ class ScheduleHandle(Generic[R_co]):
 
     __slots__ = ("_client", "_decode", "id")
 
-    def __init__(self, client: "Client", schedule: str, decode: Callable[[bytes], R_co]) -> None:
+    def __init__(self, client: Connected, schedule: str, decode: Callable[[bytes], R_co]) -> None:
         self.id = schedule
         self._client = client
         self._decode = decode
