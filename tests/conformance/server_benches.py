@@ -127,10 +127,10 @@ class TandemBench(PostgresBench):
         return super().new_store()
 
     def new_node(self) -> Any:
-        queue = running(RedisServer).url
+        queue = f"{running(RedisServer).url}?namespace={self._namespace}"
         options = DEFAULTS.postgres
         address = self._server.dsn(self._database)
-        return TandemStore(address, queue, SystemClock(), options, history=True, namespace=self._namespace)
+        return TandemStore(address, queue, SystemClock(), options, history=True)
 
 
 class RedisBench(Bench):

@@ -1,64 +1,55 @@
 """The address of Redis, as the environment gives it in parts: where, which password, which database."""
 
-from urllib.parse import parse_qsl, quote, unquote, urlsplit
+from urllib.parse import quote, unquote
 
 from mainspring.errors import InvalidInput
 
-ACCEPTED = "redis://:PASSWORD@HOST:PORT/DATABASE, rediss://... for TLS, unix:///SOCKET, or HOST:PORT"
-# The library knows no name of Valkey's own.
-_SCHEMES = {"redis": "redis", "valkey": "redis", "rediss": "rediss", "valkeys": "rediss", "unix": "unix"}
-# What the library would take besides are switches of its own, and an unknown one shows only when it connects.
-_OPTIONS = (
-    "db", "password", "ssl_ca_certs", "ssl_ca_path", "ssl_cert_reqs", "ssl_certfile", "ssl_check_hostname",
-    "ssl_keyfile", "ssl_password", "username",
-)  # fmt: skip
 _BOTH = "one of the two, or the same in both"
 
 
 def redis_url(address: str, field: str, password: str = "", database: str = "") -> str:
-    """One URL. `password` and `database` are for an address that does not say its own.
+    """One URL; whether it is one of Redis is told where it is opened. `password` and `database` are for an
+    address that does not say its own.
 
-    Raises `InvalidInput` naming `field`, or the variable that says something else than the address.
+    Raises `InvalidInput` naming the variable that says something else than the address in `field`.
     """
     if "://" not in address:
         address = f"redis://{'localhost' if address.startswith(':') else ''}{address}"
-    try:
-        parts = urlsplit(address)
-        _ = parts.port
-    except ValueError:
-        raise InvalidInput(field, "not an address of Redis", ACCEPTED) from None
-    if parts.scheme not in _SCHEMES or not (parts.path if parts.scheme == "unix" else parts.hostname):
-        raise InvalidInput(field, "not an address of Redis", ACCEPTED)
-    _check(parts.scheme, parts.path, parts.query, field)
-    place, path, query = parts.netloc, parts.path, parts.query
-    if password and parts.password is None:
-        user, _, host = place.rpartition("@")
-        place = f"{user}:{quote(password, safe='')}@{host}"
-    elif password and password != unquote(parts.password or ""):
-        raise InvalidInput("REDIS_PASSWORD", f"differs from the password in {field}", _BOTH)
+    scheme, _, rest = address.partition("://")
+    rest, _, query = rest.partition("?")
+    place, slash, path = rest.partition("/")
+    if password:
+        place = _with_password(place, query, password, field)
     if database:
-        path, query = _with_database(parts.scheme, path, query, database, field)
-    return f"{_SCHEMES[parts.scheme]}://{place}{path}{'?' if query else ''}{query}"
+        query = _with_database(scheme, path, query, database, field)
+    return f"{scheme}://{place}{slash}{path}{'?' if query else ''}{query}"
 
 
-def _check(scheme: str, path: str, query: str, field: str) -> None:
-    """The library passes over a database that is no number, and uses the first one."""
-    database = "" if scheme == "unix" else path.strip("/")
-    if database and not (database.isascii() and database.isdigit()):
-        raise InvalidInput(field, f"not the number of a database: {database!r}", "0, 1, 2 ...")
-    for name, _ in parse_qsl(query, keep_blank_values=True):
-        if name not in _OPTIONS:
-            raise InvalidInput(field, f"unknown option {name!r}", ", ".join(_OPTIONS))
+def _with_password(place: str, query: str, password: str, field: str) -> str:
+    user, _, host = place.rpartition("@")
+    name, _, told = user.partition(":")
+    told = _option(query, "password") or told
+    if not told:
+        return f"{name}:{quote(password, safe='')}@{host}"
+    if unquote(told) != password:
+        raise InvalidInput("REDIS_PASSWORD", f"differs from the password in {field}", _BOTH)
+    return place
 
 
-def _with_database(scheme: str, path: str, query: str, database: str, field: str) -> tuple[str, str]:
+def _with_database(scheme: str, path: str, query: str, database: str, field: str) -> str:
     if not (database.isascii() and database.isdigit()):
         raise InvalidInput("REDIS_DB", f"not a database: {database!r}", "a number, such as 0")
-    named = [pair.removeprefix("db=") for pair in query.split("&") if pair.startswith("db=")]
-    if scheme != "unix" and path.strip("/"):
-        named.append(path.strip("/"))
-    if not named:
-        return path, "&".join(filter(None, [query, f"db={database}"]))
-    if named != [database]:
+    told = _option(query, "db")
+    if scheme.endswith("sentinel"):
+        told = told or path.partition("/")[2]
+    elif scheme != "unix" and not scheme.endswith("socket"):
+        told = told or path
+    if not told:
+        return "&".join(filter(None, [query, f"db={database}"]))
+    if told != database:
         raise InvalidInput("REDIS_DB", f"differs from the database in {field}", _BOTH)
-    return path, query
+    return query
+
+
+def _option(query: str, name: str) -> str:
+    return dict(pair.partition("=")[::2] for pair in query.split("&")).get(name, "")

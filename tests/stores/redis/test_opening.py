@@ -11,7 +11,8 @@ from redis.asyncio import Redis
 
 from mainspring.errors import StoreError, StoreTooNew, StoreUnavailable
 from mainspring.stores.redis import dialling
-from tests.stores.redis.conftest import free_port, new_store
+from tests.stores.redis.conftest import new_store
+from tests.stores.topologies import free_port
 
 
 async def paused(store):

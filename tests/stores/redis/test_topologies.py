@@ -6,16 +6,11 @@ import pytest
 from redis.asyncio import Redis
 
 from mainspring.errors import StoreError
-from tests.stores.redis.conftest import free_port, new_store, sentinel_of
+from tests.stores.redis.conftest import new_store
+from tests.stores.topologies import cluster_of, free_port, sentinel_of, until
 from tests.wakeups import Woken
 
 LIMIT_S = 60.0
-
-
-async def until(condition):
-    async with asyncio.timeout(LIMIT_S):
-        while not await condition():
-            await asyncio.sleep(0.05)
 
 
 async def test_the_primary_that_sentinels_name(kind, new_server):
@@ -61,12 +56,7 @@ async def test_the_primary_that_sentinels_name(kind, new_server):
 @pytest.mark.parametrize("count", [1, 3])
 async def test_a_cluster(new_server, count):
     """All of a namespace lies in one slot, so whichever node keeps it, scripts find their keys."""
-    ports = [free_port() for _ in range(count)]
-    for port in ports:
-        options = ("--port", str(port), "--bind", "127.0.0.1", "--cluster-enabled", "yes")
-        new_server(*options, "--cluster-node-timeout", "2000")
-    await make_cluster(ports)
-    hosts = ",".join(f"127.0.0.1:{port}" for port in ports)
+    hosts = await cluster_of(count, new_server)
     for namespace in ("mainspring", "shop", "wiki"):
         woken = asyncio.Event()
         one = new_store(f"redis+cluster://{hosts}?namespace={namespace}")
@@ -82,26 +72,3 @@ async def test_a_cluster(new_server, count):
         finally:
             await one.close()
             await other.close()
-
-
-async def make_cluster(ports):
-    nodes = [Redis(port=port) for port in ports]
-    try:
-        size = 16384 // len(ports) + 1
-        for place, node in enumerate(nodes):
-            slots = range(place * size, min(16384, (place + 1) * size))
-            await node.execute_command("CLUSTER", "ADDSLOTS", *slots)
-            await node.execute_command("CLUSTER", "SET-CONFIG-EPOCH", place + 1)
-            await node.execute_command("CLUSTER", "MEET", "127.0.0.1", ports[0])
-
-        async def is_whole():
-            told = [await node.execute_command("CLUSTER", "INFO") for node in nodes]
-            return all(
-                b"cluster_state:ok" in info and b"cluster_known_nodes:%d" % len(ports) in info
-                for info in told
-            )
-
-        await until(is_whole)
-    finally:
-        for node in nodes:
-            await node.aclose()

@@ -4,7 +4,6 @@ import asyncio
 from collections import Counter
 
 import pytest
-from redis.asyncio import Redis
 
 from mainspring.errors import InvalidInput, StoreUnavailable
 from mainspring.stores.tandem import link
@@ -177,4 +176,3 @@ async def test_what_fails_in_the_background_is_tried_again_with_jitter(monkeypat
     assert len(set(waits)) == 30
     assert max(waits) <= 1.5 * link.AGAIN_LATE_S
     await node.store._link.close()
-    assert isinstance(node.store._link.client, Redis)

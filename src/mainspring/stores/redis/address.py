@@ -104,7 +104,8 @@ def _options(query: str, text: str) -> Iterator[tuple[str, str]]:
         name, equals, value = pair.partition("=")
         if name not in _FILES and name not in _OTHERS:
             accepted = ", ".join(sorted({*_FILES, *_OTHERS}))
-            raise InvalidInput("store", f"unknown option {name!r} in {shown(text)!r}", accepted)
+            # Without its value: it may be a password, misspelt.
+            raise InvalidInput("store", f"unknown option {name!r}", accepted)
         if not equals:
             raise InvalidInput("store", f"{name!r} in {shown(text)!r} has no value", "name=value pairs")
         yield name, unquote(value)

@@ -86,7 +86,7 @@ def _at(address: Address, host: str, port: int) -> Redis:
 async def listener_of(client: Client, key: str, address: Address) -> Redis:
     """A client for listening alone; of a cluster's nodes to the one that keeps the key."""
     if isinstance(client, RedisCluster):
-        node = await _node_of(client, key)
+        node = await node_of(client, key)
         assert isinstance(node, ClusterNode)
         return _at(address, node.host, int(node.port))
     if address.kind == "sentinel":
@@ -126,7 +126,7 @@ async def greet(client: Client, meta: str, address: Address, options: RedisOptio
     Raises `StoreError` for a server that is too old or throws data away, `StoreTooNew` for data of a newer
     Mainspring.
     """
-    node = await _node_of(client, meta)
+    node = await node_of(client, meta)
     told = await _information(node)
     name = "Valkey" if "valkey_version" in told else "Redis"
     version = str(told.get("valkey_version") or told.get("redis_version") or "")
@@ -147,7 +147,7 @@ async def greet(client: Client, meta: str, address: Address, options: RedisOptio
     return Server(name, version, durability, why)
 
 
-async def _node_of(client: Client, key: str) -> "Redis | ClusterNode":
+async def node_of(client: Client, key: str) -> "Redis | ClusterNode":
     """The server itself that keeps the key."""
     if not isinstance(client, RedisCluster):
         return client

@@ -11,10 +11,14 @@ and a list that an older Redis brings back is no use to anybody.
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
+from hashlib import sha1
 from importlib.resources import files
 from typing import Any, NamedTuple
 
+from redis.exceptions import NoScriptError
+
 from mainspring.core.model import SECOND_US
+from mainspring.stores.redis.dialling import Client
 from mainspring.stores.tandem.link import Link
 
 KEPT_S = 2.0
@@ -75,14 +79,26 @@ class Line(NamedTuple):
     heads: Sequence[Head]
 
 
+class _Script:
+    def __init__(self, name: str) -> None:
+        self._text = _LUA.joinpath(name).read_text()
+        self._digest = sha1(self._text.encode()).hexdigest()
+
+    async def run(self, client: Client, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
+        """By its digest; with its text where the server was restarted or has dropped it."""
+        try:
+            return await client.execute_command("EVALSHA", self._digest, len(keys), *keys, *arguments)
+        except NoScriptError:
+            return await client.execute_command("EVAL", self._text, len(keys), *keys, *arguments)
+
+
 class Heads:
     """Losing any of it costs a claim a look at PostgreSQL, no more."""
 
-    def __init__(self, link: Link, namespace: str) -> None:
+    def __init__(self, link: Link) -> None:
         self._link = link
-        self._namespace = namespace
-        self._take = link.client.register_script(_LUA.joinpath("take.lua").read_text())
-        self._put = link.client.register_script(_LUA.joinpath("put.lua").read_text())
+        self._take = _Script("take.lua")
+        self._put = _Script("put.lua")
         self._forgotten: set[int] = set()
         self._telling: asyncio.Task[None] | None = None
 
@@ -108,7 +124,7 @@ class Heads:
         for count in wanted.values():
             arguments += [count, CLAIMS_LEFT * count]
         answer = await self._link.ask(
-            lambda client: self._take(self._keys([*forgotten, *lanes]), arguments, client)
+            lambda client: self._take.run(client, self._keys([*forgotten, *lanes]), arguments)
         )
         if answer is None:
             return {}
@@ -122,7 +138,7 @@ class Heads:
         arguments: list[Any] = [int(KEPT_S * 1000)]
         for line in lines.values():
             arguments += [line.mark, line.behind, len(line.heads), *[head.encode() for head in line.heads]]
-        answer = await self._link.ask(lambda client: self._put(self._keys(lines), arguments, client))
+        answer = await self._link.ask(lambda client: self._put.run(client, self._keys(lines), arguments))
         return answer is not None
 
     async def close(self) -> None:
@@ -133,5 +149,5 @@ class Heads:
 
     def _keys(self, lanes: Iterable[int]) -> list[str]:
         """One hash tag, so that scripts may name several lanes."""
-        place = f"{{{self._namespace}}}"
+        place = self._link.namespace
         return [f"{place}:{table}:{lane}" for lane in lanes for table in ("mark", "heads", "filling")]

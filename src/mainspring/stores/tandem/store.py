@@ -26,14 +26,14 @@ class TandemStore(PostgresStore):
         *,
         history: bool = False,
         migrates: bool = True,
-        namespace: str = "mainspring",
     ) -> None:
-        """`queue` is the URL of Redis. Raises `InvalidInput` for an address that cannot be one."""
+        """`queue` is the URL of Redis, spelt as one of a store there. Raises `InvalidInput` for an address
+        that cannot be one."""
         super().__init__(address, options, history=history, migrates=migrates)
         self.features = msgspec.structs.replace(self.features, name="postgres+redis")
         self._link = Link(queue, clock)
-        self._heads = Heads(self._link, namespace)
-        self._hints = Wakeups(self._db, self._link, namespace)
+        self._heads = Heads(self._link)
+        self._hints = Wakeups(self._db, self._link)
         self._depths = Depths()
 
     async def open(self) -> None:

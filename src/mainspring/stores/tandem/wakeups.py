@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from mainspring.stores.postgres.listening import Hints
 from mainspring.stores.postgres.statements import STATEMENTS
-from mainspring.stores.tandem.link import CONNECT_LIMIT_S, FAILURES, Link
+from mainspring.stores.redis.failures import FAILURES
+from mainspring.stores.tandem.link import Link
 
 if TYPE_CHECKING:
     from mainspring.stores.postgres.connecting import Database
@@ -18,13 +19,13 @@ if TYPE_CHECKING:
 class Wakeups(Hints):
     not_reached = (*Hints.not_reached, *FAILURES)
 
-    def __init__(self, db: "Database", link: Link, namespace: str) -> None:
+    def __init__(self, db: "Database", link: Link) -> None:
         super().__init__(db)
         self._link = link
-        self._channel = f"{{{namespace}}}:wake"
+        self._channel = f"{link.namespace}:wake"
 
     async def _publish(self, message: str) -> None:
-        await self._link.ask(lambda client: client.publish(self._channel, message))
+        await self._link.ask(lambda client: client.execute_command("PUBLISH", self._channel, message))
         await self._db.ask(STATEMENTS["count_signal"])
 
     def _may_hear(self) -> bool:
@@ -34,8 +35,8 @@ class Wakeups(Hints):
         return self._link.pause_s(super()._hear_again_s())
 
     async def _hear_once(self) -> None:
-        async with self._link.listener.pubsub(ignore_subscribe_messages=True) as channel:
-            async with asyncio.timeout(CONNECT_LIMIT_S):
+        async with self._link.listener() as client, client.pubsub(ignore_subscribe_messages=True) as channel:
+            async with asyncio.timeout(self._link.connect_s):
                 await channel.subscribe(self._channel)
             self._begins_to_hear()
             while True:
