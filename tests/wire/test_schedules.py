@@ -297,6 +297,16 @@ def test_the_record():
     assert (view["skip_until"], view["quarantine"]) == (None, None)
 
 
+@pytest.mark.parametrize(("written", "seen"), [(b"{", "{"), (b"", ""), (b'{"a": [1]}', {"a": [1]})])
+def test_a_payload_that_sql_wrote_and_that_is_no_json_is_shown_as_text(written, seen):
+    """One such row, put as it is into a list, would make all of the list unreadable."""
+    made = schedule(cron="@daily")
+    broken = record(
+        msgspec.structs.replace(made, template=msgspec.structs.replace(made.template, payload=written))
+    )
+    assert shown(views.schedule_view(broken))["task"]["payload"] == seen
+
+
 def test_a_skip_is_shown_while_it_has_something_to_skip():
     made = schedule(cron="0 * * * *")
     skipping = record(made, next_us=NOON_US)

@@ -35,6 +35,7 @@ _TIME = re.compile(r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(\.\d+)?([Zz]|[+-]\d\
 _NAIVE = re.compile(r"\d{4}-\d\d-\d\d([Tt ]\d\d:\d\d(:\d\d(\.\d+)?)?)?", re.ASCII)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
+_FIRST_US = (datetime(1, 1, 1, tzinfo=UTC) - _EPOCH) // _MICROSECOND
 _LAST_US = (datetime(9999, 12, 31, 23, 59, 59, 999_999, UTC) - _EPOCH) // _MICROSECOND
 
 # Every spelling that any surface of Mainspring shows is understood on all of them.
@@ -132,8 +133,9 @@ def time_us(text: str, field: str) -> int:
 
 
 def moment(instant_us: int) -> datetime:
-    """The inverse of `time_us`: what msgspec writes as RFC 3339 in UTC."""
-    return _EPOCH + timedelta(microseconds=min(instant_us, _LAST_US))
+    """The inverse of `time_us`: what msgspec writes as RFC 3339 in UTC. A time that SQL wrote, in no year
+    from 1 to 9999, is shown as the nearest that is: it must not keep the rest of a list from being read."""
+    return _EPOCH + timedelta(microseconds=min(max(instant_us, _FIRST_US), _LAST_US))
 
 
 def duration_us(value: object, field: str) -> int:

@@ -16,7 +16,8 @@ _NO_LABELS = msgspec.Raw(b"{}")
 
 
 class TemplateView(msgspec.Struct):
-    """The task that each fire makes, as it may be submitted. Durations are seconds."""
+    """The task that each fire makes, as it may be submitted. Durations are seconds. A payload that SQL wrote
+    and that is no JSON is shown as a text; the schedule is in quarantine for it."""
 
     kind: str
     payload: msgspec.Raw
@@ -142,7 +143,7 @@ def template_view(template: Template) -> TemplateView:
     lane = template.lane
     return TemplateView(
         lane.kind,
-        msgspec.Raw(template.payload),
+        _payload(template.payload),
         lane.queue,
         lane.priority,
         lane.tenant,
@@ -155,6 +156,15 @@ def template_view(template: Template) -> TemplateView:
         soft_timeout,
         msgspec.Raw(template.labels) if template.labels else _NO_LABELS,
     )
+
+
+def _payload(written: bytes) -> msgspec.Raw:
+    """Plain SQL writes what it likes. What is no JSON is shown as a text: one such row, put into the answer
+    as it is, would make a whole list unreadable."""
+    try:
+        return msgspec.json.decode(written, type=msgspec.Raw)
+    except msgspec.DecodeError:
+        return msgspec.Raw(msgspec.json.encode(written.decode()))
 
 
 def misfire_text(rules: Schedule) -> str:

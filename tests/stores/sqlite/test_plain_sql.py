@@ -25,6 +25,7 @@ from mainspring.scheduler import SchedulePatch, Scheduler, SchedulerSettings
 from mainspring.services import Firer, ServiceLoop
 from mainspring.services.doctor import examine
 from mainspring.stores import open_store
+from mainspring.wire.schedule_views import encode, schedule_view
 
 DOCS = (Path(__file__).parents[3] / "docs/operations.md").read_text()
 NOON_US = 1_700_049_600_000_000
@@ -312,6 +313,8 @@ async def test_numbers_minted_by_sql_stay_unique(desk):
         ("every_s", "9e999", "every: out of range"),
         ("at", "'tomorrow'", "at: not a time"),
         ("every_s, start_at", "60, '31.12.2031'", "start: not a time"),
+        ("every_s, start_at", "60, '0001-01-01T00:00:00+14:00'", "start: out of range"),
+        ("at", "'9999-12-31T23:59:59-14:00'", "at: out of range"),
         ("every_s, end_at", "60, '2001-01-01'", "end: the schedule never fires"),
         ("every_s, misfire", "60, 'sometimes'", "misfire:"),
         ("every_s, misfire", "60, 'fire_all(0)'", "misfire_limit:"),
@@ -319,6 +322,7 @@ async def test_numbers_minted_by_sql_stay_unique(desk):
         ("every_s, jitter_s", "60, 1e9", "jitter:"),
         ("every_s, priority", "60, 11", "priority: out of range"),
         ("every_s, payload", "60, '{'", "payload: not JSON"),
+        ("every_s, payload", "60, ''", "payload: not JSON"),
         ("every_s, payload", '60, \'{"a":1,"a":2}\'', "payload: the key appears twice"),
         ("every_s, labels", "60, '[1]'", "labels:"),
         ("every_s, policy", "60, 'none'", "policy:"),
@@ -342,6 +346,7 @@ async def test_a_broken_row_is_quarantined_and_stops_nobody_else(desk, columns, 
         record = await d.schedules.get("bad")
         assert reason in record.quarantine
         assert record.next_us is None
+        assert json.loads(encode(schedule_view(record)))["quarantine"] == record.quarantine
         assert await d.times("good") == [1]
         assert (await d.schedules.fires("bad")).fires == []
         # Mended by a door or by SQL, it fires like any other.
