@@ -7,12 +7,22 @@ import pytest
 from mainspring.clock import SystemClock
 from mainspring.stores import open_store
 from mainspring.stores.redis import RedisStore
+from mainspring.stores.redis.composing import compose, left_out
 from mainspring.stores.redis.packing import FIELDS
 from mainspring.stores.redis.scripts import SOURCES, VERBS, keys, scripts
 
 _CALL = re.compile(r"redis\.p?call\(\s*'[A-Z]+',\s*([^,)]+)")
 # Names of variables that hold a key which somebody else has named.
 HANDED_ON = {"hash", "set", "name", "table_", "channel"}
+# What the language has, and words of it that stand before a bracket.
+LUA = {"next", "ipairs", "pairs", "pcall", "error", "tonumber", "type", "unpack"} | {
+    "function",
+    "and",
+    "or",
+    "not",
+    "return",
+    "if",
+}
 
 
 @pytest.mark.parametrize(
@@ -51,6 +61,38 @@ def test_every_word_in_capitals_of_a_script_means_something():
         own = set(re.findall(r"local ([A-Z][A-Z0-9_, ]*) =", code))
         defined = {name for names in own for name in names.split(", ")} | {"KEYS", "ARGV"}
         assert set(re.findall(r"(?<![.\w])[A-Z][A-Z0-9_]+\b", code)) <= defined, verb
+
+
+def test_what_a_script_calls_is_defined_in_it():
+    """But for what its shape says that it does without: a name that is not defined would be a global of the
+    server's, which fails only when it is reached."""
+    for verb, script in scripts().items():
+        defined = set(re.findall(r"local (?:function )?([\w, ]+)", script.text))
+        known = {name.strip() for names in defined for name in names.split(",")}
+        called = set(re.findall(r"(?<![\w.:])(\w+)\(", re.sub(r"'[^'\n]*'", "", script.text))) - LUA
+        assert called - known <= left_out(SOURCES[verb]), verb
+
+
+def test_a_script_has_what_it_reaches_and_nothing_else():
+    sources = {
+        "base": "local ONE = 1\n\n-- A note.\nlocal function one()\n    return ONE\nend\n\n"
+        "local function idle()\nend\n\nlocal function rare()\nend\n",
+        "hooks": "-- uses: base\nlocal hooks = {}\nhooks.used = function()\n    rare()\nend\n"
+        "hooks.idle = idle\n",
+        "verb": "-- uses: hooks\n-- without: rare\nlocal function mine()\n    hooks.used()\nend\n"
+        "mine()\nreturn one()\n",
+    }
+    assert compose("verb", sources) == (
+        "local ONE = 1\nlocal function one()\n    return ONE\nend\n"
+        "local hooks = {}\nhooks.used = function()\n    rare()\nend\n"
+        "local function mine()\n    hooks.used()\nend\nmine()\nreturn one()\n"
+    )
+
+
+def test_the_shape_without_rarities_is_told_fewer_keys():
+    whole, plain = scripts()["exchange"], scripts()["exchange_plain"]
+    assert set(plain.keys) < set(whole.keys)
+    assert {"idempotency", "workflows", "edges", "claimed"} <= set(whole.keys) - set(plain.keys)
 
 
 def test_a_new_head_has_all_fields():

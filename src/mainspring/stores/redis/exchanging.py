@@ -1,16 +1,19 @@
-"""The hot verbs: settle, submit and claim in one script."""
+"""The hot verbs: settle, submit and claim in one script.
+
+It has shapes, made of the same parts: what a batch does not ask for need not be set up by the server.
+"""
 
 from collections.abc import Sequence
 
 from mainspring.errors import StoreFull
-from mainspring.ports import Answer, Claimed, Exchange, Exchanged
+from mainspring.ports import Answer, Claimed, Exchange, Exchanged, Group
 from mainspring.stores.redis.connecting import Database
 from mainspring.stores.redis.packing import Request
 
 
 async def exchange(db: Database, batch: Exchange) -> Exchanged:
     request = Request().packed(batch.settles, batch.submits, batch.claims, batch.charges)
-    reply = await db.run("exchange", *request, db.name, db.channel)
+    reply = await db.run(_shape(batch), *request, db.name, db.channel)
     submits, settles, claims, ready, usage, has_ended = reply.answers
     heads = reply.heads(ready)
     if heads:
@@ -27,6 +30,20 @@ async def exchange(db: Database, batch: Exchange) -> Exchanged:
         heads,
         reply.usage(usage),
     )
+
+
+def _shape(batch: Exchange) -> str:
+    if not batch.submits:
+        return "exchange_work"
+    if batch.settles or batch.claims or batch.charges or not all(map(_is_plain, batch.submits)):
+        return "exchange"
+    return "exchange_plain"
+
+
+def _is_plain(group: Group) -> bool:
+    if group.idempotency is not None or group.workflow is not None:
+        return False
+    return not any(task.depends_on or task.unique is not None for task in group.tasks)
 
 
 def is_full(submits: Sequence[Sequence[object]]) -> bool:

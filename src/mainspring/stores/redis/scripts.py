@@ -1,13 +1,15 @@
-"""The scripts of `lua/*.lua`: each verb is a file of its own behind those parts that it uses.
+"""The scripts of `lua/*.lua`: each verb is a file of its own, behind what it reaches in its parts.
 
-A file's first line may name its parts: `-- uses: moves, reply`. Words in capitals are put in here: fields of
-heads, and numbers and tables of the core, so that no rule is written twice.
+Words in capitals are put in here: fields of heads, and numbers and tables of the core, so that no rule is
+written twice.
 """
 
 import re
 from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
+from hashlib import sha1
 from importlib.resources import files
+from types import MappingProxyType
 from typing import NamedTuple
 
 from mainspring.core.dag import Effect, effect, holds_new
@@ -22,6 +24,7 @@ from mainspring.core.lifecycle import (
 from mainspring.core.model import FINAL, OnParentFailure, State
 from mainspring.core.progress import LOG_BYTES_KEPT
 from mainspring.ports import Action, Answer
+from mainspring.stores.redis.composing import compose
 from mainspring.stores.redis.packing import (
     ACCEPTED,
     DIGESTS,
@@ -40,7 +43,6 @@ SOURCES = {path.name.removesuffix(".lua"): path.read_text() for path in _FOLDER.
 # A part defines, a verb answers.
 VERBS = sorted(name for name, text in SOURCES.items() if re.search(r"^return ", text, re.MULTILINE))
 KEY_NAMES: list[str] = re.findall(r"^    (\w+) = KEYS\[n\]", SOURCES["keys"], re.MULTILINE)
-_USES = re.compile(r"-- uses: (.+)\n")
 _WORD = re.compile(r"\b[A-Z][A-Z0-9_]+\b")
 # Arguments of one command: the interpreter's stack bounds them.
 CHUNK = 2000
@@ -48,37 +50,28 @@ CHILDREN_RELEASED_AT_ONCE = 500
 
 
 class Script(NamedTuple):
-    """A verb's whole text, and the names of the keys that it is to be told."""
+    """A verb's whole text, the digest that it is called by, and the names of the keys that it is told."""
 
     text: str
+    digest: str
     keys: tuple[str, ...]
 
 
-def scripts(clock: str | None = None, *, keeps_history: bool = False) -> dict[str, Script]:
+@lru_cache(16)
+def scripts(clock: str | None = None, *, keeps_history: bool = False) -> Mapping[str, Script]:
     """All verbs. A test may hand in a clock that it can move."""
     words = {**_constants(), "KEEPS_HISTORY": "true" if keeps_history else "false"}
-    return {verb: _script(verb, clock or SOURCES["clock"], words) for verb in VERBS}
+    sources = SOURCES if clock is None else {**SOURCES, "clock": clock}
+    return MappingProxyType({verb: _script(compose(verb, sources), words) for verb in VERBS})
 
 
-def _script(verb: str, clock: str, words: Mapping[str, str]) -> Script:
-    parts: list[str] = []
-    _gather(verb, parts)
-    body = "".join(clock if part == "clock" else SOURCES[part] for part in parts)
+def _script(body: str, words: Mapping[str, str]) -> Script:
     # One that picks keys by their names has to know all of them.
     picked = set(KEY_NAMES if "key[" in body else re.findall(r"\bkey\.(\w+)", body))
     names = tuple(name for name in KEY_NAMES if name in picked)
     told = "".join(f"    {name} = KEYS[{n}],\n" for n, name in enumerate(names, 1))
     text = f"local key = {{\n{told}}}\n" + _WORD.sub(lambda word: words.get(word[0], word[0]), body)
-    return Script(text, names)
-
-
-def _gather(name: str, parts: list[str]) -> None:
-    """A part once, behind those that it uses."""
-    uses = _USES.match(SOURCES[name])
-    for used in uses[1].split(", ") if uses else ():
-        if used not in parts:
-            _gather(used, parts)
-    parts.append(name)
+    return Script(text, sha1(text.encode()).hexdigest(), names)
 
 
 @lru_cache

@@ -10,6 +10,12 @@ local function open_settlement(line, opaque)
     end
 end
 
+local function open_settlements(lines, opaque)
+    for _, line in ipairs(lines) do
+        open_settlement(line, opaque)
+    end
+end
+
 local function keep(head, hash, bit_, text)
     if text ~= '' then
         put(hash, head.id, text)

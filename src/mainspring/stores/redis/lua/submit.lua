@@ -20,6 +20,12 @@ local function open_group(group, opaque)
     end
 end
 
+local function open_groups(groups, opaque)
+    for _, group in ipairs(groups) do
+        open_group(group, opaque)
+    end
+end
+
 local function forget_expired_keys()
     local names = redis.call('ZRANGEBYSCORE', key.expiring, '-inf', now, 'LIMIT', 0, 100)
     for _, name in ipairs(names) do
@@ -29,7 +35,7 @@ local function forget_expired_keys()
 end
 
 local function earlier_use(wanted)
-    local packed = wanted and fetch(key.idempotency, wanted[1])
+    local packed = fetch(key.idempotency, wanted[1])
     local use = packed and opened(packed)
     if not use or use[2] <= now then
         return nil
@@ -137,7 +143,7 @@ local function makes_any(tasks, ids)
 end
 
 local function taken_workflow(tasks, ids, workflow)
-    if workflow and makes_any(tasks, ids) and redis.call('HEXISTS', key.workflows, workflow[1]) == 1 then
+    if makes_any(tasks, ids) and redis.call('HEXISTS', key.workflows, workflow[1]) == 1 then
         return {REFUSED, 'id_taken', 'there is a workflow ' .. workflow[1] .. ' already', -1}
     end
     return nil
@@ -170,10 +176,8 @@ local function open_edges(head, wanted, ids)
             open_edge(head, id, head_of(id))
         end
     end
-    if #parents > 0 then
-        put(key.parents, head.id, cmsgpack.pack(parents))
-        note_kept(head, KEPT_PARENTS, true)
-    end
+    put(key.parents, head.id, cmsgpack.pack(parents))
+    note_kept(head, KEPT_PARENTS, true)
 end
 
 local function store(task, ids, parents_here, workflow)
@@ -195,7 +199,9 @@ local function store(task, ids, parents_here, workflow)
     if workflow then
         belonging.joined(head, workflow)
     end
-    open_edges(head, task[7], ids)
+    if #task[7] > 0 then
+        open_edges(head, task[7], ids)
+    end
     head[STATE] = head[OPEN_PARENTS] > 0 and BLOCKED or due_state(head[RUN_AT])
     dirty[id] = head
     enter(head, false)
@@ -222,13 +228,13 @@ end
 
 local function submit(group)
     local tasks, wanted, workflow = group[1], group[2], group[3]
-    local earlier = earlier_use(wanted)
+    local earlier = wanted and earlier_use(wanted)
     if earlier then
         return earlier
     end
     local ids = stand_ins(tasks)
     local refused = refusal_by_ids(tasks, ids) or refusal_by_backlog(tasks, ids)
-        or taken_workflow(tasks, ids, workflow)
+        or workflow and taken_workflow(tasks, ids, workflow)
     if refused then
         return refused
     end
@@ -260,8 +266,9 @@ local function has_memory()
 end
 
 local function submit_all(groups)
-    local ids, answers = {}, {}
+    local ids, answers, has_keys = {}, {}, false
     for _, group in ipairs(groups) do
+        has_keys = has_keys or group[2]
         for _, task in ipairs(group[1]) do
             ids[#ids + 1] = task[1]
             for _, parent in ipairs(task[7]) do
@@ -270,7 +277,7 @@ local function submit_all(groups)
         end
     end
     load(ids)
-    if #groups > 0 then
+    if has_keys then
         forget_expired_keys()
     end
     for n, group in ipairs(groups) do
