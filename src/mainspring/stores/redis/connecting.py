@@ -2,10 +2,10 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from hashlib import sha1
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
+from redis.asyncio.cluster import RedisCluster
 from redis.exceptions import NoScriptError
 
 from mainspring.core.model import Lane
@@ -13,6 +13,7 @@ from mainspring.core.order import LaneHead
 from mainspring.errors import MainspringError, StoreUnavailable
 from mainspring.ports import Clock, RedisOptions
 from mainspring.stores.redis.address import Address
+from mainspring.stores.redis.calling import Call, Wires
 from mainspring.stores.redis.dialling import (
     Client,
     Server,
@@ -23,8 +24,10 @@ from mainspring.stores.redis.dialling import (
     listener_of,
 )
 from mainspring.stores.redis.failures import FAILURES, is_of_a_standby, translated
+from mainspring.stores.redis.hearing import Ear
 from mainspring.stores.redis.packing import Reply
-from mainspring.stores.redis.scripts import keys, scripts
+from mainspring.stores.redis.scripts import Script, keys, scripts
+from mainspring.stores.redis.wires import connected
 
 # For a call as a whole: waiting for a connection, making one, the server's answer.
 CALL_LIMIT_S = 30.0
@@ -61,11 +64,9 @@ class Database:
         self.keys = keys(address.namespace)
         self.channel = f"{{{address.namespace}}}:hints".encode()
         self._scripts = scripts(server_clock, keeps_history=keeps_history)
-        self._calls = {
-            verb: (sha1(script.text.encode()).hexdigest(), [self.keys[name] for name in script.keys])
-            for verb, script in self._scripts.items()
-        }
+        self._calls: dict[str, Call] = {}
         self._client: Client | None = None
+        self._wires: Wires | None = None
         self._slots = asyncio.Semaphore(options.connections)
         self._failed = 0
         self._again_at = 0.0
@@ -84,6 +85,8 @@ class Database:
                 raise translated(error, self._address.shown) from error
             raise
         self._client, self._failed = client, 0
+        # Of a cluster the library finds the node, and follows where it moves.
+        self._wires = None if isinstance(client, RedisCluster) else Wires(client.connection_pool)
         return server
 
     async def close(self) -> None:
@@ -92,18 +95,34 @@ class Database:
             for _ in range(self._options.connections):
                 await self._slots.acquire()
             self._slots = asyncio.Semaphore(self._options.connections)
+            if self._wires is not None:
+                await self._wires.close()
             await hang_up(client)
 
     async def run(self, verb: str, *arguments: bytes | int) -> Reply:
         """Call a script by its digest; with its text where the server was restarted or has dropped it."""
-        digest, names = self._calls[verb]
+        script = self._scripts[verb]
         try:
-            answer = await self._call("EVALSHA", digest, len(names), *names, *arguments)
+            answer = await self._evaluated("EVALSHA", script.digest, script, arguments)
         except NoScriptError:
-            answer = await self._call("EVAL", self._scripts[verb].text, len(names), *names, *arguments)
+            answer = await self._evaluated("EVAL", script.text, script, arguments)
         reply = Reply(*answer)
         self._know(reply.lanes)
         return reply
+
+    async def _evaluated(
+        self, command: str, named: str, script: Script, arguments: Sequence[bytes | int]
+    ) -> Any:
+        wires = self._wires
+        if wires is None:
+            return await self._call(command, named, len(script.keys), *self._names(script), *arguments)
+        if named not in self._calls:
+            self._calls[named] = Call(command, named, self._names(script))
+        call = self._calls[named]
+        return await self._attempt(lambda _: wires.ask(call.packed(arguments)))
+
+    def _names(self, script: Script) -> list[str]:
+        return [self.keys[name] for name in script.keys]
 
     async def do(self, command: str, table: str, *arguments: str | bytes | int) -> Any:
         """One plain command on one of the namespace's keys."""
@@ -129,12 +148,15 @@ class Database:
         await self._call("PUBLISH", self.channel, text)
 
     async def _call(self, *words: str | bytes | int) -> Any:
+        return await self._attempt(lambda client: client.execute_command(*words))
+
+    async def _attempt(self, ask: Callable[[Client], Awaitable[Any]]) -> Any:
         client = self._opened()
         try:
             async with asyncio.timeout(CALL_LIMIT_S), self._slots:
                 if self._failed:
                     await asyncio.sleep(max(0.0, self._again_at - self._clock.monotonic()))
-                answer: Any = await client.execute_command(*words)
+                answer = await ask(client)
         except NoScriptError:
             raise
         except FAILURES as error:
@@ -142,11 +164,16 @@ class Database:
             if isinstance(found, StoreUnavailable):
                 self._pause()
             if is_of_a_standby(error):
-                with contextlib.suppress(*FAILURES):
-                    await forget_connections(client)
+                await self._forget_connections(client)
             raise found from error
         self._failed = 0
         return answer
+
+    async def _forget_connections(self, client: Client) -> None:
+        with contextlib.suppress(*FAILURES):
+            if self._wires is not None:
+                await self._wires.close()
+            await forget_connections(client)
 
     def _pause(self) -> None:
         """Many nodes must not all come at the moment at which a server is back."""
@@ -154,15 +181,16 @@ class Database:
         self._failed = min(self._failed + 1, 10)
         self._again_at = self._clock.monotonic() + pause_s * self._clock.random.uniform(0.5, 1.0)
 
-    async def hear(self) -> AsyncIterator[bytes]:
-        """What is published, beginning with an empty text: something may have been told before. Raises what
-        the library raises."""
+    async def hear(self, heard: Callable[[bytes], None]) -> None:
+        """What is published, until the connection ends; beginning with an empty text: something may have been
+        told before. Raises what the library raises."""
         client = await listener_of(self._opened(), self.keys["meta"], self._address)
         try:
-            async with client.pubsub() as listener:
-                await listener.subscribe(self.channel)
-                async for message in listener.listen():
-                    yield message["data"] if message["type"] == "message" else b""
+            ear = await connected(client.connection_pool, Ear)
+            try:
+                await ear.listen(self.channel, heard)
+            finally:
+                await ear.hang_up()
         finally:
             await hang_up(client)
 

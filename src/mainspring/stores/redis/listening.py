@@ -30,8 +30,10 @@ class Hints(hints.Hints):
         return self._db.heads_of(places)
 
     async def _hear_once(self) -> None:
-        async for message in self._db.hear():
-            if message:
-                self._heard(message.decode(errors="replace"))
-            else:
-                self._begins_to_hear()
+        await self._db.hear(self._hear_one)
+
+    def _hear_one(self, message: bytes) -> None:
+        if message:
+            self._heard(message.decode(errors="replace"))
+        else:
+            self._begins_to_hear()
