@@ -18,6 +18,7 @@ from tests.conformance.bench import SqliteBench
 from tests.stores import addresses
 
 NOTHING = {"healthy": True, "findings": [], "mended": []}
+UNDONE = "nobody leads this store: finished tasks are not forgotten and no audits are made"
 
 
 async def doctor(*arguments):
@@ -28,6 +29,8 @@ async def doctor(*arguments):
 def told(result):
     document = json.loads(result.stdout)
     rows = document.pop("rows")
+    assert document.pop("leader") is None
+    assert document.pop("undone").startswith(UNDONE)
     return document, rows
 
 
@@ -53,7 +56,9 @@ async def test_a_healthy_file(tmp_path, path):
     before = (tmp_path / "store.db").read_bytes()
     result = await doctor("--db", path)
     assert (result.exit_code, result.stderr) == (0, "")
-    assert result.stdout == f"healthy: {len(LAWS)} laws hold over 5 rows\n"
+    healthy, undone = result.stdout.splitlines()
+    assert healthy == f"healthy: {len(LAWS)} laws hold over 5 rows"
+    assert undone.startswith(UNDONE)
     assert told(await doctor("--db", path, "-o", "json")) == (NOTHING, 5)
     assert (tmp_path / "store.db").read_bytes() == before
 
@@ -110,6 +115,19 @@ async def test_repair_beside_a_server_that_works_on(tmp_path, path):
         assert len(again) == 4
         assert {lease.attempt for lease in again} == {1, 2}
         assert (await doctor("--db", path)).exit_code == 0
+
+
+async def test_who_leads_is_told(tmp_path, path):
+    await filled(tmp_path)
+    store = open_store(f"sqlite:///{path}", SystemClock())
+    await store.open()
+    try:
+        await store.take_term("node-7", 600_000_000)
+    finally:
+        await store.close()
+    document = json.loads((await doctor("--db", path, "-o", "json")).stdout)
+    assert (document["leader"], document["undone"]) == ("node-7", "")
+    assert "nobody leads" not in (await doctor("--db", path)).stdout
 
 
 @pytest.mark.parametrize(
@@ -207,7 +225,7 @@ def test_a_database_of_postgresql(database):
         return [task.id for task in tasks]
 
     tasks = asyncio.run(fill())
-    assert examined(database).stdout == f"healthy: {len(LAWS)} laws hold over 5 rows\n"
+    assert examined(database).stdout.startswith(f"healthy: {len(LAWS)} laws hold over 5 rows\n{UNDONE}")
     ask(database, f"UPDATE mainspring.tasks SET state = 42 WHERE id = '{tasks[1]}'")
     for _ in range(2):
         result = examined(database)

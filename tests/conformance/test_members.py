@@ -5,7 +5,7 @@ import pytest
 from mainspring.verbs import WorkerInfo
 
 workers = pytest.mark.verbs("beat", "leave", "workers")
-terms = pytest.mark.verbs("take_term", "resign")
+terms = pytest.mark.verbs("take_term", "term", "resign")
 
 
 def info(worker="w1", incarnation="a", **fields):
@@ -144,6 +144,22 @@ async def test_numbers_rise_over_many_terms(bench):
         numbers.append(term.number)
         await bench.store.resign(holder, term.number)
     assert numbers == sorted(set(numbers))
+
+
+@terms
+async def test_who_leads_is_told_without_taking_part(bench):
+    assert await bench.store.term() is None
+    first = await bench.store.take_term("n1", bench.us(6))
+    for _ in range(2):
+        told = await bench.store.term()
+        assert told[:2] == first[:2]
+        assert bench.us(5) < told.expires_in_us <= bench.us(6)
+    await bench.advance(7)
+    assert await bench.store.term() is None
+    second = await bench.store.take_term("n2", bench.us(6))
+    assert (await bench.store.term())[:2] == second[:2]
+    await bench.store.resign("n2", second.number)
+    assert await bench.store.term() is None
 
 
 @terms

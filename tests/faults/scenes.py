@@ -613,6 +613,14 @@ async def takes_terms(stage: Stage) -> None:
         assert (await stage.bench.store.take_term("two", DAY_US // 2))[:2] == first[:2]
 
 
+@scene("term")
+async def reads_the_term(stage: Stage) -> None:
+    first = await stage.bench.store.take_term("one", DAY_US // 2)
+    while stage.goes_on:
+        term = await stage.cut(lambda store: store.term())
+        assert term[:2] == first[:2]
+
+
 @scene("resign")
 async def resigns(stage: Stage) -> None:
     last = 0

@@ -19,6 +19,7 @@ from mainspring.core.laws import LAWS
 from mainspring.errors import InvalidInput
 from mainspring.node.opening import named, store_of
 from mainspring.services.doctor import examine, treat
+from mainspring.services.lookout import what_nobody_does
 from mainspring.stores import file_of
 from mainspring.verbs.audit import Finding, Mended
 
@@ -40,10 +41,14 @@ class MendedView(msgspec.Struct):
 
 
 class Diagnosis(msgspec.Struct):
-    """`findings` is what is broken at the end, `mended` what was done before; `rows` were looked at."""
+    """`findings` is what is broken at the end, `mended` what was done before; `rows` were looked at.
+
+    `leader` is the node that leads, if one does, and `undone` what is left undone as long as none does."""
 
     healthy: bool
     rows: int
+    leader: str | None
+    undone: str
     findings: list[FindingView]
     mended: list[MendedView]
 
@@ -69,6 +74,8 @@ def doctor(db: str | None, store: str | None, repair: bool, output: str, config:
         show.echo_json(msgspec.json.encode(diagnosis))
     else:
         _show(diagnosis, repair)
+        if diagnosis.undone:
+            click.echo(diagnosis.undone)
     return Exit.OK if diagnosis.healthy else Exit.FAILED
 
 
@@ -91,9 +98,13 @@ async def _diagnose(settings: Settings, repair: bool) -> Diagnosis:
         done: Sequence[Mended] = ()
         if repair and found:
             done, found = await treat(store, found)
+        term = await store.term()
+        undone = await what_nobody_does(store) if term is None else ""
     finally:
         await store.close()
-    return Diagnosis(not found, rows, [_finding(one) for one in found], [_mended(one) for one in done])
+    leader = None if term is None else term.holder
+    findings, mended = [_finding(one) for one in found], [_mended(one) for one in done]
+    return Diagnosis(not found, rows, leader, undone, findings, mended)
 
 
 def _finding(finding: Finding) -> FindingView:

@@ -2,7 +2,8 @@
 
     Node ─┬─ store       what the settings name
           ├─ scheduler   over the store
-          ├─ services    promoter, reaper, resolver; a node that campaigns: firer, pruner, auditor, too
+          ├─ services    promoter, reaper, resolver; a node that campaigns: firer, pruner, auditor, too;
+          │              another: lookout
           ├─ worker      if the node works: in the engine that it is given
           └─ door        the HTTP server, if the node serves
 
@@ -29,6 +30,7 @@ from mainspring.services import (
     Auditor,
     Campaigner,
     Firer,
+    Lookout,
     Promoter,
     Pruner,
     Reaper,
@@ -149,7 +151,8 @@ class Node:
         await asyncio.gather(work, return_exceptions=True)
 
     def _start_services(self) -> None:
-        services = [*self._services_of_all(), *(self._services_of_leaders() if self._campaigns else ())]
+        others = self._services_of_leaders() if self._campaigns else (Lookout(self.store),)
+        services = [*self._services_of_all(), *others]
         self._services = [ServiceLoop(service, self.clock) for service in services]
         for loop in self._services:
             loop.start()

@@ -314,6 +314,10 @@ class Store(ABC):
         """Become or stay leader for `ttl_us`, if nobody else is; the answer says who leads."""
 
     @abstractmethod
+    async def term(self) -> Term | None:
+        """The term that runs; `None` while nobody leads. Changes nothing."""
+
+    @abstractmethod
     async def resign(self, candidate: str, number: int) -> None:
         """Give up term `number`, if it is still the candidate's."""
 

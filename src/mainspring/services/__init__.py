@@ -7,6 +7,7 @@
     the leader   firer      fire times of schedules become tasks, or skips with their reason
                  pruner     final tasks past their retention are forgotten
                  auditor    the store's own laws are looked up, a slice at a time
+    all others   lookout    nobody leading is told to whoever reads the log
     by hand      doctor     all of a store is looked over, and mended
                  moving     all of a store is copied into another, and both are told to hold the same
 
@@ -17,6 +18,7 @@ taken by guard. A pass that did a full batch runs again at once.
 from mainspring.services.auditor import Auditor
 from mainspring.services.campaigner import Campaigner
 from mainspring.services.firer import Firer
+from mainspring.services.lookout import Lookout
 from mainspring.services.loop import Service, ServiceLoop
 from mainspring.services.promoter import Promoter
 from mainspring.services.pruner import Pruner
@@ -27,6 +29,7 @@ __all__ = [
     "Auditor",
     "Campaigner",
     "Firer",
+    "Lookout",
     "Promoter",
     "Pruner",
     "Reaper",

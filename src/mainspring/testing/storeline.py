@@ -287,6 +287,9 @@ class StoreLine(Store):
     async def take_term(self, candidate: str, ttl_us: int) -> Term:
         return await self._via("take_term", candidate, ttl_us)  # type: ignore[no-any-return]
 
+    async def term(self) -> Term | None:
+        return await self._via("term")  # type: ignore[no-any-return]
+
     async def resign(self, candidate: str, number: int) -> None:
         await self._via("resign", candidate, number)
 

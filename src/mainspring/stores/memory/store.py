@@ -326,6 +326,13 @@ class MemoryStore(Store):
         call.tables.term = term
         return Term(term.holder, term.number, term.expires_us - call.now_us)
 
+    async def term(self) -> Term | None:
+        call = self._call()
+        term = call.tables.term
+        if term is None or term.expires_us <= call.now_us:
+            return None
+        return Term(term.holder, term.number, term.expires_us - call.now_us)
+
     async def resign(self, candidate: str, number: int) -> None:
         call = self._call()
         term = call.tables.term

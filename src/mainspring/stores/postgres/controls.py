@@ -68,5 +68,10 @@ async def take_term(tx: Transaction, candidate: str, ttl_us: int) -> Term:
     return Term(row["holder"], row["number"], row["left_us"])
 
 
+async def term(tx: Transaction) -> Term | None:
+    row = await tx.row("term")
+    return None if row is None else Term(row["holder"], row["number"], row["left_us"])
+
+
 async def resign(tx: Transaction, candidate: str, number: int) -> None:
     await tx.do("resign", candidate, number)

@@ -63,5 +63,10 @@ async def take_term(db: Database, candidate: str, ttl_us: int) -> Term:
     return Term(*(await db.run("take_term", candidate.encode(), ttl_us)).answers)
 
 
+async def term(db: Database) -> Term | None:
+    answers = (await db.run("term")).answers
+    return Term(*answers) if answers else None
+
+
 async def resign(db: Database, candidate: str, number: int) -> None:
     await db.run("resign", candidate.encode(), number)

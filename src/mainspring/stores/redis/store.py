@@ -289,5 +289,8 @@ class RedisStore(Store):
     async def take_term(self, candidate: str, ttl_us: int) -> Term:
         return await controls.take_term(self._db, candidate, ttl_us)
 
+    async def term(self) -> Term | None:
+        return await controls.term(self._db)
+
     async def resign(self, candidate: str, number: int) -> None:
         await controls.resign(self._db, candidate, number)

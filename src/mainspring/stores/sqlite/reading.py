@@ -11,7 +11,7 @@ from mainspring.core.limits import LimitRule
 from mainspring.core.model import Lane, State, Task
 from mainspring.core.order import LaneHead, Share
 from mainspring.errors import InvalidInput
-from mainspring.ports import BoardView, Clock, Page, Query, Stats, Transition, WorkerInfo
+from mainspring.ports import BoardView, Clock, Page, Query, Stats, Term, Transition, WorkerInfo
 from mainspring.stores.sqlite.connection import connect, let_go, named_errors
 from mainspring.stores.sqlite.lanes import Lanes
 from mainspring.stores.sqlite.limits import Usage, stored_rules
@@ -103,6 +103,13 @@ def workers(reader: Reader) -> list[WorkerInfo]:
         found.append(_info.decode(info))
         found[-1].age_us = reader.now_us - beaten_us
     return found
+
+
+def term(reader: Reader) -> Term | None:
+    for holder, number, expires_us in reader.db.execute("SELECT holder, number, expires_us FROM term"):
+        if expires_us > reader.now_us:
+            return Term(holder, number, expires_us - reader.now_us)
+    return None
 
 
 # --- pages ------------------------------------------------------------------------------------------

@@ -304,6 +304,9 @@ class SqliteStore(Store):
     async def take_term(self, candidate: str, ttl_us: int) -> Term:
         return await self._write(lambda tx: controls.take_term(tx, candidate, ttl_us))
 
+    async def term(self) -> Term | None:
+        return await self._read(reading.term)
+
     async def resign(self, candidate: str, number: int) -> None:
         await self._write(lambda tx: controls.resign(tx, candidate, number))
 

@@ -55,5 +55,10 @@ FROM judged j
 WHERE t.id = j.id
 RETURNING t.holder, t.number, t.expires_us - j.now_us AS left_us
 
+-- name: term
+SELECT t.holder, t.number, t.expires_us - now.us AS left_us
+FROM mainspring.term t CROSS JOIN (SELECT mainspring.now_us() AS us) now
+WHERE t.id = 1 AND t.expires_us > now.us
+
 -- name: resign
 UPDATE mainspring.term SET expires_us = mainspring.now_us() WHERE holder = $1 AND number = $2
