@@ -350,6 +350,21 @@ async def test_a_store_whose_tasks_are_all_forgotten_is_empty(bench, new_bench):
         assert "old" not in (await other.store.board()).shares
 
 
+async def test_a_key_counts_until_it_expires(bench, new_bench):
+    """Its promise outlives its task, and not itself."""
+    await House(bench).furnish()
+    async with new_bench() as other:
+        used = other.task()
+        await other.put_one(used, idempotency=Idempotency("anna", "k", b"d", other.us(60)))
+        await other.settle(await other.claim_one())
+        await other.store.delete([used.id])
+        refused = await other.store.begin_load("copy-1")
+        assert refused == Refused("not_empty", "there are idempotency keys in it already")
+        await other.advance(61)
+        await moved(await dumped(bench), other)
+        assert counted(await dumped(other)) == counted(await dumped(bench))
+
+
 async def test_a_copy_that_broke_off_is_seen_and_the_next_begins_anew(bench, new_bench):
     """What it left behind is removed: nothing else can be in there, for nodes do not work on such a store."""
     await House(bench).furnish()

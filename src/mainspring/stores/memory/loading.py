@@ -38,11 +38,12 @@ _TASK = Task.__struct_fields__
 _standing = msgspec.json.Decoder(Standing)
 
 
-def what_is_there(tables: Tables) -> Refused | None:
+def what_is_there(call: Call) -> Refused | None:
+    tables = call.tables
     there = {
         "tasks": tables.rows,
         "workflows": tables.workflows,
-        "idempotency keys": tables.keys,
+        "idempotency keys": [use for use in tables.keys.values() if use.expires_us > call.now_us],
         "schedules": tables.schedules,
         "limits": tables.rules,
         "pauses": tables.paused,

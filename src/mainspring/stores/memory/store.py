@@ -248,10 +248,11 @@ class MemoryStore(Store):
         return moving.dump(self._call().tables, cursor, limit)
 
     async def begin_load(self, copy: str) -> Refused | None:
-        tables = self._call().tables
+        call = self._call()
+        tables = call.tables
         if tables.loading == copy:
             return None
-        if tables.loading is None and (there := loading.what_is_there(tables)) is not None:
+        if tables.loading is None and (there := loading.what_is_there(call)) is not None:
             return there
         self._tables = loading.emptied(tables)
         self._tables.loading = copy

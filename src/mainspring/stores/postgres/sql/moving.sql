@@ -62,7 +62,9 @@ SELECT what FROM (
     SELECT 'tasks' AS what WHERE EXISTS (SELECT FROM mainspring.tasks)
     UNION ALL SELECT 'submissions' WHERE EXISTS (SELECT FROM mainspring.submissions)
     UNION ALL SELECT 'workflows' WHERE EXISTS (SELECT FROM mainspring.workflows)
-    UNION ALL SELECT 'idempotency keys' WHERE EXISTS (SELECT FROM mainspring.idempotency)
+    UNION ALL SELECT 'idempotency keys' WHERE EXISTS (
+        SELECT FROM mainspring.idempotency WHERE expires_us > mainspring.now_us()
+    )
     UNION ALL SELECT 'schedules' WHERE EXISTS (SELECT FROM mainspring.schedules)
     UNION ALL SELECT 'limits' WHERE EXISTS (SELECT FROM mainspring.limits)
     UNION ALL SELECT 'pauses' WHERE EXISTS (SELECT FROM mainspring.paused)

@@ -7,7 +7,8 @@ local earlier = redis.call('HGET', key.meta, 'loading')
 local function what_is_there()
     local there = {
         {'tasks', redis.call('ZCARD', key.tasks)}, {'workflows', redis.call('HLEN', key.workflows)},
-        {'idempotency keys', redis.call('HLEN', key.idempotency)}, {'schedules', redis.call('HLEN', key.schedules)},
+        {'idempotency keys', redis.call('ZCOUNT', key.expiring, now + 1, '+inf')},
+        {'schedules', redis.call('HLEN', key.schedules)},
         {'limits', redis.call('HLEN', key.rules)}, {'pauses', redis.call('HLEN', key.paused)},
     }
     for _, found in ipairs(there) do
