@@ -25,7 +25,7 @@
     auditing/                  the laws of the store: looked up by the reader, mended by the writer
 
     rows.py, lanes.py          what statements bring
-    listening.py               other processes' writes, noticed
+    wakes.py, listening.py     processes tell each other what they write; what nobody told is noticed
     connection.py, schema.py   opening, waiting for other processes, what errors mean, migrations/*.sql
     migrating.py               the schema by hand: up, down, as SQL; down/*.sql
     forking.py                 files that a forked process must not open

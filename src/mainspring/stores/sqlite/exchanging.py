@@ -1,5 +1,6 @@
 """The hot verbs as one transaction: what ended, what is new, what starts."""
 
+from mainspring.core.model import State
 from mainspring.ports import Ask, Claimed, Exchange, Exchanged
 from mainspring.stores.sqlite.claiming import claim
 from mainspring.stores.sqlite.connection import DATA_ERRORS
@@ -19,6 +20,8 @@ def exchange(tx: Transaction, batch: Exchange) -> Exchanged:
     claims = [_claim(tx, ask, usage) for ask in batch.claims]
     for line in batch.charges:
         charge(tx, line)
+    # Of what is free again under limits, or comes due later, other nodes want to know more than is told.
+    tx.tells_all = usage is None and not any(state == State.SCHEDULED for _, state in tx.counts)
     if usage is None:
         return Exchanged(tx.now_us, submits, settles, claims, tx.heads())
     usage.store()

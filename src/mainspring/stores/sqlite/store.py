@@ -75,6 +75,7 @@ from mainspring.stores.sqlite.reading import Reader
 from mainspring.stores.sqlite.rows import tasks_by_id
 from mainspring.stores.sqlite.thread import DatabaseThread
 from mainspring.stores.sqlite.transaction import Transaction, Writer
+from mainspring.stores.sqlite.wakes import Ear, Teller
 from mainspring.verbs import Retried, WorkflowGraph, WorkflowPage, WorkflowQuery, WorkflowRecord
 from mainspring.verbs.audit import Audit, Finding, Mended
 from mainspring.verbs.moving import Dumped, Record
@@ -95,8 +96,11 @@ class SqliteStore(Store):
         self.features = Features(
             "sqlite", durability="A", several_processes=True, full_history=history, transactional=True
         )
+        self._clock = clock
+        self._ears: set[str] = set()
+        self._teller = Teller(path, self._ears)
         make_writer = partial(
-            Writer, path, clock, self._others_wrote, keeps_history=history, migrates=migrates
+            Writer, path, clock, self._teller, self._others_wrote, keeps_history=history, migrates=migrates
         )
         self._writer = DatabaseThread("sqlite-writer", make_writer)
         self._reader = DatabaseThread("sqlite-reader", partial(Reader, path, clock))
@@ -112,10 +116,12 @@ class SqliteStore(Store):
         async with contextlib.AsyncExitStack() as opening:
             forking.opened(self._path)
             opening.callback(forking.closed, self._path)
+            opening.callback(self._teller.close)
             await self._writer.start()
             opening.push_async_callback(self._writer.stop)
             await self._reader.start()
             opening.push_async_callback(self._reader.stop)
+            opening.callback(self._hush)
             self._open = opening.pop_all()
 
     async def close(self) -> None:
@@ -311,11 +317,20 @@ class SqliteStore(Store):
         await self._write(lambda tx: controls.resign(tx, candidate, number))
 
     def listen(self, wakeups: Wakeups) -> None:
-        """Look every 20 ms whether another process has written, from the first listener on."""
-        self._listeners.append(Listener(asyncio.get_running_loop(), wakeups.anything))
+        """Hear what other processes tell, and look every 20 ms whether one has written, from the first
+        listener on."""
+        ear: Ear | None = None
+        with contextlib.suppress(OSError):  # then the looks must do
+            ear = Ear(self._path, self._clock)
+            self._ears.add(ear.name)
+        self._listeners.append(Listener(asyncio.get_running_loop(), wakeups, ear))
         if len(self._listeners) == 1:
             self._writer.watch(QUIET_S, Writer.look_for_others)
 
-    def _others_wrote(self) -> None:
+    def _others_wrote(self, span: tuple[int, int] | None) -> None:
         for listener in self._listeners:
-            listener.hint()
+            listener.hint(span)
+
+    def _hush(self) -> None:
+        for listener in self._listeners:
+            listener.close()

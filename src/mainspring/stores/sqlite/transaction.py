@@ -15,12 +15,14 @@ from mainspring.stores.sqlite.connection import connect, let_go, named_errors
 from mainspring.stores.sqlite.lanes import Lanes
 from mainspring.stores.sqlite.limits import stored_rules
 from mainspring.stores.sqlite.schema import prepare
+from mainspring.stores.sqlite.wakes import News, Teller
 
 ResultT = TypeVar("ResultT")
 
 CHILDREN_RELEASED_AT_ONCE = 500
 
 READ_META = "SELECT now_us, minted, generation FROM meta"
+READ_LAST = "SELECT minted, EXISTS (SELECT 1 FROM submissions) FROM meta"
 WRITE_CLOCK = "UPDATE meta SET now_us = ?, minted = ?"
 BUMP_GENERATION = "UPDATE meta SET generation = generation + 1"
 ADD_COUNT = (
@@ -47,9 +49,12 @@ class Transaction:
         self.rules = writer.rules
         self.caps_backlogs = writer.caps_backlogs
         self.now_us = now_us
+        self.before = minted
         self.minted = max(minted, now_us - 1)
         self.counts: dict[tuple[str, int], int] = {}
         self.gained: dict[int, None] = {}
+        self.ready: list[LaneHead] | None = None
+        self.tells_all = False
         self.freed: set[int] = set()
         self.finished: list[str] = []
         self.children_left = CHILDREN_RELEASED_AT_ONCE
@@ -90,6 +95,7 @@ class Transaction:
             seq = self.db.execute(LANE_HEAD, (lane_id,)).get
             if seq is not None:
                 found.append(LaneHead(lane_id, self.lanes.by_id(lane_id), seq))
+        self.ready = found
         return found
 
     def finish(self) -> None:
@@ -109,11 +115,13 @@ class Writer:
         self,
         path: str,
         clock: Clock,
-        others_wrote: Callable[[], None],
+        teller: Teller,
+        others_wrote: Callable[[tuple[int, int] | None], None],
         *,
         keeps_history: bool,
         migrates: bool = True,
     ) -> None:
+        self._teller = teller
         self._others_wrote = others_wrote
         self._path = path
         self._clock = clock
@@ -122,15 +130,15 @@ class Writer:
         self.rules: dict[str, LimitRule] = {}
         self.caps_backlogs = False
         self._generation = 0
-        self._last_written = 0
         with named_errors(path):
             self.db = connect(path)
             try:
                 prepare(self.db, path, migrates=migrates)
+                self._last_written, _ = self.db.execute(READ_LAST).fetchone()
+                self._data_version = self._read_data_version()
             except BaseException:
                 self.db.close()
                 raise
-            self._data_version = self._read_data_version()
         self.lanes = Lanes(self.db)
 
     def close(self) -> None:
@@ -149,6 +157,7 @@ class Writer:
                     transaction.finish()
                     db.execute("COMMIT")
                     self._last_written = transaction.minted
+                    self._tell(transaction)
                 else:
                     db.execute("ROLLBACK")
             except BaseException as error:
@@ -160,9 +169,7 @@ class Writer:
     def _begin(self) -> Transaction:
         now_us, minted, generation = self.db.execute(READ_META).fetchone()
         if minted != self._last_written:
-            if self._last_written:
-                self._others_wrote()
-            self._last_written = minted
+            self._see_others()
         if generation != self._generation:
             self.paused = dict(self.db.execute("SELECT queue, by FROM paused"))
             self.rules = stored_rules(self.db)
@@ -177,16 +184,34 @@ class Writer:
         self.lanes.forget()
         self._generation = 0
 
+    def _tell(self, written: Transaction) -> None:
+        """Tell other processes what the transaction has brought."""
+        if written.tells_all:
+            span = (written.before, written.minted)
+        elif written.gained or written.finished:
+            span = None
+        else:
+            return  # they will see it
+        ready = written.ready if written.gained else ()
+        self._teller.tell(News(ready, bool(written.finished), span))
+
     def look_for_others(self) -> None:
         """Ask SQLite whether another process has written since this was asked last."""
         try:
-            version = self._read_data_version()
+            if self._read_data_version() != self._data_version:
+                with self.db:
+                    self._see_others()
         except apsw.Error:
             # Only a hint is lost; the next call tells its caller what is wrong with the file.
             return
-        if version != self._data_version:
-            self._data_version = version
-            self._others_wrote()
+
+    def _see_others(self) -> None:
+        """Others have written, as one and the same moment shows it. Plain SQL tells nobody what it does; what
+        is submitted by it does not even change the number."""
+        minted, has_submissions = self.db.execute(READ_LAST).fetchone()
+        is_by_number = minted != self._last_written and not has_submissions
+        self._others_wrote((self._last_written, minted) if is_by_number else None)
+        self._last_written, self._data_version = minted, self._read_data_version()
 
     def _read_data_version(self) -> int:
         return int(self.db.execute("PRAGMA data_version").get)
