@@ -188,6 +188,25 @@ async def test_a_burst_of_its_own(bench):
     assert len(await bench.claim(10)) == 1
 
 
+@pytest.mark.verbs("board")
+async def test_a_spent_rate_is_told_though_nothing_runs(bench):
+    """A node that did not know would ask for the task that waits again and again, and could not say why it does."""
+    await bench.store.set_limit("queue:mail", LimitRule(rate=1, per_s=600 * bench.scale))
+    await bench.store.set_limit("queue:default", LimitRule(max_running=9))
+    await bench.submit_many(2, MAIL)
+    await bench.submit_many(1, LANE)
+    (lease,) = await bench.claim(10, [MAIL])
+    await bench.settle(lease)
+    assert len(await bench.claim(10, [LANE])) == 1
+    answers = await bench.exchange(claims=[bench.ask(1, [MAIL])])
+    assert answers.claims[0].leases == []
+    board = await bench.store.board()
+    for usage, now_us in ((answers.usage, answers.now_us), (board.usage, board.now_us)):
+        assert usage["queue:mail"].running == 0
+        assert usage["queue:mail"].arrival_us > now_us
+        assert usage["queue:default"].running == 1
+
+
 @pytest.mark.exact_time
 async def test_a_rate_opens_in_time(bench):
     await bench.store.set_limit("queue:mail", LimitRule(rate=1, per_s=1.0))

@@ -104,24 +104,28 @@ usage.stop = function(lane)
     end
 end
 
--- What names under a rule have in use, those included that this call freed. After `flush`.
+-- What names under a rule have in use, those included that this call freed, and those of which nothing runs while their
+-- rate is spent: a node that did not know would ask for their tasks again and again. After `flush`.
 local function limited_usage()
     local found = {}
     if not has_rules then
         return found
     end
+    local names, arrivals = {}, {}
+    local booked = redis.call('ZRANGEBYSCORE', key.arrivals, string.format('(%.0f', now), '+inf', 'WITHSCORES')
+    for n = 1, #booked, 2 do
+        names[booked[n]], arrivals[booked[n]] = 0, tonumber(booked[n + 1])
+    end
+    for name in pairs(freed) do
+        names[name] = 0
+    end
     local running = redis.call('HGETALL', key.running)
-    local names = {}
     for n = 1, #running, 2 do
         names[running[n]] = tonumber(running[n + 1])
     end
-    for name in pairs(freed) do
-        names[name] = names[name] or 0
-    end
     for name, count_now in pairs(names) do
         if rule_for(name) then
-            local arrival = tonumber(redis.call('ZSCORE', key.arrivals, name) or 0)
-            found[#found + 1] = {name, count_now, arrival}
+            found[#found + 1] = {name, count_now, arrivals[name] or 0}
         end
     end
     return found
