@@ -151,3 +151,25 @@ async def test_run_time_counts_from_the_start_of_the_run(bench):
     assert fresh.timeout_at_us == fresh.started_at_us + bench.us(30)
     assert old.started_at_us == started.started_at_us
     assert old.timeout_at_us == started.started_at_us + bench.us(30)
+
+
+@pytest.mark.verbs("expired")
+async def test_a_lease_made_shorter_lapses_when_it_says(bench):
+    """Also if its claim came after all that the heartbeat speaks for: another claim was still on its way."""
+    await bench.submit_many(1)
+    lease = await bench.claim_one(lease=600, seq=5)
+    assert await bench.renew(lease, seq=4, lease=10) == [Answer.OK]
+    assert await bench.store.expired(10) in ([], ())
+    await bench.advance(20)
+    assert [late.task for late in await bench.store.expired(10)] == [lease.task]
+
+
+async def test_one_lease_named_twice_is_renewed(bench):
+    """Neither line is told that the lease is lost: the worker would give its run up."""
+    await bench.submit_many(1)
+    lease = await bench.claim_one(lease=10)
+    assert await bench.renew(lease, lease, lease=60) == [Answer.OK, Answer.OK]
+    renewals = [bench.renewal(lease, lease=60), bench.renewal(lease, lease=60)]
+    assert [list(lines) for lines in await bench.store.renew(renewals)] == [[Answer.OK], [Answer.OK]]
+    await bench.advance(30)
+    assert not await lapsed(bench, lease)

@@ -13,20 +13,28 @@ from mainspring.stores.postgres.transaction import Transaction
 
 async def renew(tx: Transaction, renewals: Sequence[Renewal]) -> list[list[Answer]]:
     """One answer per line held."""
-    lines = [(held, renewal.lease_us) for renewal in renewals for held in renewal.held]
-    good = [place for place, (held, _) in enumerate(lines) if not tx.is_careful or can_be_stored(held.task)]
+    lines: dict[tuple[str, int], tuple[bool, int]] = {}
+    for renewal in renewals:
+        for held in renewal.held:
+            if tx.is_careful and not can_be_stored(held.task):
+                continue
+            # A row takes one line of an update: of two that name the same lease the second would find nothing.
+            started, _ = lines.get((held.task, held.token), (True, 0))
+            lines[held.task, held.token] = (started and held.started, renewal.lease_us)
+    named = list(lines)
     rows = await tx.rows(
         "renew",
-        [lines[place][0].task for place in good],
-        [lines[place][0].token for place in good],
-        [lines[place][0].started for place in good],
-        [lines[place][1] for place in good],
+        [task for task, _ in named],
+        [token for _, token in named],
+        [started for started, _ in lines.values()],
+        [lease_us for _, lease_us in lines.values()],
     )
-    renewed = {good[row["place"] - 1]: Answer.CANCEL if row["cancelled"] else Answer.OK for row in rows}
-    await _hand_back_unnamed(tx, renewals, {lines[place][0].task for place in renewed})
+    renewed = {named[row["place"] - 1]: Answer.CANCEL if row["cancelled"] else Answer.OK for row in rows}
+    await _hand_back_unnamed(tx, renewals, {task for task, _ in renewed})
     await release_children(tx)
-    answers = iter([renewed.get(place, Answer.LOST) for place in range(len(lines))])
-    return [[next(answers) for _ in renewal.held] for renewal in renewals]
+    return [
+        [renewed.get((held.task, held.token), Answer.LOST) for held in renewal.held] for renewal in renewals
+    ]
 
 
 async def _hand_back_unnamed(tx: Transaction, renewals: Sequence[Renewal], named: set[str]) -> None:

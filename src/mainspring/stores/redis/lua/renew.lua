@@ -25,8 +25,11 @@ local function start_anew(head)
     end
 end
 
+-- Renewed leases of claims that their renewals do not speak for.
+local others = {}
+
 local function renew_lines(renewal, answers)
-    local _, _, lease_us, lines = unpack(renewal)
+    local incarnation, claim_seq, lease_us, lines = unpack(renewal)
     local named = {}
     for n, line in ipairs(lines) do
         local head = holder(line[1], line[2])
@@ -39,10 +42,22 @@ local function renew_lines(renewal, answers)
                 start_anew(head)
             end
             dirty[head.id] = head
+            if head[CLAIM_SEQ] > claim_seq or head[INCARNATION] ~= incarnation then
+                others[#others + 1] = head
+            end
             answers[n] = head[CANCEL_AT] and CANCEL or OK
         end
     end
     return named
+end
+
+-- A lease that is shorter now than its claim made it: the claim must be looked at when it lapses, not later.
+local function lapse_sooner(head)
+    local claim = claim_of(head)
+    local looked_at = redis.call('ZSCORE', key.claims, claim)
+    if looked_at and tonumber(looked_at) > head[LEASE_UNTIL] then
+        redis.call('ZADD', key.claims, head[LEASE_UNTIL], claim)
+    end
 end
 
 -- What of these claims still runs was named now, so none of it lapses before.
@@ -74,4 +89,9 @@ end
 release_children()
 go_on_when_full()
 flush()
+for _, head in ipairs(others) do
+    if head[STATE] == RUNNING then
+        lapse_sooner(head)
+    end
+end
 return reply({answers, #finished > 0 or next(gained) ~= nil})
