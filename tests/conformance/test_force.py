@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from mainspring.core.lifecycle import Outcome
-from mainspring.core.model import Policy, State
+from mainspring.core.model import OnParentFailure, Policy, State
 from mainspring.verbs import Action, Answer, Append, Force, Refused
 
 pytestmark = pytest.mark.verbs("submit", "claim", "settle", "force", "get")
@@ -239,3 +239,19 @@ async def test_two_lines_for_one_task_in_a_batch(bench):
     assert (cancelled.state, replayed.state) == (State.CANCELLED, State.READY)
     assert refused.code == "wrong_state"
     assert await bench.claimed_ids(10) == [task]
+
+
+@pytest.mark.verbs("resolve")
+async def test_a_parent_replayed_in_the_batch_that_ends_it_is_waited_for(bench):
+    """Its children would else run before it has."""
+    run = Policy(on_parent_failure=OnParentFailure.RUN)
+    again, other = await bench.submit_many(2)
+    (child,) = await bench.submit_many(1, depends_on=(again, other), policy=run)
+    await bench.store.force([Force(again, Action.CANCEL), Force(again, Action.REPLAY)])
+    await bench.resolve_all()
+    assert (await bench.get(child)).open_parents == 2
+    leases = {lease.task: lease for lease in await bench.claim(10)}
+    await bench.settle(leases[other])
+    assert await bench.states(child) == [State.BLOCKED]
+    await bench.settle(leases[again])
+    assert await bench.states(child) == [State.READY]

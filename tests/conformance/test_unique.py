@@ -4,7 +4,7 @@ import pytest
 
 from mainspring.core.lifecycle import Outcome
 from mainspring.core.model import WAITING, State, UniqueRule
-from mainspring.verbs import Accepted, Group
+from mainspring.verbs import Accepted, Group, NewWorkflow
 from tests.conformance.bench import MS
 
 pytestmark = pytest.mark.verbs("submit", "claim", "settle", "get")
@@ -137,3 +137,14 @@ async def test_a_deleted_task_blocks_nobody(bench):
     await bench.settle(await bench.claim_one())
     assert await bench.store.delete([first]) == [None]
     assert not (await bench.put_one(bench.task(unique=ever))).existing
+
+
+@pytest.mark.verbs("get_workflow")
+async def test_a_workflow_of_which_nothing_is_new_takes_no_name(bench):
+    """It makes none, so one of the same name is in nobody's way."""
+    rule = UniqueRule(b"d", frozenset({State.READY}))
+    first = bench.task(unique=rule)
+    document = Group([first], workflow=NewWorkflow("w"))
+    assert isinstance((await bench.put([document]))[0], Accepted)
+    (answer,) = await bench.put([Group([bench.task(unique=rule)], workflow=NewWorkflow("w"))])
+    assert [task.id for task in answer.existing.values()] == [first.id]

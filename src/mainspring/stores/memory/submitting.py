@@ -23,7 +23,7 @@ def submit(call: Call, group: Group) -> Accepted | Existing | Refused:
     refusal = plan.refusal(call.tables.rows) or plan.backlog_refusal(call.tables.rules, plan.waiting_in)
     if refusal is not None:
         return Refused(*refusal)
-    if group.workflow is not None and group.workflow.id in call.tables.workflows:
+    if group.workflow is not None and plan.new and group.workflow.id in call.tables.workflows:
         return Refused("id_taken", f"there is a workflow {group.workflow.id} already")
     rows = [_store(call, plan, task) for task in plan.new]
     if group.workflow is not None and rows:

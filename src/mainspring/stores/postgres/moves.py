@@ -53,6 +53,8 @@ def move(tx: Transaction, row: Row, cause: Cause, new: State, **changes: Any) ->
         tx.gained.add(row.lane_id)
     if new in WAITING:
         row.worker = row.incarnation = row.finished_at_us = None
+        # What ended it in this very transaction must not be applied to its children: they wait for it again.
+        tx.ended_parents.pop(row.id, None)
     elif new.is_final:
         row.finished_at_us = tx.now_us
         tx.ended(row.id, new, row.is_parent)

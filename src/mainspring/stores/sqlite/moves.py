@@ -25,8 +25,9 @@ EDGES_CLOSED_AT_ONCE = 5_000
 CLOSE_EDGES_OF_CHILD = "UPDATE edges INDEXED BY edges_open SET open = 0 WHERE child = ? AND open = 1"
 CLOSE_EDGE = "UPDATE edges SET open = 0 WHERE parent = ? AND child = ?"
 ANYTHING_BLOCKED = "SELECT EXISTS (SELECT 1 FROM edges INDEXED BY edges_open WHERE open = 1)"
+# One that was replayed since it ended is no end for its children any more.
 PARENTS_AMONG = (
-    "SELECT t.n, t.state FROM tasks t INDEXED BY tasks_id WHERE t.id IN carray(?)"
+    "SELECT t.n, t.state FROM tasks t INDEXED BY tasks_id WHERE t.id IN carray(?) AND t.state >= 5"
     " AND EXISTS (SELECT 1 FROM edges e WHERE e.parent = t.n AND e.open = 1)"
 )
 BLOCKED_CHILDREN = (
