@@ -16,6 +16,8 @@ from mainspring.verbs import (
     Exchange,
     Group,
     Held,
+    Idempotency,
+    NewWorkflow,
     Refused,
     Renewal,
     Settlement,
@@ -23,6 +25,31 @@ from mainspring.verbs import (
 
 BAD = ["nul\0", "half\ud800"]
 LANE = Lane("default", "echo", "default", 5)
+
+
+@pytest.mark.parametrize("bad", BAD)
+async def test_what_has_to_be_looked_up_harms_its_own_group_alone(new_database, bad):
+    """Keys, parents, workflows: the question itself is one that the database does not take."""
+    clock = SystemClock()
+    async with new_database() as database, database.store() as store:
+
+        def task(**fields):
+            return NewTask(clock.new_id(), LANE, b"1", **fields)
+
+        parent = task()
+        groups = [
+            Group([parent]),
+            Group([task()], Idempotency("p", bad, b"d", 9_000_000)),
+            Group([task()], Idempotency("p", "good", b"d", 9_000_000)),
+            Group([task(depends_on=(bad,))]),
+            Group([task(depends_on=(parent.id,))]),
+            Group([NewTask(bad, LANE, b"1", depends_on=(parent.id,))]),
+            Group([task()], workflow=NewWorkflow(bad)),
+            Group([task()], workflow=NewWorkflow("good")),
+        ]
+        answers = (await store.exchange(Exchange(submits=groups))).submits
+        codes = [answer.code if isinstance(answer, Refused) else "" for answer in answers]
+        assert codes == ["", *["invalid_input", ""] * 2, *["invalid_input"] * 2, ""]
 
 
 @pytest.mark.parametrize("bad", BAD)

@@ -61,6 +61,9 @@ class Plans:
         """Everything that the decisions need; for plain tasks that is nothing."""
         tx = self._tx
         groups = [group for group in self._groups if not self._is_plain(group)]
+        if tx.is_careful:
+            # To ask for what the database does not take would fail all the others again.
+            groups = [group for group in groups if _unstorable(group) is None]
         if not groups:
             return
         tasks = [task for group in groups for task in group.tasks]
