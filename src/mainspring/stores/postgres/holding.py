@@ -18,7 +18,7 @@ async def renew(tx: Transaction, renewals: Sequence[Renewal]) -> list[list[Answe
         for held in renewal.held:
             if tx.is_careful and not can_be_stored(held.task):
                 continue
-            # A row takes one line of an update: of two that name the same lease the second would find nothing.
+            # A row takes one line of an update: the second of two that name one lease would find nothing.
             started, _ = lines.get((held.task, held.token), (True, 0))
             lines[held.task, held.token] = (started and held.started, renewal.lease_us)
     named = list(lines)
