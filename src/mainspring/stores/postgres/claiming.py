@@ -105,10 +105,14 @@ async def take_heads(
     )  # fmt: skip
     rows.sort(key=lambda row: row["place"])
     whole = [lane_id for lane_id, start in zip(lane_ids, starts, strict=True) if not start]
-    tx.walked(whole, int((now_s() - began_s) * SECOND_US), {row["lane_id"]: row["seq"] for row in rows})
+    took_us = int((now_s() - began_s) * SECOND_US)
     gave = Counter(row["ask"] for row in rows)
     reached = max(gave, default=0) if len(rows) == limit else len(quotas) + 1
     empty = [quota.lane_id for n, quota in enumerate(quotas, 1) if n < reached and gave[n] < quota.limit]
+    ends = {row["lane_id"]: row["seq"] for row in rows}
+    if rows or not as_next:
+        ends |= dict.fromkeys(empty, tx.now_us)
+    tx.walked(whole, took_us, ends)
     return Claimed(granted(tx, rows), empty)
 
 

@@ -14,7 +14,6 @@ from mainspring.errors import StoreCorrupt, StoreError, StoreFull, StoreUnavaila
 from mainspring.ports import PostgresOptions
 from mainspring.stores.postgres.address import Address
 from mainspring.stores.postgres.dialling import IDLE_LIMIT, dial, greet, why
-from mainspring.stores.postgres.lines import Lines
 from mainspring.stores.postgres.pool import Pool, hang_up
 from mainspring.stores.postgres.schema import prepare
 from mainspring.stores.postgres.transaction import BadValue, Known, Replay, Transaction
@@ -107,15 +106,18 @@ class Database:
             await pool.close()
 
     def heads_of(self, places: Mapping[int, int]) -> list[LaneHead] | None:
-        """Heads of lanes by their numbers and places; `None` if one of the lanes is not known here yet."""
+        """Heads of lanes by their numbers and places, which another node tells; `None` if one of the lanes is
+        not known here yet."""
         lanes = self._known.lanes
+        for lane_id, seq in places.items():
+            self._known.lines.stands(lane_id, seq)
         if not places.keys() <= lanes.keys():
             return None
         return [LaneHead(lane_id, lanes[lane_id], seq) for lane_id, seq in places.items()]
 
-    def forget_lines(self) -> None:
+    def doubt_lines(self) -> None:
         """A task may stand before those that this node has claimed."""
-        self._known.lines = Lines()
+        self._known.lines.doubt()
 
     async def write(self, work: Work[T], limit_s: float | None = None) -> T:
         """Run `work` in one durable transaction; if it raises, nothing of it was stored."""

@@ -59,5 +59,5 @@ class Hints(hints.Hints):
             connection.terminate()
 
     def _wake(self) -> None:
-        self._db.forget_lines()
+        self._db.doubt_lines()
         super()._wake()

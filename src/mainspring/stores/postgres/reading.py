@@ -1,12 +1,13 @@
 """Reading, each call as of one moment: what was committed before it is seen, what writes now is not waited
 for."""
 
+import asyncio
 from collections.abc import Sequence
 
 from asyncpg import Record
 
 from mainspring.core.lifecycle import Cause
-from mainspring.core.model import State, Task
+from mainspring.core.model import SECOND_US, State, Task
 from mainspring.core.order import LaneHead, Share
 from mainspring.errors import StoreCorrupt
 from mainspring.ports import BoardView, Page, Query, Stats, Transition
@@ -18,6 +19,7 @@ from mainspring.stores.postgres.transaction import Transaction
 ROWS_LOOKED_AT = 10_000
 LOOKED_AT_ONCE = 1_000
 LONGEST_ID = 200
+LANES_BEGIN, LANES_END = -(1 << 63), (1 << 63) - 1
 # Later than every id.
 AFTER_ALL = "\U0010ffff"
 
@@ -28,21 +30,34 @@ async def get(tx: Transaction, tasks: Sequence[str]) -> list[Task | None]:
 
 
 async def board(tx: Transaction) -> BoardView:
-    heads = await tx.rows("all_heads")
-    await tx.find_lanes(row["lane_id"] for row in heads)
+    heads = await _heads(tx)
     usage = await tx.usage()
     return BoardView(
         tx.now_us,
-        [
-            LaneHead(row["lane_id"], lane, row["seq"])
-            for row in heads
-            if (lane := tx.lane(row["lane_id"])) is not None
-        ],
+        heads,
         dict(tx.paused),
         dict(tx.rules),
         {} if usage is None else usage.limited(),
         {row["tenant"]: Share(row["weight"], row["virtual_us"]) for row in await tx.rows("all_shares")},
     )
+
+
+async def _heads(tx: Transaction) -> list[LaneHead]:
+    starts = tx.board_starts()
+    lanes = sorted(starts)
+    now_s = asyncio.get_running_loop().time
+    began_s = now_s()
+    between = [LANES_BEGIN, *lanes], [*lanes, LANES_END]
+    rows = await tx.rows("all_heads", lanes, [starts[lane_id] for lane_id in lanes], *between)
+    took_us = int((now_s() - began_s) * SECOND_US)
+    await tx.find_lanes(row["lane_id"] for row in rows)
+    heads = [
+        LaneHead(row["lane_id"], lane, row["seq"])
+        for row in rows
+        if (lane := tx.lane(row["lane_id"])) is not None
+    ]
+    tx.saw_board(took_us, starts, heads)
+    return heads
 
 
 async def stats(tx: Transaction) -> Stats:

@@ -1,11 +1,16 @@
 """What services do on every node: due tasks, deadlines, open edges, retention. Rows are taken by guard."""
 
+import asyncio
+
+from asyncpg import Record
+
 from mainspring.core.fingerprint import fingerprint
 from mainspring.core.lifecycle import EXPIRED_ERROR, Cause
-from mainspring.core.model import FINAL, State
+from mainspring.core.model import FINAL, SECOND_US, State
 from mainspring.ports import Moved, Pruned, Retention
 from mainspring.stores.postgres.editing import forget
 from mainspring.stores.postgres.holding import overrun
+from mainspring.stores.postgres.lines import DEADLINES, DUE, LAG_US
 from mainspring.stores.postgres.moves import RESOLVED, apply_parents, lock, move, pairs, release_children
 from mainspring.stores.postgres.progress import cut_ended
 from mainspring.stores.postgres.rows import STATES, row_of
@@ -15,12 +20,12 @@ from mainspring.verbs import Overdue
 
 
 async def promote(tx: Transaction, limit: int) -> Moved:
-    rows = await tx.rows("promote", limit)
+    rows, end_us = await _past(tx, "promote", DUE, "run_at_us", limit)
     for row in rows:
         tx.gained.add(row["lane_id"])
         tx.count_move(row["lane_id"], State.SCHEDULED, State.READY)
         tx.record(row["id"], State.SCHEDULED, Cause.PROMOTE, State.READY, row["attempt"], row["token"])
-    (next_due,) = await tx.rows("next_due")
+    (next_due,) = await tx.rows("next_due", end_us - LAG_US)
     return Moved(
         len(rows),
         await tx.ready(),
@@ -32,13 +37,28 @@ async def promote(tx: Transaction, limit: int) -> Moved:
 async def overdue(tx: Transaction, limit: int, grace_us: int) -> Overdue:
     """Waiting tasks past their deadline fail; exactly at it a task may still start."""
     leases = await overrun(tx, limit, grace_us)
-    rows = [row_of(record) for record in await tx.rows("past_deadline", limit)]
+    found, _ = await _past(tx, "past_deadline", DEADLINES, "deadline_us", limit)
+    rows = [row_of(record) for record in found]
     await tx.find_lanes({row.lane_id for row in rows})
     for row in rows:
         mark = fingerprint(tx.lane_of(row).kind, EXPIRED_ERROR)
         move(tx, row, Cause.EXPIRE, State.FAILED, error=EXPIRED_ERROR, fingerprint=mark)
     await release_children(tx)
     return Overdue(leases, tx.finished)
+
+
+async def _past(
+    tx: Transaction, statement: str, line: int, time: str, limit: int
+) -> tuple[list[Record], int]:
+    """What stands in line by a time that has come, and up to where nothing is left."""
+    start = tx.line_start(line)
+    now_s = asyncio.get_running_loop().time
+    began_s = now_s()
+    rows = await tx.rows(statement, limit, start)
+    took_us = int((now_s() - began_s) * SECOND_US)
+    end_us: int = tx.now_us if len(rows) < limit else max((row[time] for row in rows), default=0)
+    tx.walked([] if start else [line], took_us, {line: end_us})
+    return rows, end_us
 
 
 async def resolve(tx: Transaction, limit: int) -> Moved:

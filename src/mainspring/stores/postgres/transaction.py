@@ -72,7 +72,7 @@ class Transaction:
     `is_replay`: an earlier try has lost a race. `is_careful`: an earlier try brought a value that the
     database does not take, so each line is looked at before it is sent. `gained` are the lanes that it gave
     ready tasks, `regained` those of them where one stands before others that came earlier. `heads` is what
-    `ready` found.
+    was found at the beginnings of lines.
     """
 
     def __init__(
@@ -105,6 +105,7 @@ class Transaction:
         self.looking_us = 0
         self._whole_looks: dict[int, int] = {}
         self._line_ends: dict[int, int] = {}
+        self._board: tuple[int, dict[int, int]] | None = None
         self._minted = 0
 
     async def rows(self, name: str, *values: object) -> list[Record]:
@@ -167,6 +168,12 @@ class Transaction:
             lines.looked(lane_id, self.now_us, took_us)
         for lane_id, end in self._line_ends.items():
             lines.claimed(lane_id, end)
+        places = {head.lane_id: head.seq for head in self.heads or ()}
+        if self._board is not None:
+            lines.saw_board(self.now_us, *self._board, places)
+        else:
+            for lane_id, place in places.items():
+                lines.stands(lane_id, place)
         for lane_id in self.regained:
             lines.forget(lane_id)
 
@@ -247,8 +254,11 @@ class Transaction:
         if not self.gained:
             return []
         await self.find_lanes(self.gained)
+        lane_ids = list(self.gained)
+        known = self._known.lines.known_start
+        starts = [0 if lane_id in self.regained else known(lane_id, self.now_us) for lane_id in lane_ids]
         found = []
-        for row in await self.rows("heads", list(self.gained)):
+        for row in await self.rows("heads", lane_ids, starts):
             lane = self.lane(row["id"])
             if lane is not None:
                 found.append(LaneHead(row["id"], lane, row["seq"]))
@@ -260,10 +270,19 @@ class Transaction:
         return self._known.lines.start(lane_id, self.now_us)
 
     def walked(self, whole: Iterable[int], took_us: int, ends: Mapping[int, int]) -> None:
-        """A claim took tasks up to the `ends` of lanes; of the `whole` ones it looked at all of the line."""
+        """A claim left no task before the `ends` of lanes; of the `whole` ones it saw all of the line."""
         self.looking_us += took_us
         self._whole_looks.update(dict.fromkeys(whole, took_us))
         self._line_ends.update(ends)
+
+    def board_starts(self) -> dict[int, int]:
+        """From which places on a look at all lanes looks at some; none if it is to see everything."""
+        return self._known.lines.board_starts(self.now_us)
+
+    def saw_board(self, took_us: int, starts: dict[int, int], heads: Sequence[LaneHead]) -> None:
+        """A look at all lanes found these, and began at the `starts` of some."""
+        self.heads = heads
+        self._board = took_us, starts
 
     # --- limits ---------------------------------------------------------------------------------
 

@@ -34,11 +34,11 @@ USING (queue, kind, tenant, priority, key)
 SELECT * FROM mainspring.lanes WHERE id = ANY ($1::bigint[])
 
 -- name: heads
--- The oldest place of each lane that has ready tasks.
+-- The oldest place of each of the lanes $1 that has ready tasks from the place $2 on (lines.py).
 SELECT l.id, head.seq
-FROM unnest($1::bigint[]) AS l (id)
+FROM unnest($1::bigint[], $2::bigint[]) AS l (id, start)
 CROSS JOIN LATERAL (
-    SELECT seq FROM mainspring.tasks WHERE lane_id = l.id AND state = 3 ORDER BY seq LIMIT 1
+    SELECT seq FROM mainspring.tasks WHERE lane_id = l.id AND seq >= l.start AND state = 3 ORDER BY seq LIMIT 1
 ) AS head
 
 -- name: charge

@@ -3,18 +3,31 @@
 -- name: all_heads
 -- A loose scan: from each lane the index is asked for the next one, so that the cost goes with the number of lanes
 -- that have work, not with the work, nor with the lanes that once had some.
-WITH RECURSIVE active (lane_id) AS (
-    (SELECT lane_id FROM mainspring.tasks WHERE state = 3 ORDER BY lane_id LIMIT 1)
+-- $1 lanes, each looked at from the place $2 on (lines.py); the others are those between $3 and $4.
+WITH RECURSIVE other (lane_id, seq, upto) AS (
+    SELECT head.lane_id, head.seq, gap.upto
+    FROM unnest($3::bigint[], $4::bigint[]) AS gap (after, upto)
+    CROSS JOIN LATERAL (
+        SELECT t.lane_id, t.seq FROM mainspring.tasks t
+        WHERE t.state = 3 AND t.lane_id > gap.after AND t.lane_id < gap.upto AND t.seq IS NOT NULL
+        ORDER BY t.lane_id, t.seq LIMIT 1
+    ) AS head
     UNION ALL
-    SELECT (
-        SELECT t.lane_id FROM mainspring.tasks t WHERE t.state = 3 AND t.lane_id > active.lane_id
-        ORDER BY t.lane_id LIMIT 1
-    ) FROM active WHERE active.lane_id IS NOT NULL
+    SELECT head.lane_id, head.seq, other.upto
+    FROM other
+    CROSS JOIN LATERAL (
+        SELECT t.lane_id, t.seq FROM mainspring.tasks t
+        WHERE t.state = 3 AND t.lane_id > other.lane_id AND t.lane_id < other.upto AND t.seq IS NOT NULL
+        ORDER BY t.lane_id, t.seq LIMIT 1
+    ) AS head
 )
-SELECT active.lane_id, head.seq
-FROM active
+SELECT lane_id, seq FROM other
+UNION ALL
+SELECT known.lane_id, head.seq
+FROM unnest($1::bigint[], $2::bigint[]) AS known (lane_id, start)
 CROSS JOIN LATERAL (
-    SELECT seq FROM mainspring.tasks WHERE lane_id = active.lane_id AND state = 3 ORDER BY seq LIMIT 1
+    SELECT t.seq FROM mainspring.tasks t
+    WHERE t.state = 3 AND t.lane_id = known.lane_id AND t.seq >= known.start ORDER BY t.seq LIMIT 1
 ) AS head
 
 -- name: all_shares
