@@ -1,6 +1,7 @@
 """What is left over, or comes in numbers that nobody thought of, must not stop anybody else."""
 
 import asyncio
+from contextlib import asynccontextmanager
 
 import pytest
 from redis.asyncio import Redis
@@ -109,3 +110,39 @@ async def test_a_store_that_was_opened_again_hears_again(url, tmp_path, monkeypa
             second.clear()
             await client.publish(bench.store._db.channel, b"other *")
             await second.wait()
+
+
+@asynccontextmanager
+async def watching(url):
+    """Gives what the server is asked from then on up to the next ECHO, that of scripts too."""
+    path = url.partition("?")[0].removeprefix("unix://")
+    reader, writer = await asyncio.open_unix_connection(path, limit=1 << 24)
+    try:
+        writer.write(b"MONITOR\r\n")
+        assert await reader.readline() == b"+OK\r\n"
+
+        async def asked():
+            while b'"ECHO"' not in (line := await reader.readline()):
+                yield line
+
+        yield asked
+    finally:
+        writer.close()
+        await writer.wait_closed()
+
+
+async def test_of_a_wide_family_no_more_is_read_than_a_settle_can_release(url, tmp_path):
+    """The server does nothing else meanwhile: what is left to a later pass must not be read for nothing."""
+    async with Alone(url, tmp_path) as bench, admin(url) as client:
+        parents = [bench.task() for _ in range(2)]
+        children = [bench.task(depends_on=(parent.id,)) for parent in parents for _ in range(1500)]
+        await bench.submit(*parents, *children)
+        leases = await bench.claim(2)
+        async with watching(url) as asked:
+            await bench.settle_lines(*[bench.line(lease) for lease in leases])
+            await client.echo("done")
+            heads = f'"HMGET" "{bench.store._db.keys["heads"]}"'.encode()
+            read = [line.partition(heads)[2].count(b" ") async for line in asked() if heads in line]
+        assert 500 <= sum(read) <= 510
+        await bench.resolve_all()
+        assert await bench.states(*[child.id for child in children]) == [State.READY] * 3000

@@ -186,16 +186,22 @@ local function apply_edge(child, edge, effect)
     end
 end
 
+local function open_edges(parent, first, count)
+    local prefix = prefixed(parent)
+    return redis.call(
+        'ZRANGEBYLEX', key.edges, '[' .. prefix, '(' .. prefix .. '\255', 'LIMIT', first, count
+    )
+end
+
 -- Applies a final parent to up to `limit` of its blocked children; how many. Children that it dooms are left
--- to a later pass unless it `dooms`.
+-- to a later pass unless it `dooms`. Once there is something left, no more is read: that pass will.
 local function apply_parent(head, limit, dooms)
     local prefix, read_so_far, applied, left = prefixed(head.id), 0, 0, false
     local effect_of = effects[head[STATE]]
     sync(key.edges)
-    repeat
-        local edges, children = redis.call(
-            'ZRANGEBYLEX', key.edges, '[' .. prefix, '(' .. prefix .. '\255', 'LIMIT', read_so_far, CHUNK
-        ), {}
+    local all_read = false
+    while applied < limit and not left and not all_read do
+        local edges, children = open_edges(head.id, read_so_far, CHILDREN_RELEASED_AT_ONCE), {}
         for n, edge in ipairs(edges) do
             children[n] = string.sub(edge, #prefix + 1)
         end
@@ -215,8 +221,9 @@ local function apply_parent(head, limit, dooms)
             end
         end
         read_so_far = read_so_far + #edges
-    until #edges < CHUNK or left and applied == limit
-    if left then
+        all_read = #edges < CHILDREN_RELEASED_AT_ONCE
+    end
+    if left or not all_read and #open_edges(head.id, read_so_far, 1) > 0 then
         add(key.unresolved, head.id, now)
     else
         remove(key.unresolved, head.id)
