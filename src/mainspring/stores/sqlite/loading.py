@@ -51,7 +51,7 @@ THERE = {
     "tasks": "tasks",
     "submissions": "submissions",
     "workflows": "workflows",
-    "idempotency WHERE expires_us > :now_us": "idempotency keys",
+    "idempotency WHERE expires_us > {now_us}": "idempotency keys",
     "schedules": "schedules",
     "limits": "limits",
     "paused": "pauses",
@@ -118,7 +118,7 @@ def begin(tx: Transaction, copy: str) -> Refused | None:
         return None
     if earlier is None:
         for table, what in THERE.items():
-            if tx.db.execute(f"SELECT EXISTS (SELECT 1 FROM {table})", {"now_us": tx.now_us}).get:
+            if tx.db.execute(f"SELECT EXISTS (SELECT 1 FROM {table.format(now_us=tx.now_us)})").get:
                 return not_empty(what)
     for table in FILLED:
         tx.db.execute(f"DELETE FROM {table}")
