@@ -14,7 +14,7 @@ from mainspring.cli.root import root
 from mainspring.clock import SystemClock
 from mainspring.errors import StoreError
 from mainspring.stores import open_store
-from mainspring.stores.postgres import dialling
+from mainspring.stores.postgres import PostgresStore, dialling
 from tests.servers import PostgresServer
 
 SECRET = "s3cret"
@@ -110,6 +110,28 @@ def opened(url):
             await store.close()
 
     return asyncio.run(look())
+
+
+async def test_both_ends_notice_that_the_other_has_gone_without_a_word(server):
+    """A host that lost its power, a cut cable: hints would never be heard again, and a server would keep the
+    connections of clients that are long gone."""
+    store = PostgresStore(server.url())
+    await store.open()
+    beside = await store._db.connect()
+
+    async def options(connection):
+        told = ("tcp_keepalives_idle", "tcp_keepalives_interval", "tcp_keepalives_count", "tcp_user_timeout")
+        of_server = [await connection.fetchval(f"SHOW {name}") for name in told]
+        wire = connection._transport.get_extra_info("socket")
+        assert wire.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+        names = (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT, socket.TCP_USER_TIMEOUT)
+        return of_server, [wire.getsockopt(socket.IPPROTO_TCP, name) for name in names]
+
+    expected = ["6", "3", "3", "15000"], [6, 3, 3, 15_000]
+    assert await store._db.read(lambda tx: options(tx._connection)) == expected
+    assert await options(beside) == expected
+    await beside.close()
+    await store.close()
 
 
 def test_a_wrong_password(server):

@@ -10,6 +10,7 @@ from mainspring.ports import PostgresOptions
 from mainspring.stores.postgres import connecting, pool
 from mainspring.stores.postgres.pool import Pool
 
+LIMIT_S = 30.0
 OPEN = (
     "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
     " AND application_name = 'mainspring'"
@@ -213,4 +214,40 @@ async def test_the_server_ends_what_a_stopped_node_has_left_open(new_database):
             return await tx._connection.fetchval("SHOW idle_in_transaction_session_timeout")
 
         assert await store._db.read(limit) == "5s"
+
+
+async def test_the_server_gives_up_what_its_callers_have_given_up(new_database, monkeypatch):
+    """A node whose calls wait for a lock gives them up and comes again with others, as long as it is held:
+    connections on which nobody waits any more must not pile up until the server has none left."""
+    monkeypatch.setattr(connecting, "CALL_LIMIT_S", 0.2)
+    async with (
+        new_database() as database,
+        database.connection() as admin,
+        database.connection() as observer,
+        database.store(options=PostgresOptions(most=3)) as store,
+    ):
+        most = 0
+        async with admin.transaction():
+            await admin.execute("LOCK mainspring.paused")
+            for _ in range(10):
+                calls = [store.set_queue("mail", "alice") for _ in range(3)]
+                for error in await asyncio.gather(*calls, return_exceptions=True):
+                    assert isinstance(error, StoreUnavailable)
+                most = max(most, await observer.fetchval(OPEN))
+            assert most <= 12
+            async with asyncio.timeout(LIMIT_S):
+                await until(observer, 0)
+
+
+async def test_what_takes_long_may(new_database, monkeypatch):
+    """Another limit than that of calls is told to the server, too."""
+    monkeypatch.setattr(connecting, "CALL_LIMIT_S", 0.2)
+    async with new_database() as database, database.store() as store:
+
+        async def sleep(tx):
+            await tx._connection.fetchval("SELECT pg_sleep(0.5)")
+
+        await store._db.read(sleep, LIMIT_S)
+        with pytest.raises(StoreUnavailable):
+            await store._db.read(sleep)
         assert (await store.stats()).now_us > SECOND_US

@@ -46,8 +46,6 @@ LONG_LIMIT_S = 3600.0
 # Isolation is named, so that a default of the server or the role does not count.
 WRITING = "BEGIN ISOLATION LEVEL READ COMMITTED"
 READING = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
-# What a connection of its own says once: a pooler's servers are told by each transaction.
-TO_A_POOLER = f"; SET LOCAL idle_in_transaction_session_timeout = '{IDLE_LIMIT}'"
 
 
 class Database:
@@ -91,14 +89,18 @@ class Database:
             self._caches = wanted == "on" or (wanted == "auto" and not self.is_pooled)
             known = Known(keeps_history=self._keeps_history)
             pool = Pool(
-                partial(dial, self._address, caches=self._caches, session=not self.is_pooled), self._options
+                partial(dial, self._address, caches=self._caches, session=self._session()), self._options
             )
             await pool.open()
         self._pool, self._known = pool, known
 
     async def connect(self) -> "Connection[Record]":
         """A connection beside the pool, for the caller alone."""
-        return await dial(self._address)
+        return await dial(self._address, session=self._session())
+
+    def _session(self) -> dict[str, str] | None:
+        """What a connection of its own is told once: a pooler's are told by each transaction."""
+        return None if self.is_pooled else {"statement_timeout": _ms(CALL_LIMIT_S)}
 
     async def close(self) -> None:
         pool, self._pool = self._pool, None
@@ -122,17 +124,24 @@ class Database:
     async def write(self, work: Work[T], limit_s: float | None = None) -> T:
         """Run `work` in one durable transaction; if it raises, nothing of it was stored."""
         async with _limit(limit_s):
-            return await self._transact(work, WRITING)
+            return await self._transact(work, self._begin(WRITING, limit_s))
 
     async def read(self, work: Work[T], limit_s: float | None = None) -> T:
         """Run `work` on one snapshot of the database."""
         async with _limit(limit_s):
-            return await self._transact(work, READING)
+            return await self._transact(work, self._begin(READING, limit_s))
+
+    def _begin(self, begin: str, limit_s: float | None) -> str:
+        """The server gives up what its caller has given up: it would else go on waiting for a lock, say, on a
+        connection that nobody counts any more."""
+        if self.is_pooled:
+            begin += f"; SET LOCAL idle_in_transaction_session_timeout = '{IDLE_LIMIT}'"
+        if self.is_pooled or limit_s is not None:
+            begin += f"; SET LOCAL statement_timeout = '{_ms(limit_s or CALL_LIMIT_S)}'"
+        return begin
 
     async def _transact(self, work: Work[T], begin: str) -> T:
         is_careful = False
-        if self.is_pooled:
-            begin += TO_A_POOLER
         for attempt in range(REPLAYS):
             try:
                 with translated():
@@ -187,6 +196,10 @@ class Database:
 
 class DiedIdle(Replay):
     """The connection had died while nobody used it, and nothing was said on it: another one will do."""
+
+
+def _ms(time_s: float) -> str:
+    return f"{round(time_s * 1000)}ms"
 
 
 @asynccontextmanager

@@ -4,7 +4,9 @@ Behind a pooler that lends a server's connection for one transaction at a time, 
 outlives a transaction: no prepared statements, no LISTEN, no settings of a session.
 """
 
+import socket
 import ssl
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -21,6 +23,25 @@ STATEMENTS_CACHED = 500
 # A node that stops in the middle of a transaction, or is cut off there, holds its locks no longer than this:
 # all others wait for them, and leases go on running. Planning ten thousand tasks takes an eighth of a second.
 IDLE_LIMIT = "5s"
+# A host that has gone without a word is noticed after this time, from both ends: by the client, so that calls
+# find another connection and hints are heard again, and by the server, whose connections would be used up by
+# clients that are long gone.
+GONE_AFTER_S = 15
+PROBES, PROBES_APART_S = 3, 3
+_PROBES_BEGIN_S = GONE_AFTER_S - PROBES * PROBES_APART_S
+_OF_CLIENT = {
+    "TCP_KEEPIDLE": _PROBES_BEGIN_S,
+    "TCP_KEEPINTVL": PROBES_APART_S,
+    "TCP_KEEPCNT": PROBES,
+    "TCP_USER_TIMEOUT": GONE_AFTER_S * 1000,
+}
+_OF_SERVER = {
+    "idle_in_transaction_session_timeout": IDLE_LIMIT,
+    "tcp_keepalives_idle": f"{_PROBES_BEGIN_S}s",
+    "tcp_keepalives_interval": f"{PROBES_APART_S}s",
+    "tcp_keepalives_count": f"{PROBES}",
+    "tcp_user_timeout": f"{GONE_AFTER_S}s",
+}
 READ_ONLY = "the server is read-only: a standby, or default_transaction_read_only is on"
 
 
@@ -34,16 +55,18 @@ class Server(NamedTuple):
     is_synchronous: bool
 
 
-async def dial(address: Address, *, caches: bool = False, session: bool = False) -> "Connection[Record]":
+async def dial(
+    address: Address, *, caches: bool = False, session: Mapping[str, str] | None = None
+) -> "Connection[Record]":
     """A connection to the first of the address's servers that takes one and can be written, each within its
-    time. `caches`: statements stay prepared. `session`: it lasts, so the server may be told how to treat it.
+    time. `caches`: statements stay prepared. `session`: it lasts, so the server is told how to treat it, by
+    these settings among others.
 
     Raises `StoreUnavailable`, which says why and names no password.
     """
     arguments = dict(address.arguments)
-    if session:
-        settings = {"idle_in_transaction_session_timeout": IDLE_LIMIT} | arguments["server_settings"]
-        arguments["server_settings"] = settings
+    if session is not None:
+        arguments["server_settings"] = {**_OF_SERVER, **session, **arguments["server_settings"]}
     arguments["statement_cache_size"] = STATEMENTS_CACHED if caches else 0
     arguments["max_cached_statement_lifetime"] = 0
     _check_files(address)
@@ -60,7 +83,20 @@ async def dial(address: Address, *, caches: bool = False, session: bool = False)
 async def _dial(
     address: Address, host: str | None, port: int | None, arguments: dict[str, Any]
 ) -> "Connection[Record]":
-    return await asyncpg.connect(host=host, port=port, timeout=address.connect_s, **arguments)
+    connection: Connection[Record] = await asyncpg.connect(
+        host=host, port=port, timeout=address.connect_s, **arguments
+    )
+    _probe(connection._transport.get_extra_info("socket"))  # type: ignore[attr-defined]
+    return connection
+
+
+def _probe(wire: socket.socket) -> None:
+    """As far as this system lets a program say so."""
+    if wire.family in (socket.AF_INET, socket.AF_INET6):
+        wire.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for name, value in _OF_CLIENT.items():
+            if hasattr(socket, name):
+                wire.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
 
 def _check_files(address: Address) -> None:
