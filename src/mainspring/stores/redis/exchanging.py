@@ -33,11 +33,12 @@ async def exchange(db: Database, batch: Exchange) -> Exchanged:
 
 
 def _shape(batch: Exchange) -> str:
-    if not batch.submits:
-        return "exchange_work"
-    if batch.settles or batch.claims or batch.charges or not all(map(_is_plain, batch.submits)):
-        return "exchange"
-    return "exchange_plain"
+    works = bool(batch.settles or batch.claims or batch.charges)
+    if batch.submits:
+        return "exchange" if works or not all(map(_is_plain, batch.submits)) else "exchange_plain"
+    if not batch.settles:
+        return "exchange_claims"
+    return "exchange_work" if batch.claims else "exchange_settles"
 
 
 def _is_plain(group: Group) -> bool:

@@ -100,6 +100,8 @@ def _constants() -> dict[str, str]:
     }
     tables = {
         "HEAD_FORM": f"'{HEAD_FORM}'",
+        "HEAD_FIELDS": ", ".join(f"head[{field}]" for field in range(1, FIRST_RARE)),
+        "NO_FIELDS": ", ".join("false" for _ in FIELDS),
         "ALLOWED_STEPS": _set(
             cause * 100 + (old or 0) * 10 + new for cause, pairs in TRANSITIONS.items() for old, new in pairs
         ),

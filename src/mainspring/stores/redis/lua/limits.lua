@@ -87,8 +87,9 @@ local function book(name)
 end
 
 usage.start = function(lane)
+    local running = gathered(sums, key.running)
     for _, name in ipairs(lane.names) do
-        sum(key.running, name, 1)
+        running[name] = (running[name] or 0) + 1
         if has_rules then
             book(name)
         end
@@ -96,8 +97,9 @@ usage.start = function(lane)
 end
 
 usage.stop = function(lane)
+    local running = gathered(sums, key.running)
     for _, name in ipairs(lane.names) do
-        sum(key.running, name, -1)
+        running[name] = (running[name] or 0) - 1
         if has_rules then
             freed[name] = true
         end

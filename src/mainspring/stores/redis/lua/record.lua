@@ -12,7 +12,7 @@ local heads, dirty, told_as = {}, {}, {}
 local usage, belonging = {}, {}
 
 local function mint()
-    minted = math.max(minted + 1, now)
+    minted = now > minted and now or minted + 1
     return minted
 end
 
@@ -29,11 +29,9 @@ end
 -- A head as it is stored: the fields that every task has as numbers of fixed width, in the order of the fields; behind
 -- them those that few tasks have, if any is set. Raises an error for a text that is no head.
 local function parse_head(packed)
-    local head = {struct.unpack(HEAD_FORM, packed)}
-    local from = head[FIRST_RARE]
-    for field = FIRST_RARE, FIELDS do
-        head[field] = false
-    end
+    -- Made with room for all of them: a table that grows is made anew each time.
+    local head, from = {NO_FIELDS, id = false}, nil
+    HEAD_FIELDS, from = struct.unpack(HEAD_FORM, packed)
     if from <= #packed then
         for field, value in pairs(cmsgpack.unpack(string.sub(packed, from))) do
             head[field] = value
@@ -238,10 +236,13 @@ local function write_sums()
 end
 
 local function write_heads()
+    local come, last = {}, 0
     for id, head in pairs(dirty) do
-        put(key.heads, id, told_as[id] or pack_head(head))
+        come[last + 1], come[last + 2] = id, told_as[id] or pack_head(head)
+        last = last + 2
     end
     dirty = {}
+    write('HSET', key.heads, come)
 end
 
 local write_lane_uses, write_claims  -- defined below
@@ -267,7 +268,7 @@ local lanes = {}
 
 local function read_lane(text)
     local lane = cjson.decode(text)
-    lane.text = text
+    lane.text, lane.prefix = text, prefixed(lane[1])
     lane.names = {'queue:' .. lane[1], 'kind:' .. lane[2], 'tenant:' .. lane[3]}
     if lane[5] ~= '' then
         lane.names[4] = 'key:' .. lane[5]
@@ -291,10 +292,12 @@ local function lane_of(number)
 end
 
 -- A task whose lane is lost can still end.
-local lost_lane = read_lane('["", "", "", 0, ""]')
+local function lost_lane()
+    return read_lane('["", "", "", 0, ""]')
+end
 
 local function lane_for(head)
-    return lane_of(head[LANE]) or lost_lane
+    return lane_of(head[LANE]) or lost_lane()
 end
 
 local lane_numbers = {}
@@ -305,8 +308,8 @@ local function lane_id(text)
         number = mint()
         put(key.lane_ids, text, number)
         put(key.lanes, number, text)
-        lanes[number] = read_lane(text)
     end
+    lanes[number] = lanes[number] or read_lane(text)
     lane_numbers[text] = number
     return number
 end
@@ -317,7 +320,7 @@ write_lane_uses = function()
         if step ~= 0 and redis.call('HINCRBY', key.lane_uses, number, step) == 0 then
             redis.call('HDEL', key.lane_uses, number)
             put(key.lanes, number, false)
-            put(key.lane_ids, (lane_of(number) or lost_lane).text, false)
+            put(key.lane_ids, (lane_of(number) or lost_lane()).text, false)
         end
     end
     sums[key.lane_uses] = nil
@@ -328,8 +331,15 @@ local function place_in_line(head)
     return struct.pack('>I8I8', head[LANE], head[SEQ]) .. head.id
 end
 
+-- Most tasks of a call are of one claim: its name is kept.
+local claim_named = {}
+
 local function claims_of(incarnation, claim_seq)
-    return prefixed(incarnation) .. struct.pack('>I8', claim_seq)
+    if claim_named.of ~= incarnation or claim_named.seq ~= claim_seq then
+        local name = prefixed(incarnation) .. struct.pack('>I8', claim_seq)
+        claim_named = {of = incarnation, seq = claim_seq, name = name}
+    end
+    return claim_named.name
 end
 
 local function claim_of(head)
@@ -362,7 +372,7 @@ write_claims = function()
 end
 
 local function place_of(head)
-    return string.char(head[STATE]) .. prefixed(lane_for(head)[1]) .. head.id
+    return string.char(head[STATE]) .. lane_for(head).prefix .. head.id
 end
 
 -- All members of a set that begin with `prefix`, without it.
