@@ -15,7 +15,8 @@ from mainspring.stores.sqlite.connection import WAL_PAGES_BEFORE_CHECKPOINT
 
 PAGE_IN_LOG_BYTES = 4096 + 24
 BYTES_IN_ALL = WAL_PAGES_BEFORE_CHECKPOINT * PAGE_IN_LOG_BYTES
-BYTES_AT_ONCE = 1024 * 1024
+ZEROS = bytes(64 * 1024)
+BYTES_AT_ONCE = 16 * len(ZEROS)
 BYTES_LEFT_ON_DISK = 1024 * 1024 * 1024
 CAN_FILL = all(hasattr(os, name) for name in ("pwrite", "fdatasync", "fstatvfs"))
 
@@ -41,7 +42,8 @@ class LogRoom:
                 self.close()
                 return
             length = os.fstat(self._log).st_size
-            os.pwrite(self._log, bytes(min(BYTES_AT_ONCE, BYTES_IN_ALL - length)), length)
+            for place in range(length, length + BYTES_AT_ONCE, len(ZEROS)):
+                os.pwrite(self._log, ZEROS, place)
         except OSError:
             self.close()
 
