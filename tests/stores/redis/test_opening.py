@@ -1,6 +1,7 @@
 """Opening: who may come in, what the server must be set to, and what its settings promise."""
 
 import asyncio
+import socket
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -11,6 +12,7 @@ from redis.asyncio import Redis
 
 from mainspring.errors import StoreError, StoreTooNew, StoreUnavailable
 from mainspring.stores.redis import dialling
+from mainspring.stores.redis.address import parse_address
 from tests.stores.redis.conftest import new_store
 from tests.stores.topologies import free_port
 
@@ -52,6 +54,21 @@ async def test_a_password(new_server):
         with pytest.raises(StoreUnavailable, match=r"(?i)password|auth") as raised:
             await new_store(url).open()
         assert "wr0ng" not in str(raised.value)
+
+
+async def test_a_server_that_has_gone_without_a_word_is_noticed(new_server):
+    """A host that lost its power, a cut cable: hints would never be heard again."""
+    port = free_port()
+    new_server("--port", str(port), "--bind", "127.0.0.1")
+    client = dialling.client_of(parse_address(f"redis://127.0.0.1:{port}"))
+    connection = client.connection_pool.make_connection()
+    await connection.connect()
+    wire = connection._writer.get_extra_info("socket")
+    names = (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT, socket.TCP_USER_TIMEOUT)
+    assert wire.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+    assert [wire.getsockopt(socket.IPPROTO_TCP, name) for name in names] == [6, 3, 3, 15_000]
+    await connection.disconnect()
+    await dialling.hang_up(client)
 
 
 async def test_a_server_that_is_not_there(tmp_path):

@@ -4,6 +4,7 @@ The library repeats nothing by itself: a call whose answer was lost may have bee
 """
 
 import logging
+import socket
 from collections.abc import Mapping
 from typing import Any, NamedTuple, TypeAlias
 
@@ -25,6 +26,24 @@ OLDEST = (6, 2)
 # The form in which everything below the namespace is stored.
 FORMAT = 1
 
+# A server that has gone without a word is noticed after this time: calls find another connection, and hints
+# are heard again. The server notices its clients by its own `tcp-keepalive`.
+GONE_AFTER_S = 15
+PROBES, PROBES_APART_S = 3, 3
+_PROBES = {
+    "TCP_KEEPIDLE": GONE_AFTER_S - PROBES * PROBES_APART_S,
+    "TCP_KEEPINTVL": PROBES_APART_S,
+    "TCP_KEEPCNT": PROBES,
+    "TCP_USER_TIMEOUT": GONE_AFTER_S * 1000,
+}
+# As far as this system lets a program say so.
+_WIRE: Mapping[str, Any] = {
+    "socket_keepalive": True,
+    "socket_keepalive_options": {
+        getattr(socket, name): value for name, value in _PROBES.items() if hasattr(socket, name)
+    },
+}
+
 _log = logging.getLogger("mainspring.stores.redis")
 
 
@@ -42,7 +61,7 @@ def client_of(address: Address) -> Client:
     common = _common(address)
     if address.kind == "cluster":
         nodes = [ClusterNode(host, port) for host, port in address.hosts]
-        return RedisCluster(startup_nodes=nodes, ssl=address.tls, **common)
+        return RedisCluster(startup_nodes=nodes, ssl=address.tls, **_WIRE, **common)
     if address.kind == "sentinel":
         sentinels = Sentinel(  # type: ignore[no-untyped-call]
             list(address.hosts),
@@ -52,7 +71,9 @@ def client_of(address: Address) -> Client:
                 "socket_connect_timeout": address.connect_s,
                 "retry": _never(),
                 "protocol": 2,
+                **_WIRE,
             },
+            **_WIRE,
             **common,
         )
         primary: Redis = sentinels.master_for(address.service, ssl=address.tls)
@@ -79,7 +100,7 @@ def _at(address: Address, host: str, port: int) -> Redis:
         pool = ConnectionPool(UnixDomainSocketConnection, path=host, **common)
     else:
         kind: type[AbstractConnection] = SSLConnection if address.tls else Connection
-        pool = ConnectionPool(kind, host=host, port=port, socket_keepalive=True, **common)
+        pool = ConnectionPool(kind, host=host, port=port, **_WIRE, **common)
     return Redis.from_pool(pool)
 
 
