@@ -224,6 +224,31 @@ async def test_trigger_makes_a_task_now(node):
     assert after["next_fire_at"] == made["next_fire_at"]
 
 
+async def test_a_trigger_under_a_key_makes_one_task(node):
+    """A repeat is answered as the first time, though the tag it named has changed by then."""
+    key = {"Idempotency-Key": '"release-7"'}
+    async with node() as n:
+        await make(n)
+        path = f"{SCHEDULES}/nightly/trigger"
+        match = {"If-Match": (await n.http.get(f"{SCHEDULES}/nightly")).headers["etag"]}
+        first = await n.http.post(path, headers=key | match)
+        again = await n.http.post(path, headers=key | match)
+        n.app._door.replies._kept.clear()
+        on_another_node = await n.http.post(path, headers=key)
+        other = await n.http.post(path, headers={"Idempotency-Key": '"release-8"'})
+        await make(n, id="weekly")
+        elsewhere = await n.http.post(f"{SCHEDULES}/weekly/trigger", headers=key)
+        wrong = await n.http.post(path, headers={"Idempotency-Key": '""'})
+    assert (first.status_code, again.status_code, again.text) == (201, 201, first.text)
+    assert "idempotency-replayed" not in first.headers
+    assert again.headers["idempotency-replayed"] == "true"
+    assert on_another_node.headers["idempotency-replayed"] == "true"
+    assert (on_another_node.status_code, on_another_node.json()["id"]) == (201, first.json()["id"])
+    assert again.headers["location"] == first.headers["location"]
+    assert len({answer.json()["id"] for answer in (first, other, elsewhere)}) == 3
+    assert (wrong.status_code, wrong.json()["field"]) == (400, "Idempotency-Key")
+
+
 async def test_one_of_two_that_act_on_a_tag_does_so(node):
     """Protocol check C-37, where nothing but the record's version can tell them apart."""
     async with node() as n:

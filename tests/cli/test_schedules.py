@@ -234,7 +234,8 @@ def test_the_clock_makes_tasks(cli, name):
 def test_trigger_and_fires(cli, name):
     create(cli, name, "--at", "2001-01-01T00:00:00Z", "--misfire", "skip", "--", "echo", "7")
     cli.ok("schedules", "update", name, "--queue", name)
-    task = cli.json("schedules", "trigger", name)
+    task = cli.json("schedules", "trigger", name, "--idempotency-key", "release-7")
+    assert cli.json("schedules", "trigger", name, "--idempotency-key", "release-7")["id"] == task["id"]
     cli.ok("tasks", "wait", task["id"])
     assert cli.json("tasks", "get", task["id"])["result"] == 7
     by_hand, skip = cli.json("schedules", "fires", name)["fires"]

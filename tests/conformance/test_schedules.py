@@ -15,11 +15,13 @@ from mainspring.scheduler.firing import due_line, line_of
 from mainspring.verbs import (
     FIRES_KEPT,
     Action,
+    Existing,
     Fired,
     FireLine,
     FireRecord,
     FireTask,
     Force,
+    Idempotency,
     NewSchedule,
     Refused,
     Retention,
@@ -397,6 +399,43 @@ async def test_a_task_made_by_hand_before_a_fire_that_is_due(clerk, bench):
     record = await clerk.record("s")
     assert len(await clerk.tasks()) == 2
     assert (record.last_fire_us, record.last_task) == (by_hand.fire_us, by_hand.task.id)
+
+
+@pytest.mark.verbs("submit", "delete", "force")
+async def test_a_key_makes_one_decision(clerk, bench):
+    """Whoever repeats it learns what the first one has made, and nothing of the schedule changes; until the
+    key expires."""
+    await clerk.create()
+    key = Idempotency("anna", "now", b"", bench.us(60))
+
+    async def by_hand(second, key):
+        record = await clerk.record("s")
+        fire = made(clerk, record.next_us + second)
+        line = FireLine("s", record.version, f"{second}", record.standing, record.next_us, [fire], key=key)
+        return fire.task.id, (await clerk.fire(line)).answers[0]
+
+    first, version = await by_hand(1, key)
+    assert isinstance(version, int)
+    before = await clerk.record("s")
+    second, answer = await by_hand(2, key)
+    assert isinstance(answer, Existing)
+    assert [task.id for task in answer.tasks] == [first]
+    assert await clerk.store.get([second]) == [None]
+    assert await clerk.record("s") == before
+    assert await clerk.tasks() == [first]
+    for other in (None, Idempotency("anna", "later", b"", 1), Idempotency("bob", "now", b"", 1)):
+        second, answer = await by_hand(len(await clerk.tasks()) + 10, other)
+        assert isinstance(answer, int)
+        assert (await bench.get(second)).schedule_id == "s"
+    await clerk.store.force([Force(first, Action.CANCEL)])
+    await clerk.store.delete([first])
+    assert (await by_hand(3, key))[1] == Existing([])
+    reused = Idempotency("anna", "now", b"another body", bench.us(60))
+    assert (await by_hand(4, reused))[1].code == "idempotency_key_reused"
+    await bench.advance(61)
+    last, answer = await by_hand(5, key)
+    assert isinstance(answer, int)
+    assert (await by_hand(6, key))[1].tasks[0].id == last
 
 
 # --- overlap ------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from mainspring.wire.problems import CONTENT_TYPE, Problem
 
 _REF = "#/components/schemas/{name}"
 _HEADER_TEXT = {
-    "Idempotency-Key": "Repeating a submit under its key gives the first answer again, for 24 hours.",
+    "Idempotency-Key": "Repeating a call under its key gives the first answer again, for 24 hours.",
     "If-Match": "Only if it is still at this ETag; otherwise 412.",
     "Last-Event-ID": "The id of the last event that was read: go on behind it.",
     "Accept": "text/event-stream follows the log; application/json and text/plain read what there is.",

@@ -167,7 +167,7 @@ _SCHEDULES = (
     Route("POST", f"{API}/schedules/{{id}}/resume", schedules.resume,
           "Fire again from now on", {200: ScheduleView}, None, {}, _TAGS),
     Route("POST", f"{API}/schedules/{{id}}/trigger", schedules.trigger,
-          "Make a task now", {201: TaskView}, None, {}, _TAGS),
+          "Make a task now", {201: TaskView}, None, {}, (*_TAGS, *_KEY)),
     Route("POST", f"{API}/schedules/{{id}}/skip-next", schedules.skip_next,
           "Let the next fire make no task", {200: ScheduleView}, None, {}, _TAGS),
     Route("POST", f"{API}/schedules/{{id}}/skip-until", schedules.skip_until,

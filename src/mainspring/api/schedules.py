@@ -7,7 +7,7 @@ import msgspec
 from mainspring.api.conditions import read_answer, wanted_version
 from mainspring.api.door import Door, idempotency
 from mainspring.api.http import JSON, Answer, Call, json_answer, page_answer
-from mainspring.api.submitting import REPLAYED, task_answer
+from mainspring.api.submitting import REPLAYED, replayed, task_answer
 from mainspring.api.tasks import no_body
 from mainspring.core.model import decode_policy
 from mainspring.core.schedules import Schedule, begin
@@ -239,9 +239,23 @@ async def delete(door: Door, call: Call) -> Answer:
 
 
 async def trigger(door: Door, call: Call) -> Answer:
+    """Under an Idempotency-Key: what the first call with it has made, whatever became of the schedule since."""
     await no_body(call)
+    id, key = call.path["id"], idempotency(door, call, b"null")
+    if key is None:
+        version = await _version(door, call)
+        return task_answer(await door.scheduler.schedules.trigger(id, version), 201)
+    # Of the very schedule: there is no body to tell two of them apart.
+    key = msgspec.structs.replace(key, principal=f"{key.principal} {id}")
+    if (kept := door.replies.find(key)) is not None:
+        return replayed(kept)
     version = await _version(door, call)
-    return task_answer(await door.scheduler.schedules.trigger(call.path["id"], version), 201)
+    task, is_new = await door.scheduler.schedules.trigger_once(id, key, version)
+    answer = task_answer(task, 201)
+    if not is_new:
+        return replayed(answer)
+    door.replies.keep(key, answer)
+    return answer
 
 
 async def skip_next(door: Door, call: Call) -> Answer:

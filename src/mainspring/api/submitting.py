@@ -43,7 +43,7 @@ async def submit_one(door: Door, call: Call) -> Answer:
     if isinstance(stored, Refused):
         raise refusal(stored)
     kept = door.replies.find(key) if key else None
-    return _replayed(kept or task_answer(still_there(stored)[0], 201))
+    return replayed(kept or task_answer(still_there(stored)[0], 201))
 
 
 def still_there(stored: Existing) -> Sequence[Task]:
@@ -70,7 +70,7 @@ def task_answer(task: Task, status: int = 200, *headers: tuple[bytes, bytes]) ->
     return Answer(status, body, [JSON, *(named if status != 200 or headers else named[:1]), *headers])
 
 
-def _replayed(answer: Answer) -> Answer:
+def replayed(answer: Answer) -> Answer:
     answer.headers.append(REPLAYED)
     return answer
 
@@ -84,7 +84,7 @@ async def submit_batch(door: Door, call: Call) -> Answer:
         raise refusal(stored, None if stored.row is None else batch.caller_place(stored.row))
     if isinstance(stored, Existing):
         kept = door.replies.find(key) if key else None
-        return _replayed(kept or json_answer(_batch_again(batch, stored), 201))
+        return replayed(kept or json_answer(_batch_again(batch, stored), 201))
     answer = json_answer(_batch_view(batch, stored), 201)
     if key is not None:
         door.replies.keep(key, answer)

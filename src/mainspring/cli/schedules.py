@@ -319,11 +319,15 @@ async def delete(server: Server, ids: Sequence[str]) -> int:
 
 @schedules.command("trigger")
 @IDS
+@click.option("--idempotency-key", metavar="KEY", help="With the same key a schedule makes no second task.")
 @OUTPUT
 @asks_server
-async def trigger(server: Server, ids: Sequence[str], output: str) -> int:
+async def trigger(server: Server, ids: Sequence[str], idempotency_key: str | None, output: str) -> int:
     """Make a task now, beside the fires of the schedule; shows the tasks."""
-    code, answers = await each(ids, lambda one: server.send("POST", f"/schedules/{one}/trigger"))
+    headers = {"Idempotency-Key": idempotency_key} if idempotency_key else {}
+    code, answers = await each(
+        ids, lambda one: server.send("POST", f"/schedules/{one}/trigger", headers=headers)
+    )
     made = [decode(body, TaskView) for body in answers]
     if made:
         show.tasks(made, msgspec.json.encode(made[0] if len(ids) == 1 else made), output)

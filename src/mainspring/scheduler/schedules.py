@@ -10,6 +10,7 @@ from mainspring.core.timing import next_fires
 from mainspring.errors import (
     BacklogFull,
     Conflict,
+    Gone,
     InvalidInput,
     MainspringError,
     NotFound,
@@ -18,9 +19,11 @@ from mainspring.errors import (
 )
 from mainspring.ports import (
     Clock,
+    Existing,
     FireLine,
     FirePage,
     FireTask,
+    Idempotency,
     Moved,
     NewSchedule,
     Refused,
@@ -139,6 +142,15 @@ class Schedules:
         the present, and the schedule's own fires come as they would have come.
 
         Raises `NotFound`, `VersionMismatch`; `WrongState` if the schedule is in quarantine; `BacklogFull`."""
+        task, _ = await self._trigger(id, version, None)
+        return task
+
+    async def trigger_once(self, id: str, key: Idempotency, version: int | None = None) -> tuple[Task, bool]:
+        """As `trigger`, but under a key that was used before no second task is made: the task that the key
+        has made, and whether that was now. Raises `Gone`, too, if that task has been deleted."""
+        return await self._trigger(id, version, key)
+
+    async def _trigger(self, id: str, version: int | None, key: Idempotency | None) -> tuple[Task, bool]:
         task_id = self._new_id()
 
         def fire_now(seen: SeenSchedule, now_us: int) -> FireLine:
@@ -146,13 +158,18 @@ class Schedules:
             fire_us = by_hand_us(record.rules, record.last_fire_us, now_us)
             task = task_for(record.template, Start(Fire(fire_us, now_us), task_id))
             made = [FireTask(fire_us, task)]
-            return FireLine(id, record.version, self._new_id(), record.standing, record.next_us, made)
+            mark = self._new_id()
+            return FireLine(id, record.version, mark, record.standing, record.next_us, made, key=key)
 
-        await self._decide(id, fire_now, version)
+        answer = await self._decide(id, fire_now, version)
+        if isinstance(answer, Existing):
+            if not answer.tasks:
+                raise Gone("the task made under this idempotency key has been deleted")
+            return answer.tasks[0], False
         (task,) = await self._store.get([task_id])
         if task is None:
             raise NotFound(f"no task {task_id}")
-        return task
+        return task, True
 
     async def delete(self, id: str, version: int | None = None) -> ScheduleRecord:
         """Forget the schedule and the records of its fires; its tasks stay. Returns the record as it was.
@@ -218,7 +235,7 @@ class Schedules:
                 return record
             check_template(id, new.template)
             decision = decision_of(record, new.rules, now_us)
-            if await self._is_written(seen, line_of(seen, decision, self._new_id, new)):
+            if await self._written(seen, line_of(seen, decision, self._new_id, new)) is not None:
                 return await self.get(id)
         raise Conflict(f"schedule {id} changes faster than it can be edited; try again")
 
@@ -236,34 +253,37 @@ class Schedules:
 
     async def _decide(
         self, id: str, line: Callable[[SeenSchedule, int], FireLine], version: int | None
-    ) -> None:
+    ) -> int | Existing:
         """Decide about the schedule as its rules stand now, whatever others decide at the same time; or, with
-        a `version`, only if nobody has."""
+        a `version`, only if nobody has. The new version, or what the line's key has made before."""
         for _ in range(TRIES):
             seen, now_us = await self._see(id)
             if version not in (None, seen.record.version):
                 raise VersionMismatch(f"schedule {id} is at version {seen.record.version}")
             if seen.is_news:
-                await self._is_written(seen, due_line(seen, now_us, self._new_id))
+                await self._written(seen, due_line(seen, now_us, self._new_id))
                 continue
             if seen.record.quarantine is not None:
                 raise WrongState(f"schedule {id} is in quarantine: {seen.record.quarantine}")
-            if await self._is_written(seen, line(seen, now_us)):
-                return
+            if (answer := await self._written(seen, line(seen, now_us))) is not None:
+                return answer
         raise Conflict(f"schedule {id} changes faster than it can be decided about; try again")
 
-    async def _is_written(self, seen: SeenSchedule, line: FireLine) -> bool:
-        """False if somebody else has decided first."""
+    async def _written(self, seen: SeenSchedule, line: FireLine) -> int | Existing | None:
+        """The new version, or what the line's key has made before; `None` if somebody else has decided
+        first."""
         answer = await self._write(seen, line)
-        if isinstance(answer, Refused) and answer.code != "version_mismatch":
+        if not isinstance(answer, Refused):
+            return answer
+        if answer.code != "version_mismatch":
             _refuse(answer)
-        return not isinstance(answer, Refused)
+        return None
 
-    async def _write(self, seen: SeenSchedule, line: FireLine) -> int | Refused:
+    async def _write(self, seen: SeenSchedule, line: FireLine) -> int | Refused | Existing:
         fired = await self._store.fire([line], None)
         self._moved(Moved(1, fired.ready, fired.finished))
         (answer,) = fired.answers
-        if not isinstance(answer, Refused):
+        if isinstance(answer, int):
             tell(self._sink, seen, line)
             self._hint()
         return answer

@@ -51,22 +51,13 @@ class Connections:
         self._idle: list[_Connection] = []
 
     async def call(
-        self,
-        method: str,
-        path: str,
-        body: bytes | None,
-        timeout_s: float,
-        fields: str = "",
-        *,
-        once: bool = False,
+        self, method: str, path: str, body: bytes | None, timeout_s: float, fields: str = ""
     ) -> Reply:
-        """One request and its answer; `fields` are header lines of its own, each with its line end. If the
-        caller is cancelled, the server sees the connection close. With `once` it is sent at most once."""
+        """One request, which may be repeated, and its answer; `fields` are header lines of its own, each with
+        its line end. If the caller is cancelled, the server sees the connection close."""
         request = self._request(method, path, body, fields)
         try:
             async with asyncio.timeout(timeout_s):
-                if once:
-                    return await self._exchange(await self._connect(), request)
                 return await self._call(request)
         except TimeoutError:
             raise StoreUnavailable(f"{self.url} did not answer within {timeout_s:g} s") from None

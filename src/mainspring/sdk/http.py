@@ -86,8 +86,8 @@ class HttpBackend:
         await self._insist("POST", f"{_path(id, 'schedules')}/{'pause' if paused else 'resume'}")
 
     async def trigger_schedule(self, id: str) -> Task:
-        path = f"{_path(id, 'schedules')}/trigger"
-        return self._read(read_task, await self._ask("POST", path, None, 0.0, "", once=True))
+        path, fields = f"{_path(id, 'schedules')}/trigger", f'Idempotency-Key: "{self._clock.new_id()}"\r\n'
+        return self._read(read_task, await self._insist("POST", path, fields=fields))
 
     async def delete_schedule(self, id: str) -> None:
         await self._insist("DELETE", _path(id, "schedules"))
@@ -109,18 +109,9 @@ class HttpBackend:
             lambda: self._ask(method, path, body, wait_s, fields), self._clock, wait_s + self._patience_s
         )
 
-    async def _ask(
-        self,
-        method: str,
-        path: str,
-        body: bytes | None,
-        wait_s: float,
-        fields: str,
-        *,
-        once: bool = False,
-    ) -> bytes:
+    async def _ask(self, method: str, path: str, body: bytes | None, wait_s: float, fields: str) -> bytes:
         answer_s = wait_s + min(ANSWER_S, self._patience_s)
-        reply = await self._connections.call(method, API + path, body, answer_s, fields, once=once)
+        reply = await self._connections.call(method, API + path, body, answer_s, fields)
         if reply.status in _OK:
             return reply.body
         error = error_of(reply.body, reply.status)

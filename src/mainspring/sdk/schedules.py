@@ -110,8 +110,7 @@ class ScheduleHandle(Generic[R_co]):
 
     @blocking
     async def trigger(self) -> TaskHandle[R_co]:
-        """Make a task now, whatever the rules say. Raises `NotFound`; and `StoreUnavailable` if there was no
-        answer: it is not repeated, for that could make two."""
+        """Make a task now, whatever the rules say. Raises `NotFound`."""
         task = await (await self._client.backend()).trigger_schedule(self.id)
         return TaskHandle(self._client, task.id, self._decode)
 

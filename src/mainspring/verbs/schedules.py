@@ -9,7 +9,7 @@ from mainspring.core.model import NewTask
 from mainspring.core.order import LaneHead
 from mainspring.core.schedules import Schedule, Skip, Standing
 from mainspring.core.templates import Template
-from mainspring.verbs.tasks import Refused
+from mainspring.verbs.tasks import Existing, Idempotency, Refused
 
 UNFINISHED_NAMED = 1_000
 """So many unfinished tasks of a schedule are enough for every overlap policy."""
@@ -129,7 +129,8 @@ class FireLine(msgspec.Struct):
     the same line again changes nothing and is answered as done. A fire that has its task already (by
     schedule and fire time) makes no second one.
 
-    `change` is new rules and a new template; without it they stay as they are. `quarantine` is the reason
+    `change` is new rules and a new template; without it they stay as they are. `key`, for a line without
+    them: if it was used before, nothing is written and the answer is `Existing`. `quarantine` is the reason
     why the row cannot be obeyed, `None` if it can. `look_us` is when the firer has to look again, at `None`
     never: for a row that nobody has to look at before it changes.
     """
@@ -143,17 +144,19 @@ class FireLine(msgspec.Struct):
     skips: Sequence[Skip] = ()
     change: NewSchedule | None = None
     quarantine: str | None = None
+    key: Idempotency | None = None
 
 
 class Fired(msgspec.Struct):
-    """One answer per line: the schedule's new version, or why nothing of the line was written.
+    """One answer per line: the schedule's new version; or why nothing of the line was written, or what an
+    earlier line under its key has made.
 
     Codes: `not_found`, `version_mismatch`, `deposed` (the term is not the current leader's), `backlog_full`
     (the queue's cap does not admit the tasks), `invalid_input` (a value cannot be stored). `ready` are lanes
     that gained ready tasks, `finished` tasks that were cancelled before they ran.
     """
 
-    answers: Sequence[int | Refused]
+    answers: Sequence[int | Refused | Existing]
     ready: Sequence[LaneHead] = ()
     finished: Sequence[str] = ()
 

@@ -10,6 +10,7 @@ from mainspring.errors import InvalidInput
 from mainspring.ports import (
     Action,
     DueSchedules,
+    Existing,
     Fired,
     FireLine,
     FirePage,
@@ -108,7 +109,7 @@ def fire(call: Call, lines: Sequence[FireLine], term: int | None) -> Fired:
     return Fired(answers, call.gained(), call.finished)
 
 
-def _fire(call: Call, line: FireLine) -> int | Refused:
+def _fire(call: Call, line: FireLine) -> int | Refused | Existing:
     row = call.tables.schedules.get(line.schedule)
     guard = fire_guard(line, None if row is None else (row.record.version, row.mark))
     if guard is not None:
@@ -117,8 +118,8 @@ def _fire(call: Call, line: FireLine) -> int | Refused:
     tasks = {made.fire_us: fired.get(made.fire_us, made.task.id) for made in line.made}
     new = [made for made in line.made if made.fire_us not in fired]
     tasks_to_make = with_parents_among(call.tables.rows, [made.task for made in new])
-    answer = submitting.submit(call, Group(tasks_to_make))
-    if isinstance(answer, Refused):
+    answer = submitting.submit(call, Group(tasks_to_make, line.key))
+    if isinstance(answer, Refused | Existing):
         return answer
     for made in new:
         call.tables.name_fire(call.tables.rows[made.task.id], line.schedule, made.fire_us)

@@ -7,7 +7,7 @@ import msgspec
 
 from mainspring.core.model import NewTask
 from mainspring.core.schedule_rows import write_row
-from mainspring.ports import Action, Fired, FireLine, FireTask, Force, Group, Refused
+from mainspring.ports import Action, Existing, Fired, FireLine, FireTask, Force, Group, Refused
 from mainspring.stores.postgres import submitting
 from mainspring.stores.postgres.editing import force
 from mainspring.stores.postgres.moves import release_children
@@ -51,7 +51,7 @@ async def fire(tx: Transaction, lines: Sequence[FireLine], term: int | None) -> 
     if not lines:
         return Fired([])
     known = await _lock(tx, {line.schedule for line in lines})
-    answers: list[int | Refused] = []
+    answers: list[int | Refused | Existing] = []
     plans: dict[int, Plan] = {}
     for place, line in enumerate(lines):
         stored = known.get(line.schedule)
@@ -69,8 +69,10 @@ async def fire(tx: Transaction, lines: Sequence[FireLine], term: int | None) -> 
     submitted = await submitting.submit(tx, groups)
     accepted = []
     for (place, plan), tasks in zip(plans.items(), submitted, strict=True):
-        answers[place] = tasks if isinstance(tasks, Refused) else plan.version
-        if not isinstance(tasks, Refused):
+        if isinstance(tasks, Refused | Existing):
+            answers[place] = tasks
+        else:
+            answers[place] = plan.version
             accepted.append(plan)
     await _write(tx, accepted)
     await release_children(tx)
@@ -99,7 +101,7 @@ async def _plan(tx: Transaction, line: FireLine, stored: Known | None) -> Plan:
         rows = await tx.rows("made_before", line.schedule, list(tasks))
         before = {row["fire_at_us"]: row["id"] for row in rows}
     new = [made for made in line.made if made.fire_us not in before]
-    group = Group(await _new_tasks(tx, new))
+    group = Group(await _new_tasks(tx, new), line.key)
     version = tx.mint() if stored is None else max(stored.version + 1, tx.mint())
     records = 0 if stored is None else stored.records
     return Plan(line, version, records, stored is None, tasks | before, new, group)

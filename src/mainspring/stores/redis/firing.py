@@ -9,9 +9,9 @@ import msgspec
 
 from mainspring.core.order import LaneHead
 from mainspring.core.schedule_rows import write_row
-from mainspring.ports import Fired, FireLine, FireTask, Group, Refused
+from mainspring.ports import Existing, Fired, FireLine, FireTask, Group, Refused
 from mainspring.stores.redis.connecting import Database
-from mainspring.stores.redis.packing import Request, can_be_stored, pack
+from mainspring.stores.redis.packing import EXISTING, Request, can_be_stored, pack
 from mainspring.stores.redis.schedules import Stored, fire_text, stored_of, texts_of
 from mainspring.verbs import (
     FIRES_KEPT,
@@ -62,7 +62,7 @@ class _Firing:
         self._db = db
         self._lines = lines
         self._term = term
-        self._answers: dict[int, int | Refused] = {
+        self._answers: dict[int, int | Refused | Existing] = {
             place: _UNSTORABLE for place, line in enumerate(lines) if not _is_storable(line)
         }
         self._ready: dict[int, LaneHead] = {}
@@ -112,6 +112,8 @@ class _Firing:
                 self._answers[place] = plan.version
             elif answer == _DEPOSED:
                 self._depose()
+            elif answer != _CHANGED and answer[0] == EXISTING:
+                self._answers[place] = Existing([reply.task(view) for view in answer[1]])
             elif answer != _CHANGED and answer[0] != "unknown_parent":
                 self._answers[place] = Refused(*answer)
 
@@ -149,7 +151,7 @@ def _plan(line: FireLine, stored: Stored | None, facts: Facts) -> Plan:
     made = {fire.fire_us: facts.made.get((line.schedule, fire.fire_us)) for fire in line.made}
     new = [fire for fire in line.made if made[fire.fire_us] is None]
     tasks = {fire.fire_us: made[fire.fire_us] or fire.task.id for fire in line.made}
-    group = Group(with_parents_among(facts.stored, [fire.task for fire in new]))
+    group = Group(with_parents_among(facts.stored, [fire.task for fire in new]), line.key)
     version = facts.now_us if stored is None else max(stored.version + 1, facts.now_us)
     text = _text(line, stored or Stored(created_us=facts.now_us), version, tasks, facts.now_us)
     return Plan(line, version, text, tasks, new, group)

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import msgspec
 
 from mainspring.core.schedule_rows import COLUMNS, write_row
-from mainspring.ports import Action, Fired, FireLine, FireTask, Force, Group, Refused
+from mainspring.ports import Action, Existing, Fired, FireLine, FireTask, Force, Group, Refused
 from mainspring.stores.sqlite.claiming import LEADS
 from mainspring.stores.sqlite.connection import DATA_ERRORS
 from mainspring.stores.sqlite.editing import force
@@ -86,7 +86,7 @@ def fire(tx: Transaction, lines: Sequence[FireLine], term: int | None) -> Fired:
         return Fired([])
     rows = tx.db.execute(KNOWN, (texts(line.schedule for line in lines),))
     known = {schedule: Known(*row) for schedule, *row in rows}
-    answers: list[int | Refused] = []
+    answers: list[int | Refused | Existing] = []
     plans: dict[int, Plan] = {}
     for place, line in enumerate(lines):
         stored = known.get(line.schedule)
@@ -100,7 +100,7 @@ def fire(tx: Transaction, lines: Sequence[FireLine], term: int | None) -> Fired:
         answers.append(answer or 0)
     submitted = submit(tx, [plan.group for plan in plans.values()])
     for (place, plan), tasks in zip(plans.items(), submitted, strict=True):
-        answers[place] = tasks if isinstance(tasks, Refused) else _write(tx, plan)
+        answers[place] = tasks if isinstance(tasks, Refused | Existing) else _write(tx, plan)
     release_children(tx)
     return Fired(answers, tx.heads(), tx.finished)
 
@@ -132,7 +132,7 @@ def _plan(tx: Transaction, line: FireLine, records: int) -> Plan:
     parents = {parent for task in new_tasks for parent in task.depends_on}
     if parents:
         new_tasks = with_parents_among(rows_by_id(tx.db, parents), new_tasks)
-    return Plan(line, records, tasks | before, new, Group(new_tasks))
+    return Plan(line, records, tasks | before, new, Group(new_tasks, line.key))
 
 
 def _write(tx: Transaction, plan: Plan) -> int:

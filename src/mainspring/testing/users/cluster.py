@@ -19,12 +19,13 @@ from typing import Any, NamedTuple, Self, TypeVar
 from mainspring.core.durations import parse_duration_s
 from mainspring.core.model import SECOND_US, Task
 from mainspring.errors import InvalidInput, StoreUnavailable
-from mainspring.ports import Backend, Clock, Group, NewSchedule, Retention, ScheduleRecord
+from mainspring.ports import Backend, Clock, Group, Idempotency, NewSchedule, Retention, ScheduleRecord
 from mainspring.scheduler import Scheduler
 from mainspring.sdk.blocking import Home, blocking
 from mainspring.sdk.client import Client
 from mainspring.sdk.patience import insist
 from mainspring.sdk.stored import stored_ids
+from mainspring.sdk.submitting import KEY_TTL_US
 from mainspring.testing.loop import OUTSIDE, host_here
 from mainspring.testing.network import Unreachable
 from mainspring.testing.nodes import Server, Shape, World
@@ -266,7 +267,11 @@ class Cluster:
         )
 
     async def trigger_schedule(self, id: str) -> Task:
-        return await self._ask(lambda scheduler: scheduler.schedules.trigger(id), "trigger_schedule")
+        key = Idempotency(f"trigger {id}", self.clock.new_id(), b"", KEY_TTL_US)
+        task, _ = await self._insist(
+            lambda scheduler: scheduler.schedules.trigger_once(id, key), "trigger_schedule"
+        )
+        return task
 
     async def delete_schedule(self, id: str) -> None:
         await self._insist(lambda scheduler: scheduler.schedules.delete(id), "delete_schedule")

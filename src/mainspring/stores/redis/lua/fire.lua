@@ -3,7 +3,7 @@
 -- ARGV[1]: {decisions, lengths}; ARGV[2]: the blob of their opaque strings; ARGV[3]: how many records of fires are
 -- kept; ARGV[4]: the term, if it is a leader's. A decision: {schedule, the digest of its record or '', its record from
 -- now on, when to look again or false, group, times of the group's tasks, tasks to cancel, what is told of the fires}.
--- Answers {WRITTEN, CHANGED, DEPOSED or a refusal for each; ready; finished}.
+-- Answers {WRITTEN, CHANGED, DEPOSED, a refusal or what its key has made for each; ready; finished}.
 local WRITTEN, CHANGED, DEPOSED = 1, 2, 3
 local decisions, lengths = unpack(cmsgpack.unpack(ARGV[1]))
 local opaque, kept = opaque_strings(ARGV[2], lengths), tonumber(ARGV[3])
@@ -45,6 +45,8 @@ local function fire(decision)
     local answer = #group[1] > 0 and submit(group) or {ACCEPTED}
     if answer[1] == REFUSED then
         return {answer[2], answer[3]}
+    elseif answer[1] == EXISTING then
+        return answer
     end
     for n, task in ipairs(group[1]) do
         belonging.fired(heads[task[1]], schedule, times[n])
