@@ -232,6 +232,17 @@ async def test_what_a_task_does_to_itself_sends_it_to_the_end(bench, outcome, re
     assert await bench.claimed_ids(4) == [tasks[1], tasks[2], tasks[0]]
 
 
+async def test_what_is_given_back_can_be_claimed_at_once(bench):
+    """In the same exchange, and though the line was found to be empty just before."""
+    (task,) = await bench.submit_many(1)
+    lease = await bench.claim_one()
+    await bench.advance(0.5)
+    assert await bench.claim(1) == []
+    given_back = bench.line(lease, Outcome.RELEASED)
+    answers = await bench.exchange(settles=[given_back], claims=[bench.ask(1)])
+    assert [claimed.task for claimed in answers.claims[0].leases] == [task]
+
+
 async def test_ready_names_the_lane_of_a_task_given_back(bench):
     lease = await claimed(bench)
     answers = await bench.exchange(settles=[bench.line(lease, Outcome.RELEASED)])

@@ -267,7 +267,8 @@ class Transaction:
 
     def line_start(self, lane_id: int) -> int:
         """From which place on a claim looks."""
-        return self._known.lines.start(lane_id, self.now_us)
+        # What this transaction gave back stands where it was claimed before.
+        return 0 if lane_id in self.regained else self._known.lines.start(lane_id, self.now_us)
 
     def walked(self, whole: Iterable[int], took_us: int, ends: Mapping[int, int]) -> None:
         """A claim left no task before the `ends` of lanes; of the `whole` ones it saw all of the line."""
