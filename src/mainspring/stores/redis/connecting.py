@@ -144,9 +144,6 @@ class Database:
             self._lanes.clear()
         self._lanes.update(lanes)
 
-    async def publish(self, text: bytes) -> None:
-        await self._call("PUBLISH", self.channel, text)
-
     async def _call(self, *words: str | bytes | int) -> Any:
         return await self._attempt(lambda client: client.execute_command(*words))
 

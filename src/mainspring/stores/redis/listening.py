@@ -17,8 +17,7 @@ class Hints(hints.Hints):
         db.told = self.told
 
     async def _publish(self, message: str) -> None:
-        await self._db.do("HINCRBY", "meta", b"signals", 1)
-        await self._db.publish(message.encode())
+        await self._db.run("say", message.encode(), self._db.channel)
 
     async def _number(self) -> int:
         return int(await self._db.do("HGET", "meta", b"signals") or 0)

@@ -1,16 +1,14 @@
--- uses: moves, reply
--- What all shapes of an exchange end with. Hints are told here, and not by a call of its own, so that other nodes know
--- as soon as can be (`hints.py`).
+-- uses: moves, reply, telling
+-- What all shapes of an exchange end with. Lanes that have gained tasks are told here, and not by a call of its own, so
+-- that other nodes know as soon as can be.
 local LANES_TOLD = 180
 
-local function tell(heads, name, channel)
+local function told_of(heads)
     local places = {}
     for n, head in ipairs(heads) do
         places[n] = string.format('%.0f:%.0f', head[1], head[2])
     end
-    local news = #heads > LANES_TOLD and '* ' or ' ' .. table.concat(places, ',')
-    redis.call('HINCRBY', key.meta, 'signals', 1)
-    redis.call('PUBLISH', channel, name .. ' ' .. news)
+    return #heads > LANES_TOLD and '* ' or ' ' .. table.concat(places, ',')
 end
 
 -- {submits, settles, claims, ready, usage, whether tasks have ended}
@@ -18,7 +16,7 @@ local function answered(submitted, settled, granted, name, channel)
     flush()
     local ready = heads_of_lanes(gained)
     if #ready > 0 then
-        tell(ready, name, channel)
+        tell(name .. ' ' .. told_of(ready), channel)
     end
     return reply({submitted, settled, granted, ready, limited_usage(), #finished > 0})
 end
