@@ -190,7 +190,7 @@ async def test_a_burst_of_its_own(bench):
 
 @pytest.mark.verbs("board")
 async def test_a_spent_rate_is_told_though_nothing_runs(bench):
-    """A node that did not know would ask for the next task again and again, and could not say why it waits."""
+    """A node that did not know would ask for the next task again and again, and not say why it waits."""
     await bench.store.set_limit("queue:mail", LimitRule(rate=1, per_s=600 * bench.scale))
     await bench.store.set_limit("queue:default", LimitRule(max_running=9))
     await bench.submit_many(2, MAIL)
