@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import asyncpg
+import msgspec
 import pytest
 
 from mainspring import hints
@@ -18,6 +19,7 @@ from mainspring.core.lifecycle import Outcome, Report, digest, settle
 from mainspring.core.model import Lane, NewTask, State
 from mainspring.core.order import Quota
 from mainspring.scheduler.intake import Intake
+from mainspring.stores.postgres.statements import STATEMENTS
 from mainspring.verbs import Answer, Ask, Exchange, Group, Held, Query, Renewal, Settlement, TakeIn
 from tests.wakeups import Woken
 
@@ -94,6 +96,61 @@ async def test_an_open_transaction_holds_up_nobody(scene):
         assert await state(store, done.task) is State.SUCCEEDED
         assert await take_in(store) == 1
         assert await state(store, mine) is State.READY
+
+
+async def test_several_completed_at_once_and_a_heartbeat_wait_for_each_other_in_one_order(scene):
+    """Whichever order they were completed in: the heartbeat has one and waits for the next, and so does
+    the commit. None of the two may be thrown out."""
+    async with (
+        scene() as (database, store, user),
+        database.connection() as heart,
+        database.connection() as other,
+    ):
+        low, high = sorted(await claimed(store, 2), key=lambda lease: lease.task)
+        held = other.transaction()
+        await held.start()
+        await other.execute("SELECT FROM mainspring.tasks WHERE id = $1 FOR UPDATE", low.task)
+        tasks, tokens = [low.task, high.task], [low.token, high.token]
+        values = tasks, tokens, [True, True], [LEASE_US, LEASE_US]
+        beats = asyncio.create_task(heart.fetch(STATEMENTS["renew"], *values))
+        await waiting(other, heart)
+        completes = user.transaction()
+        await completes.start()
+        for lease in (high, low):
+            await user.execute(COMPLETE, lease.task, lease.token)
+        commits = asyncio.create_task(completes.commit())
+        await waiting(other, user)
+        await held.rollback()
+        assert len(await beats) == 2
+        await commits
+        assert [await state(store, task) for task in tasks] == [State.SUCCEEDED] * 2
+        counts = {state: count for (_, state), count in (await store.stats()).counts.items() if count}
+        assert counts == {State.SUCCEEDED: 2}
+
+
+async def waiting(observer, connection):
+    """Until the connection waits for a lock."""
+    sql = "SELECT wait_event_type FROM pg_stat_activity WHERE pid = $1"
+    async with asyncio.timeout(30):
+        while await observer.fetchval(sql, connection.get_server_pid()) != "Lock":
+            await asyncio.sleep(0.005)
+
+
+async def test_many_completed_at_once(scene):
+    """One of them a parent. The same words again are refused."""
+    async with scene(history=True) as (_, store, user):
+        leases = await claimed(store, 50)
+        child = msgspec.structs.replace(plain(), depends_on=(leases[7].task,))
+        await store.exchange(Exchange(submits=[Group([child])]))
+        async with user.transaction():
+            await user.executemany(COMPLETE, [(lease.task, lease.token) for lease in leases])
+        assert {await state(store, lease.task) for lease in leases} == {State.SUCCEEDED}
+        assert (await store.resolve(10)).count == 1
+        assert await state(store, child.id) is State.READY
+        assert [step.new for step in await store.history(leases[3].task)][-1] is State.SUCCEEDED
+        assert await user.fetch("SELECT * FROM mainspring.completions") == []
+        with pytest.raises(asyncpg.PostgresError, match="lease_lost"):
+            await user.executemany(COMPLETE, [(lease.task, lease.token) for lease in leases])
 
 
 async def test_a_zombie_that_has_not_committed_holds_up_nobody(scene):
