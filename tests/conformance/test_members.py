@@ -77,6 +77,7 @@ async def test_the_first_candidate_leads(bench):
 
 @terms
 async def test_the_second_waits_and_learns_who_leads(bench):
+    """S3-20, S3-40: on every store, Redis among them."""
     first = await bench.store.take_term("n1", bench.us(6))
     await bench.advance(2)
     answer = await bench.store.take_term("n2", bench.us(6))

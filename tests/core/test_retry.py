@@ -27,7 +27,7 @@ MIDDLE = 0.5  # of the jitter's band: no shift
     ],
 )
 def test_table(policy, seconds):
-    """S1-53: the wait before re-try 1, 2, 3 ..."""
+    """S1-53, S3-26: the wait before re-try 1, 2, 3 ..."""
     waits = [backoff_us(policy, retries, MIDDLE) for retries in range(1, len(seconds) + 1)]
     assert waits == [second * SECOND_US for second in seconds]
 

@@ -20,7 +20,8 @@ def done(api, tasks):
 
 
 def test_a_server_and_a_worker(tmp_path, url):
-    """S1-13: two servers share the database; either one's tasks are done by a worker of one of them."""
+    """S1-01, S1-04, S1-13, S1-49, S3-05, S3-39: two servers share the database; either one's tasks are done
+    by a worker of one of them."""
     with (
         running(tmp_path, "one", "server", *ANYWHERE, "--store", url) as one,
         running(tmp_path, "two", "server", *ANYWHERE, env={"DATABASE_URL": url}) as two,
@@ -33,6 +34,7 @@ def test_a_server_and_a_worker(tmp_path, url):
 
 
 def test_standalone_finds_its_tasks_again(tmp_path, url):
+    """S4-34: one process, PostgreSQL in place of its file."""
     with running(tmp_path, "first", "standalone", *ANYWHERE, "--store", url) as first:
         (done_before,) = first.api().submit([{"kind": "echo", "payload": 1}])
         (later,) = first.api().submit([{"kind": "echo", "payload": 2, "delay": 3600}])

@@ -99,7 +99,8 @@ async def test_a_worker_takes_over_from_one_that_was_killed(tmp_path, address):
 
 
 async def test_two_workers_share_the_tasks_of_one_store(tmp_path, address):
-    """Each task waits for the other three, so fewer than two workers of two slots would never end them."""
+    """S3-41: each task waits for the other three, so fewer than two workers of two slots would never end
+    them."""
     async with bare(address) as at:
         both = [worker(tmp_path, name, address, "--concurrency", "2", "--allow-commands") for name in "ab"]
         try:

@@ -126,7 +126,7 @@ LATER = [
 
 
 async def test_up_from_every_older_schema_with_rows_in_it(tmp_path, request):
-    """What was stored is there afterwards, in the store as it is opened."""
+    """S3-14: what was stored is there afterwards, in the store as it is opened."""
     for kind in addresses.WITH_SCHEMA:
         steps = open_schema(f"{'sqlite:///x' if kind == 'sqlite' else 'postgresql:///x'}").steps
         for number in range(1, steps[-1].number):

@@ -21,7 +21,7 @@ SECRET = "s3cret"
 
 
 class TcpServer(PostgresServer):
-    """Listens on loopback, too, with a password for `alice` and a certificate of its own."""
+    """Listens on loopback, too, with passwords and a certificate of its own."""
 
     def prepare(self):
         with socket.socket() as free:
@@ -30,7 +30,7 @@ class TcpServer(PostgresServer):
         identity = super().prepare()
         data = self.folder / "data"
         (data / "pg_hba.conf").write_text(
-            "local all postgres trust\nhost all alice,bob 127.0.0.1/32 scram-sha-256\n"
+            "local all postgres trust\nhost all alice,bob,taskuser 127.0.0.1/32 scram-sha-256\n"
         )
         self.authority = trustme.CA()
         certificate = self.authority.issue_cert("127.0.0.1", "localhost")
@@ -110,6 +110,12 @@ def opened(url):
             await store.close()
 
     return asyncio.run(look())
+
+
+def test_the_user_and_the_database_of_the_usual_container(server):
+    """S3-11: the database's owner, who need not be a superuser, starts with nothing prepared."""
+    server.ask("CREATE ROLE taskuser LOGIN PASSWORD 'password'", "CREATE DATABASE taskdb OWNER taskuser")
+    assert opened(f"postgres://taskuser:password@localhost:{server.port}/taskdb").counts == {}
 
 
 async def test_both_ends_notice_that_the_other_has_gone_without_a_word(server):

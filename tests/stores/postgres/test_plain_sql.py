@@ -88,7 +88,7 @@ async def test_a_sleeping_firer_is_woken_by_a_row(node, monkeypatch):
 
 
 async def test_the_newest_tasks_by_a_select(node):
-    """S1-59 (1.6-E): id, state, command and time of creation, in words."""
+    """S1-59, S1-70 (1.6-E): id, state, command and time of creation, in words."""
     async with node() as (scheduler, _, psql):
         ids = [CLOCK.new_id() for _ in range(4)]
         payloads = [b'{"command":"echo one"}', b'{"command":["ls","-l"]}', b"7", b'"\\u0000"']

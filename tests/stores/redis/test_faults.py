@@ -40,7 +40,7 @@ async def test_scripts_that_the_server_has_dropped(url, tmp_path):
 
 
 async def test_a_server_that_was_restarted(new_server, tmp_path):
-    """What was answered is there, and the first calls after its return find it."""
+    """S0-05, S2-04: what was answered is there, and the first calls after its return find it."""
     server = new_server()
     async with Alone(server.url, tmp_path) as bench:
         tasks = await bench.submit_many(20)

@@ -104,5 +104,6 @@ def test_a_new_head_has_all_fields():
 
 
 def test_the_port_is_whole():
+    """S0-56: a store is a driver of one port, whatever it is made of."""
     assert not RedisStore.__abstractmethods__
     assert {"exchange", "renew", "force", "find"} <= set(VERBS)

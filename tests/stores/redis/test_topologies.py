@@ -14,7 +14,7 @@ LIMIT_S = 60.0
 
 
 async def test_the_primary_that_sentinels_name(kind, new_server):
-    """A new primary is found after the old one has died, and what it had got by then is there."""
+    """S0-45: a new primary is found after the old one has died, and what it had got by then is there."""
     first, second, watch = free_port(), free_port(), free_port()
     primary = new_server("--port", str(first), "--bind", "127.0.0.1")
     new_server("--port", str(second), "--bind", "127.0.0.1", "--replicaof", "127.0.0.1", str(first))
@@ -55,7 +55,7 @@ async def test_the_primary_that_sentinels_name(kind, new_server):
 
 @pytest.mark.parametrize("count", [1, 3])
 async def test_a_cluster(new_server, count):
-    """All of a namespace lies in one slot, so whichever node keeps it, scripts find their keys."""
+    """S0-45: all of a namespace lies in one slot, so whichever node keeps it, scripts find their keys."""
     hosts = await cluster_of(count, new_server)
     for namespace in ("mainspring", "shop", "wiki"):
         woken = asyncio.Event()

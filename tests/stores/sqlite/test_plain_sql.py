@@ -128,7 +128,7 @@ async def test_a_cron_schedule_by_an_upsert(desk):
 
 
 async def test_the_newest_tasks_by_a_select(desk):
-    """S1-59 (1.6-E): id, state, command and time of creation, in words."""
+    """S1-59, S1-70 (1.6-E): id, state, command and time of creation, in words."""
     async with desk() as d:
         lane = Lane("default", "command", "default", 5)
         ids = [d.clock.new_id() for _ in range(3)]
