@@ -121,21 +121,28 @@ async def submit(
     if (file is None) == (not given):
         raise click.UsageError("give a KIND, --command or --file, and with --file no task options")
     headers = {"Idempotency-Key": idempotency_key} if idempotency_key else {}
-    started = SystemClock().monotonic()
+    started_s = SystemClock().monotonic()
     if file is None:
         reply = await server.send("POST", "/tasks", encoded(given), headers=headers)
         tasks = [decode(reply, TaskView)]
     else:
         reply = await _submit_file(server, BatchFile(file), headers)
         tasks = decode(reply, TasksView).tasks
-    if not wait:
-        show.tasks(tasks, reply, output)
-        return Exit.OK
+    if wait:
+        return await _wait(server, tasks, output, is_batch=file is not None, started_s=started_s)
+    show.tasks(tasks, reply, output)
+    return Exit.OK
+
+
+async def _wait(
+    server: Server, tasks: Sequence[TaskView], output: str, *, is_batch: bool, started_s: float
+) -> int:
+    """Follow the tasks to their end and show what became of them; the exit code."""
     summary = await follow(server, [task.id for task in tasks])
     if output == "table":
-        summary.show(SystemClock().monotonic() - started)
+        summary.show(SystemClock().monotonic() - started_s)
     else:
-        document = summary.tasks[0] if file is None else TasksView(summary.tasks)
+        document = TasksView(summary.tasks) if is_batch else summary.tasks[0]
         show.tasks(summary.tasks, msgspec.json.encode(document), output)
     return summary.exit_code
 
