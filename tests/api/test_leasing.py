@@ -60,6 +60,17 @@ async def test_a_repeated_claim_has_the_same_leases(node):
     assert stats["ready"] == 2
 
 
+@pytest.mark.parametrize("wait", [0, 10])
+async def test_a_repeated_claim_has_the_last_leases_that_there_were(node, wait):
+    """Nothing is ready any more, so no lane is worth a question; the repeat is one all the same."""
+    async with node() as n:
+        await n.submit()
+        body = {"worker": "w", "incarnation": "i", "claim_seq": 7, "kinds": ["echo"], "wait": wait}
+        first, again = [await n.http.post(f"{LEASES}/claim", json=body) for _ in range(2)]
+    assert first.json() == again.json()
+    assert len(first.json()["leases"]) == 1
+
+
 async def test_a_claim_waits_for_work(node):
     """Peer behaviour 11: submitting wakes an idle worker at once."""
     async with node() as n:

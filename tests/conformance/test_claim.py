@@ -2,6 +2,7 @@
 
 import asyncio
 
+import msgspec
 import pytest
 
 from mainspring.core.lifecycle import Outcome
@@ -194,6 +195,18 @@ async def test_a_repeat_returns_no_other_claims_leases(bench):
     assert await bench.claimed_ids(1, seq=1) == tasks[:1]
     assert await bench.claimed_ids(2, seq=2) == tasks[1:]
     assert await bench.claimed_ids(2, seq=2) == tasks[1:]
+
+
+async def test_a_repeat_asks_no_lane_and_has_its_leases(bench):
+    """The node that is asked again may know of no lane with ready tasks, least of all when these were the
+    last ones."""
+    await bench.submit_many(2)
+    first = await bench.claim(2, seq=1)
+    again = msgspec.structs.replace(bench.ask(2, seq=1), lanes=[])
+    news = msgspec.structs.replace(bench.ask(2, seq=2), lanes=[])
+    repeated, new = (await bench.exchange(claims=[again, news])).claims
+    assert (len(first), repeated.leases) == (2, first)
+    assert (new.leases, new.empty) == ([], [])
 
 
 async def test_a_repeat_within_one_batch(bench):

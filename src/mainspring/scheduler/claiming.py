@@ -12,24 +12,41 @@ from collections.abc import Callable, Sequence
 from mainspring.core.limits import names, opens_at_us, rule_for
 from mainspring.core.model import SECOND_US, Lane, Lease
 from mainspring.core.order import Board, LaneHead, Wanted, rank
+from mainspring.errors import StoreError
 from mainspring.ports import Ask, BoardView, Charge, Claimed, ClaimRequest, Clock, Exchanged, Group, Store
 from mainspring.scheduler.fairness import Accounts
 
 REFRESH_S = 1.5
 REFRESH_APART_S = 0.02
 REOPEN_AT_LEAST_S = 0.002
+# Within this a claim that does not wait has had its answer from the store, unless that is in trouble.
+PATIENCE_S = 1.0
 # Lanes come and go with keys and tenants. One that is not known is claimed from a flight later.
 LANES_KNOWN_AT_ONCE = 100_000
+# A worker of whom nothing is known any more costs the store one question.
+INCARNATIONS_KNOWN_AT_ONCE = 10_000
 
 
 class Waiter:
-    """One worker's claim, waiting for tasks."""
+    """One worker's claim, waiting for tasks. One that may be a repeat is put to the store even if the board
+    has nothing for it: the answer that was lost may have taken the last task that was ready."""
 
-    def __init__(self, request: ClaimRequest, landing: asyncio.Future[list[Lease]]) -> None:
+    def __init__(
+        self,
+        request: ClaimRequest,
+        landing: asyncio.Future[list[Lease]],
+        may_be_repeat: bool,
+        since_reading: int,
+        run_out: "Callable[[Waiter], None]",
+    ) -> None:
         self.request = request
+        self.may_be_repeat = may_be_repeat
+        self.since_reading = since_reading
+        self.timer = landing.get_loop().call_later(max(0.0, request.wait_s), run_out, self)
         self.wanted = Wanted(frozenset(request.kinds), frozenset(request.queues))
         self.landing = landing
         self.in_flight = False
+        self.was_sure = False
         self.out_of_time = False
         self.fruitless = False
 
@@ -49,9 +66,12 @@ class Claiming:
         self._waiters: list[Waiter] = []
         self._sent: list[Waiter] = []
         self._lane_ids: dict[Lane, int] = {}
+        self._claim_seqs: dict[str, int] = {}
         self._store_us = 0
         self._store_read_s = 0.0
         self._stale = True
+        self._readings_begun = 0
+        self._readings_done = 0
         self._gains: list[list[LaneHead]] = []
         self._gained_in_air: set[int] = set()
         self._refresh = asyncio.Event()
@@ -60,14 +80,15 @@ class Claiming:
     # --- a worker's side ------------------------------------------------------------------------
 
     async def claim(self, request: ClaimRequest) -> list[Lease]:
-        """Leases as soon as there are any, else an empty list after `wait_s`."""
-        loop = asyncio.get_running_loop()
-        waiter = Waiter(request, loop.create_future())
+        """Leases as soon as there are any, else an empty list after `wait_s`. Nobody is sent away with less
+        than the store's own word: there is nothing for a claim if a reading of the board that was begun after
+        it came shows nothing, not if this node has not yet heard of what another one was given."""
+        landing: asyncio.Future[list[Lease]] = asyncio.get_running_loop().create_future()
+        waiter = Waiter(request, landing, self._may_be_repeat(request), self._readings_begun, self._run_out)
         self._waiters.append(waiter)
         if self._stale:
             self._refresh.set()
         self.call_flight()
-        timer = loop.call_later(max(0.0, request.wait_s), self._run_out, waiter)
         try:
             return await waiter.landing
         except asyncio.CancelledError:
@@ -77,14 +98,35 @@ class Claiming:
                 self.on_unwanted(landing.result())
             raise
         finally:
-            timer.cancel()
+            waiter.timer.cancel()
             if waiter in self._waiters:
                 self._waiters.remove(waiter)
+
+    def _may_be_repeat(self, request: ClaimRequest) -> bool:
+        """Only the next number after the last that this node has heard is sure to be new: what lies between
+        may have been granted by another node."""
+        last = self._claim_seqs.pop(request.incarnation, None)
+        if len(self._claim_seqs) >= INCARNATIONS_KNOWN_AT_ONCE:
+            del self._claim_seqs[next(iter(self._claim_seqs))]
+        self._claim_seqs[request.incarnation] = request.claim_seq
+        return last is None or request.claim_seq != last + 1
 
     def _run_out(self, waiter: Waiter) -> None:
         waiter.out_of_time = True
         if not waiter.in_flight and not waiter.landing.done():
+            if not self._is_sure(waiter):
+                self._refresh.set()
+            self.call_flight()
+            waiter.timer.cancel()
+            waiter.timer = asyncio.get_running_loop().call_later(PATIENCE_S, self._give_up, waiter)
+
+    def _give_up(self, waiter: Waiter) -> None:
+        if not waiter.in_flight and not waiter.landing.done():
             waiter.landing.set_result([])
+
+    def _is_sure(self, waiter: Waiter) -> bool:
+        """Whether what this node knows of the store is younger than the claim."""
+        return self._readings_done > waiter.since_reading
 
     # --- the flight's side ----------------------------------------------------------------------
 
@@ -98,11 +140,11 @@ class Claiming:
         now_us = self.store_now_us()
         sent, asks = [], []
         for waiter in self._waiters:
-            if waiter.landing.done() or waiter.fruitless:
+            if waiter.landing.done():
                 continue
             request = waiter.request
-            quotas = rank(self.board, waiter.wanted, request.slots, now_us)
-            if quotas:
+            quotas = [] if waiter.fruitless else rank(self.board, waiter.wanted, request.slots, now_us)
+            if quotas or waiter.may_be_repeat:
                 sent.append(waiter)
                 asks.append(
                     Ask(
@@ -114,12 +156,15 @@ class Claiming:
                         self._lease_us,
                     )
                 )
+            elif waiter.out_of_time and self._is_sure(waiter):
+                waiter.landing.set_result([])
         if not asks:
             self._reopen_later(now_us)
         charges = self.accounts.take_charges()
         # Last: what fails on the way here takes nobody's claim along.
         for waiter in sent:
-            waiter.in_flight = True
+            waiter.in_flight, waiter.may_be_repeat = True, False
+            waiter.was_sure = self._is_sure(waiter)
         self._sent = sent
         self._gained_in_air.clear()
         return asks, charges
@@ -152,19 +197,26 @@ class Claiming:
         sent = self._landing(asks)
         for waiter in sent:
             waiter.in_flight = False
-        for waiter, claimed in zip(sent, answers.claims, strict=True):
+        for waiter, ask, claimed in zip(sent, asks, answers.claims, strict=True):
             self._served(claimed)
             if claimed.leases:
                 self._hand_out(waiter, claimed.leases)
             elif waiter.out_of_time and not waiter.landing.done():
-                waiter.landing.set_result([])
-            elif not (claimed.empty or answers.usage):
+                self._came_back_empty(waiter)
+            elif ask.lanes and not (claimed.empty or answers.usage):
                 # Nothing granted and nothing learned, as for a repeat of a claim whose tasks are settled: the
                 # same question at once would spin. The board is read first.
                 waiter.fruitless = True
                 self.mark_stale()
         if asks:
             self._sent = []
+
+    def _came_back_empty(self, waiter: Waiter) -> None:
+        """Once more, if it left with less than it can know by now."""
+        if waiter.was_sure:
+            waiter.landing.set_result([])
+        else:
+            self._run_out(waiter)
 
     def failed(self, asks: Sequence[Ask], error: BaseException) -> None:
         """The flight's outcome is unknown: the workers ask again under the same claim number."""
@@ -239,20 +291,35 @@ class Claiming:
                     await self._refresh.wait()
             self._refresh.clear()
             if self._waiters:
-                await self.read_board()
+                try:
+                    await self.read_board()
+                except StoreError as error:
+                    self._cannot_know(error)
+                    raise
                 await asyncio.sleep(REFRESH_APART_S)
+
+    def _cannot_know(self, error: StoreError) -> None:
+        """Claims that cannot wait are not told that there is nothing."""
+        for waiter in self._waiters:
+            if waiter.out_of_time and not waiter.in_flight and not waiter.landing.done():
+                waiter.landing.set_exception(error)
 
     async def read_board(self) -> None:
         """Bring the board up to date with the store."""
         self._stale = False
+        self._readings_begun += 1
+        begun = self._readings_begun
         meanwhile: list[LaneHead] = []
         self._gains.append(meanwhile)
         try:
             self._replace(await self._store.board())
+            self._readings_done = max(self._readings_done, begun)
         finally:
             self._gains = [gains for gains in self._gains if gains is not meanwhile]
         # What became ready while the store was read may not be in what it read.
         self.gained(meanwhile)
+        if any(waiter.out_of_time for waiter in self._waiters):
+            self.call_flight()
 
     def _replace(self, view: BoardView) -> None:
         self._saw_store_time(view.now_us)
