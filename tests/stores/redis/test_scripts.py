@@ -15,7 +15,7 @@ _CALL = re.compile(r"redis\.p?call\(\s*'[A-Z]+',\s*([^,)]+)")
 # Names of variables that hold a key which somebody else has named.
 HANDED_ON = {"hash", "set", "name", "table_", "channel"}
 # What the language has, and words of it that stand before a bracket.
-LUA = {"next", "ipairs", "pairs", "pcall", "error", "tonumber", "type", "unpack"} | {
+LUA = {"next", "ipairs", "pairs", "pcall", "error", "tonumber", "type", "unpack", "setmetatable"} | {
     "function",
     "and",
     "or",

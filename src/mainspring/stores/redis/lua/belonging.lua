@@ -103,7 +103,7 @@ local function leave_workflow(head)
         remove(key.founded, workflow)
         for state = SUCCEEDED, CANCELLED do
             put(key.forgotten, state .. ':' .. workflow, false)
-            gathered(sums, key.forgotten)[state .. ':' .. workflow] = nil
+            sums[key.forgotten][state .. ':' .. workflow] = nil
         end
     elseif not head[CALLBACK] then
         sum(key.forgotten, head[STATE] .. ':' .. workflow, 1)

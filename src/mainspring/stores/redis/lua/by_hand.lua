@@ -1,7 +1,7 @@
 -- uses: moves
 -- What people and decisions do to a task: cancelling it, and letting it start over.
 local function fence(head)
-    head[TOKEN] = math.max(head[TOKEN] + 1, mint())
+    head[TOKEN] = mint_above(head[TOKEN])
 end
 
 local function kill(head)

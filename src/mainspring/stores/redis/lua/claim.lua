@@ -4,7 +4,7 @@
 local touched = {}
 
 local function grant(head, ask)
-    head[TOKEN] = math.max(head[TOKEN] + 1, mint())
+    head[TOKEN] = mint_above(head[TOKEN])
     head[ATTEMPT] = head[ATTEMPT] + 1
     head[WORKER], head[INCARNATION], head[CLAIM_SEQ] = ask[1], ask[2], ask[3]
     head[LEASE_UNTIL] = now + ask[6]

@@ -44,8 +44,7 @@ local function use_of(name)
 end
 
 local function running_now(name)
-    local changed = sums[key.running]
-    return use_of(name).running + (changed and changed[name] or 0)
+    return use_of(name).running + (sums[key.running][name] or 0)
 end
 
 local function is_paused(queue)
@@ -87,7 +86,7 @@ local function book(name)
 end
 
 usage.start = function(lane)
-    local running = gathered(sums, key.running)
+    local running = sums[key.running]
     for _, name in ipairs(lane.names) do
         running[name] = (running[name] or 0) + 1
         if has_rules then
@@ -97,7 +96,7 @@ usage.start = function(lane)
 end
 
 usage.stop = function(lane)
-    local running = gathered(sums, key.running)
+    local running = sums[key.running]
     for _, name in ipairs(lane.names) do
         running[name] = (running[name] or 0) - 1
         if has_rules then

@@ -113,8 +113,10 @@ end
 local function finish(head)
     head[FINISHED] = now
     finished[#finished + 1] = head.id
-    for _, parent in ipairs(parents_of(head)) do
-        remove(key.dependents, prefixed(parent) .. head.id)
+    if keeps(head, KEPT_PARENTS) then
+        for _, parent in ipairs(parents_of(head)) do
+            remove(key.dependents, prefixed(parent) .. head.id)
+        end
     end
     if head[IS_PARENT] then
         ended[#ended + 1] = head

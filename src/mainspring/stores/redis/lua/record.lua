@@ -16,6 +16,12 @@ local function mint()
     return minted
 end
 
+-- Above what a field held before, even if that was minted by a clock that was ahead.
+local function mint_above(former)
+    local number = mint()
+    return number > former and number or former + 1
+end
+
 local function prefixed(text)
     return struct.pack('>I2', #text) .. text
 end
@@ -122,7 +128,7 @@ local function head_of(id)
 end
 
 local function touch(head)
-    head[VERSION] = math.max(head[VERSION] + 1, mint())
+    head[VERSION] = mint_above(head[VERSION])
     told_as[head.id] = nil
     dirty[head.id] = head
 end
@@ -137,40 +143,37 @@ local function note_kept(head, bit_, is_kept)
 end
 
 -- --- what is to be written -----------------------------------------------------------------------
-local hashes, sets, sums = {}, {}, {}
-
-local function gathered(tables, name)
-    local found = tables[name]
-    if not found then
-        found = {}
-        tables[name] = found
-    end
-    return found
-end
+-- By the names of keys; what is gathered for one is made when it is first asked for.
+local by_key = {__index = function(tables, name)
+    local gathered = {}
+    tables[name] = gathered
+    return gathered
+end}
+local hashes, sets, sums = setmetatable({}, by_key), setmetatable({}, by_key), setmetatable({}, by_key)
 
 -- The value `false` drops the field.
 local function put(hash, field, value)
-    gathered(hashes, hash)[field] = value
+    hashes[hash][field] = value
 end
 
 local function add(set, member, score)
-    gathered(sets, set)[member] = score or 0
+    sets[set][member] = score or 0
 end
 
 local function remove(set, member)
-    gathered(sets, set)[member] = false
+    sets[set][member] = false
 end
 
 local function sum(hash, field, step)
-    local found = gathered(sums, hash)
+    local found = sums[hash]
     found[field] = (found[field] or 0) + step
 end
 
 -- A field as this call has left it.
 local function fetch(hash, field)
-    local pending = hashes[hash]
-    if pending and pending[field] ~= nil then
-        return pending[field]
+    local pending = hashes[hash][field]
+    if pending ~= nil then
+        return pending
     end
     return redis.call('HGET', hash, field)
 end
@@ -202,13 +205,10 @@ end
 
 -- Must come before a set is read that this call may have changed.
 local function sync(set)
-    local pending = sets[set]
-    if pending then
-        sets[set] = nil
-        local gone, come = split(pending, true)
-        write('ZREM', set, gone)
-        write('ZADD', set, come)
-    end
+    local gone, come = split(sets[set], true)
+    sets[set] = nil
+    write('ZREM', set, gone)
+    write('ZADD', set, come)
 end
 
 local function write_hashes()
@@ -221,7 +221,7 @@ local function write_hashes()
     for name, come in pairs(added) do
         write('HSET', name, come)
     end
-    hashes = {}
+    hashes = setmetatable({}, by_key)
 end
 
 local function write_sums()
@@ -232,7 +232,7 @@ local function write_sums()
             end
         end
     end
-    sums = {}
+    sums = setmetatable({}, by_key)
 end
 
 local function write_heads()
@@ -297,7 +297,7 @@ local function lost_lane()
 end
 
 local function lane_for(head)
-    return lane_of(head[LANE]) or lost_lane()
+    return lanes[head[LANE]] or lane_of(head[LANE]) or lost_lane()
 end
 
 local lane_numbers = {}
@@ -316,7 +316,7 @@ end
 
 -- A lane goes with its last task: nodes that still know its number are told that it is empty.
 write_lane_uses = function()
-    for number, step in pairs(sums[key.lane_uses] or {}) do
+    for number, step in pairs(sums[key.lane_uses]) do
         if step ~= 0 and redis.call('HINCRBY', key.lane_uses, number, step) == 0 then
             redis.call('HDEL', key.lane_uses, number)
             put(key.lanes, number, false)
@@ -362,7 +362,7 @@ local function close_claim(claim)
 end
 
 write_claims = function()
-    for claim, step in pairs(sums[key.claim_open] or {}) do
+    for claim, step in pairs(sums[key.claim_open]) do
         if redis.call('HINCRBY', key.claim_open, claim, step) <= 0 then
             redis.call('HDEL', key.claim_open, claim)
             close_claim(claim)

@@ -94,7 +94,7 @@ end
 
 local function count_waiting(queue)
     local fields = {BLOCKED .. ':' .. queue, SCHEDULED .. ':' .. queue, READY .. ':' .. queue}
-    local waiting, changed = 0, sums[key.counts] or {}
+    local waiting, changed = 0, sums[key.counts]
     for n, stored in ipairs(redis.call('HMGET', key.counts, unpack(fields))) do
         waiting = waiting + tonumber(stored or 0) + (changed[fields[n]] or 0)
     end
