@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import msgspec
 import pytest
 
 from mainspring.clock import SystemClock
@@ -295,3 +296,15 @@ async def test_services_are_woken_for_what_is_due_later_and_for_children_of_fail
         assert len(woken) == 1
         await submitted(scheduler, task(delay_us=1_000))
         assert len(woken) == 2
+
+
+async def test_a_child_of_a_task_that_has_ended_badly_wakes_the_resolver():
+    """It would stay blocked until the resolver's next look: nothing else happens to its parent any more."""
+    async with running() as (scheduler, _):
+        woken = []
+        scheduler.on_hint = lambda: woken.append(True)
+        parent, child = task(), task()
+        await submitted(scheduler, parent, task(depends_on=(parent.id,)))
+        assert not woken
+        await submitted(scheduler, task(), msgspec.structs.replace(child, depends_on=(parent.id,)))
+        assert woken

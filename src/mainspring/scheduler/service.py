@@ -140,9 +140,9 @@ class Scheduler:
     async def submit(self, groups: Sequence[Group]) -> list[Submitted]:
         """Store each group whole or not at all; durable on return. One answer per group."""
         answers = await self._batcher.submit(groups)
-        for answer in answers:
-            if isinstance(answer, Accepted) and State.SCHEDULED in answer.states:
-                self.on_hint()  # the promoter may sleep longer than until the new task is due
+        for group, answer in zip(groups, answers, strict=True):
+            if isinstance(answer, Accepted) and _is_tended(group, answer):
+                self.on_hint()
                 break
         return answers
 
@@ -356,6 +356,17 @@ class Scheduler:
 
 def _refuse(refused: Refused) -> NoReturn:
     raise _ERRORS.get(refused.code, Conflict)(refused.detail)
+
+
+def _is_tended(group: Group, answer: Accepted) -> bool:
+    """Whether services have to look at new tasks: the promoter may sleep longer than until one is due; a
+    parent that is not new itself may have failed long ago, and then only the resolver ends the child."""
+    if State.SCHEDULED in answer.states:
+        return True
+    if State.BLOCKED not in answer.states:
+        return False
+    own = {task.id for task in group.tasks}
+    return any(parent not in own for task in group.tasks for parent in task.depends_on)
 
 
 async def _keep(keeper: Callable[[], Coroutine[Any, Any, None]]) -> None:
