@@ -10,7 +10,7 @@ from mainspring.core.lifecycle import Outcome
 from mainspring.core.limits import LimitRule
 from mainspring.core.model import Lane, Policy, State
 from mainspring.errors import InvalidInput
-from mainspring.verbs import Action, Charge, Force, Query
+from mainspring.verbs import PAGE_BYTES, Action, Charge, Force, Query
 from tests.conformance.bench import LANE
 
 pytestmark = pytest.mark.verbs("submit", "claim", "settle", "get")
@@ -290,3 +290,14 @@ async def test_a_correction_may_be_negative(bench):
 async def test_two_charges_of_one_tenant_in_a_batch(bench):
     await bench.exchange(charges=[Charge("acme", 1.0, 0.0), Charge("acme", 2.0, 0.0)])
     assert (await bench.store.board()).shares["acme"].virtual_us == 3.0
+
+
+@pytest.mark.verbs("find")
+async def test_a_page_of_heavy_tasks_is_shorter(bench):
+    """And the next one goes on: a reader may not hold up everybody, nor fill the memory of the node."""
+    heavy = b'"' + b"x" * 1_000_000 + b'"'
+    tasks = [id_ for _ in range(4) for id_ in await bench.submit_many(10, payload=heavy)]
+    page = await bench.store.find(Query(limit=1000))
+    assert 0 < sum(len(task.payload) for task in page.tasks) <= PAGE_BYTES + len(heavy)
+    assert page.cursor is not None
+    assert await found(bench, limit=1000) == tasks[::-1]

@@ -49,6 +49,7 @@ from mainspring.verbs.schedules import (
     with_parents_among,
 )
 from mainspring.verbs.tasks import (
+    PAGE_BYTES,
     Accepted,
     Action,
     Answer,
@@ -100,6 +101,7 @@ from mainspring.verbs.workflows import (
 __all__ = [
     "FIRES_KEPT",
     "MEMBERS_COUNTED",
+    "PAGE_BYTES",
     "UNFINISHED_NAMED",
     "Accepted",
     "Action",

@@ -293,9 +293,15 @@ class Query(msgspec.Struct):
     fingerprint: int | None = None
 
 
+# What a page of tasks weighs at most, but for its last task: a thousand tasks of a megabyte each, asked for
+# by one reader, would keep all others from the store for seconds and fill the memory of the node.
+PAGE_BYTES = 16 * 1024 * 1024
+
+
 class Page(msgspec.Struct):
     """Newest first. `cursor` is `None` only after the last match; a page may be shorter than asked
-    for, even empty, when a filter matches little: a call reads a bounded number of rows."""
+    for, even empty, when a filter matches little: a call reads a bounded number of rows, and about
+    `PAGE_BYTES` of them."""
 
     tasks: list[Task]
     cursor: str | None = None

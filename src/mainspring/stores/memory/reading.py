@@ -11,6 +11,7 @@ from mainspring.errors import InvalidInput
 from mainspring.ports import BoardView, Page, Query
 from mainspring.stores.memory.moves import Call
 from mainspring.stores.memory.tables import Row
+from mainspring.verbs import PAGE_BYTES
 
 ROWS_LOOKED_AT = 10_000
 _FIELDS = Task.__struct_fields__
@@ -35,12 +36,19 @@ def find(call: Call, query: Query) -> Page:
     place = bisect_left(tables.ordinals, parse_cursor(query.cursor)) if query.cursor else len(tables.ordinals)
     stop = max(0, place - ROWS_LOOKED_AT)
     found: list[Task] = []
-    while place > stop and len(found) < query.limit:
+    size = 0
+    while place > stop and len(found) < query.limit and size < PAGE_BYTES:
         place -= 1
         row = tables.rows[tables.by_ordinal[tables.ordinals[place]]]
         if _matches(row, query):
             found.append(view(row))
+            size += _size(row)
     return Page(found, str(tables.ordinals[place]) if place else None)
+
+
+def _size(row: Row) -> int:
+    texts = (row.payload, row.result, row.error, row.attempts, row.checkpoint, row.progress)
+    return sum(len(text) for text in texts if text)
 
 
 def parse_cursor(cursor: str) -> int:

@@ -15,6 +15,7 @@ from mainspring.stores.postgres.editing import tasks_by_id
 from mainspring.stores.postgres.pages import foreign_cursor, has_label
 from mainspring.stores.postgres.rows import LANE_LOST, can_be_stored, known_texts, state_of
 from mainspring.stores.postgres.transaction import Transaction
+from mainspring.verbs import PAGE_BYTES
 
 ROWS_LOOKED_AT = 10_000
 LOOKED_AT_ONCE = 1_000
@@ -88,16 +89,17 @@ async def find(tx: Transaction, query: Query) -> Page:
     if not last or len(last) > LONGEST_ID or not can_be_stored(last):
         raise foreign_cursor()
     found: list[str] = []
-    looked = 0
+    looked = size = 0
     while True:
         rows = await _look(tx, query, last)
         await tx.find_lanes({row["lane_id"] for row in rows})
         for row in rows:
-            if looked == ROWS_LOOKED_AT or len(found) == query.limit:
+            if looked == ROWS_LOOKED_AT or len(found) == query.limit or size >= PAGE_BYTES:
                 return Page(await _tasks(tx, found), last)
             looked, last = looked + 1, row["id"]
             if _matches(tx, query, row):
                 found.append(row["id"])
+                size += row["size"]
         if len(rows) < LOOKED_AT_ONCE:
             return Page(await _tasks(tx, found), None)
 

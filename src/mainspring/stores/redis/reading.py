@@ -22,6 +22,7 @@ from mainspring.stores.redis.packing import (
     unpack,
 )
 from mainspring.stores.redis.pages import has_label, known_cursor
+from mainspring.verbs import PAGE_BYTES
 
 ROWS_LOOKED_AT = 10_000
 LOOKED_AT_ONCE = 1_000
@@ -102,14 +103,14 @@ async def find(db: Database, query: Query) -> Page:
         return Page([])
     while True:
         ids = await _candidates(db, query, last)
-        tasks, count = await _matching(db, query, ids[:LOOKED_AT_ONCE], query.limit - len(found))
+        tasks, count, is_heavy = await _matching(db, query, ids[:LOOKED_AT_ONCE], query.limit - len(found))
         found += tasks
         looked += count
         if count:
             last = ids[count - 1]
         if count == len(ids) < LOOKED_AT_ONCE:
             return Page(found, None)
-        if len(found) >= query.limit or looked >= ROWS_LOOKED_AT:
+        if len(found) >= query.limit or looked >= ROWS_LOOKED_AT or is_heavy:
             return Page(found, last)
 
 
@@ -124,13 +125,16 @@ async def _candidates(db: Database, query: Query, before: str | None) -> list[st
     return sorted((id_ for id_ in ids if before is None or id_ < before), key=str.encode, reverse=True)
 
 
-async def _matching(db: Database, query: Query, ids: Sequence[str], most: int) -> tuple[list[Task], int]:
-    """Up to `most` of the tasks that match, and how many were looked at."""
+async def _matching(
+    db: Database, query: Query, ids: Sequence[str], most: int
+) -> tuple[list[Task], int, bool]:
+    """Up to `most` of the tasks that match, how many were looked at, and whether they fill a page by their
+    weight."""
     texts = [text is not None and text for text in (query.queue, query.kind, query.tenant, query.workflow)]
     wanted = ([int(state) for state in query.states], *texts, fingerprint_text(query.fingerprint), most)
-    reply = await db.run("find", pack(ids), pack(wanted))
-    views, looked = reply.answers
+    reply = await db.run("find", pack(ids), pack(wanted), PAGE_BYTES)
+    views, looked, is_heavy = reply.answers
     tasks = [reply.task(view) for view in views]
     if query.label is not None:
         tasks = [task for task in tasks if has_label(task.labels, query.label)]
-    return tasks, looked
+    return tasks, looked, is_heavy

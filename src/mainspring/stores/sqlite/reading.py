@@ -16,6 +16,7 @@ from mainspring.stores.sqlite.connection import connect, let_go, named_errors
 from mainspring.stores.sqlite.lanes import Lanes
 from mainspring.stores.sqlite.limits import Usage, stored_rules
 from mainspring.stores.sqlite.rows import TASK, TASK_JOINS, numbers, state_of, task_of
+from mainspring.verbs import PAGE_BYTES
 
 ResultT = TypeVar("ResultT")
 
@@ -114,10 +115,12 @@ def term(reader: Reader) -> Term | None:
 
 # --- pages ------------------------------------------------------------------------------------------
 
-_LOOK = (
-    "SELECT t.n, t.state, t.lane, t.labels, t.fingerprint FROM tasks t {index}"
-    " WHERE t.n < ?1 {state} ORDER BY t.n DESC LIMIT ?2"
+_SEEN = (
+    "t.n, t.state, t.lane, t.labels, t.fingerprint, length(t.payload) + coalesce(length(t.result), 0)"
+    " + coalesce(length(t.error), 0) + coalesce(length(t.attempts), 0) + coalesce(length(t.checkpoint), 0)"
+    " + coalesce(length(t.progress), 0)"
 )
+_LOOK = f"SELECT {_SEEN} FROM tasks t {{index}} WHERE t.n < ?1 {{state}} ORDER BY t.n DESC LIMIT ?2"
 LOOK_AT_ALL = _LOOK.format(index="", state="")
 LOOK_AT_RUNNING = _LOOK.format(index="INDEXED BY tasks_running", state="AND t.state = 4")
 # The index's own condition is repeated word for word: SQLite does not see that `= 6` implies `>= 6`.
@@ -129,7 +132,7 @@ LOOK_AT_ENDED_BADLY = (
     " ORDER BY n DESC LIMIT ?2"
 )
 LOOK_AT_WORKFLOW = (
-    "SELECT t.n, t.state, t.lane, t.labels, t.fingerprint FROM tasks t INDEXED BY tasks_workflow"
+    f"SELECT {_SEEN} FROM tasks t INDEXED BY tasks_workflow"
     " WHERE t.n < ?1 AND t.workflow = (SELECT w.n FROM workflows w WHERE w.id = ?3)"
     " ORDER BY t.n DESC LIMIT ?2"
 )
@@ -152,9 +155,9 @@ def find(reader: Reader, query: Query) -> Page:
     else:
         rows = reader.db.execute(LOOK_AT_WORKFLOW, (before, ROWS_LOOKED_AT + 1, query.workflow))
     found: list[int] = []
-    looked, last, more = 0, before, False
-    for n, state, lane_id, labels, fingerprint in rows:
-        if looked == ROWS_LOOKED_AT or len(found) == query.limit:
+    looked, last, more, size = 0, before, False, 0
+    for n, state, lane_id, labels, fingerprint, weight in rows:
+        if looked == ROWS_LOOKED_AT or len(found) == query.limit or size >= PAGE_BYTES:
             more = True
             break
         looked, last = looked + 1, n
@@ -162,6 +165,7 @@ def find(reader: Reader, query: Query) -> Page:
             continue
         if _matches(query, state, reader.lanes.by_id(lane_id), labels):
             found.append(n)
+            size += weight
     rows.close()
     return Page(_tasks_by_n(reader, found), str(last) if more else None)
 

@@ -40,7 +40,11 @@ SELECT queue, state, sum(n)::bigint AS n FROM mainspring.counts GROUP BY queue, 
 SELECT * FROM mainspring.history WHERE task = $1 ORDER BY n
 
 -- part: look
-SELECT t.id, t.state, t.lane_id, t.labels, t.fingerprint FROM mainspring.tasks t
+SELECT t.id, t.state, t.lane_id, t.labels, t.fingerprint,
+    octet_length(t.payload) + coalesce(octet_length(t.result), 0) + coalesce(octet_length(t.error), 0)
+        + coalesce(octet_length(t.attempts), 0) + coalesce(octet_length(t.checkpoint), 0)
+        + coalesce(octet_length(t.progress), 0) AS size
+FROM mainspring.tasks t
 
 -- name: look_at_all
 {look} WHERE t.id < $1 ORDER BY t.id DESC LIMIT $2

@@ -1,6 +1,7 @@
 -- uses: reply
 -- Of these tasks those that match. ARGV[1]: tasks; ARGV[2]: {states, queue, kind, tenant, workflow, fingerprint, how many
--- at most}; what is not asked for is false. Answers {views, how many were looked at}. Writes nothing.
+-- at most}; what is not asked for is false; ARGV[3]: about how many bytes. Answers {views, how many were looked at,
+-- whether there were so many bytes}. Writes nothing.
 local ids = cmsgpack.unpack(ARGV[1])
 local states, queue, kind, tenant, workflow, fingerprint, most = unpack(cmsgpack.unpack(ARGV[2]))
 local wanted = {}
@@ -16,15 +17,31 @@ local function matches(head)
         and (not fingerprint or head[FINGERPRINT] == fingerprint)
 end
 
-local answers, looked = {}, 0
+local HASHES = {
+    [KEPT_END] = key.ends, [KEPT_ATTEMPTS] = key.attempts, [KEPT_CHECKPOINT] = key.checkpoints,
+    [KEPT_PROGRESS] = key.progress,
+}
+
+local function size_of(head)
+    local size = redis.call('HSTRLEN', key.bodies, head.id)
+    for kept, hash in pairs(HASHES) do
+        if keeps(head, kept) then
+            size = size + redis.call('HSTRLEN', hash, head.id)
+        end
+    end
+    return size
+end
+
+local answers, looked, size, most_bytes = {}, 0, 0, tonumber(ARGV[3])
 load(ids)
 for _, id in ipairs(ids) do
-    if #answers == most then
+    if #answers == most or size >= most_bytes then
         break
     end
     looked = looked + 1
     if heads[id] and matches(heads[id]) then
         answers[#answers + 1] = view(id)
+        size = size + size_of(heads[id])
     end
 end
-return reply({answers, looked})
+return reply({answers, looked, size >= most_bytes})
