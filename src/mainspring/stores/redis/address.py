@@ -58,7 +58,7 @@ def parse_address(text: str) -> Address:
     scheme, separator, rest = text.strip().partition("://")
     scheme = scheme.lower()
     if not separator or scheme not in REDIS:
-        raise InvalidInput("store", f"not an address: {shown(text)!r}", ACCEPTED)
+        raise InvalidInput("store", f"not an address of Redis: {shown(text)!r}", ACCEPTED)
     rest, _, query = rest.partition("?")
     authority, _, path = rest.partition("/")
     options = dict(_options(query, text))
