@@ -88,7 +88,10 @@ def test_sql_for_somebody_else_to_run(url, newest):
         (("down", "--db", "nowhere.db", "--to", "1"), "there is no file nowhere.db"),
         (("down", "--db", "nowhere.db"), "Missing option '--to'"),
         (("sql", "--db", "nowhere.db"), "there is no file nowhere.db"),
-        (("sql", "--db", "nowhere.db", "--from", "0", "--to", "99"), "to: no such schema: 99"),
+        (("sql", "--db", "nowhere.db", "--from", "0", "--to", "99"), "--to: no such schema: 99"),
+        (("sql", "--db", "nowhere.db", "--from", "99"), "--from: no such schema: 99; accepted: 0 to "),
+        (("sql", "--db", "nowhere.db", "--from", "-1"), "--from: no such schema: -1; accepted: 0 to "),
+        (("up", "--db", "nowhere.db", "--to", "99"), "--to: no such schema: 99; accepted: 0 to "),
         (("sideways",), "No such command 'sideways'"),
     ],
 )

@@ -17,7 +17,7 @@ from mainspring.cli.exits import Exit
 from mainspring.cli.options import CONFIG, load_settings
 from mainspring.config import Settings
 from mainspring.core.addresses import shown
-from mainspring.core.migrations import Step, way
+from mainspring.core.migrations import Step, refuse_newer
 from mainspring.errors import InvalidInput
 from mainspring.node.opening import named
 from mainspring.ports.schema import Schema
@@ -82,6 +82,7 @@ def status(output: str, **where: Any) -> int:
 def up(to: int | None, **where: Any) -> int:
     """Bring the schema up to date, or up to a step. Several may do so at once."""
     settings, schema = _schema(must_exist=False, **where)
+    _check_step(schema, "--to", to)
     current = _ask(settings, schema.number())
     if to is not None and to < current:
         raise InvalidInput("--to", f"the schema is at {current} already", "a later step; see migrate down")
@@ -100,6 +101,7 @@ def down(to: int, yes: bool, **where: Any) -> int:
     What the older one has no place for is destroyed: without --yes, nothing is done if there is any of it.
     """
     settings, schema = _schema(must_exist=True, **where)
+    _check_step(schema, "--to", to)
     current = _ask(settings, schema.number())
     if to > current:
         raise InvalidInput("--to", f"the schema is at {current}", "an earlier step; see migrate up")
@@ -120,9 +122,11 @@ def down(to: int, yes: bool, **where: Any) -> int:
 def sql(start: int | None, to: int | None, **where: Any) -> int:
     """Print what up or down would run, for somebody else to run. With --from, the store is not asked."""
     settings, schema = _schema(must_exist=start is None, **where)
+    _check_step(schema, "--to", to)
+    _check_step(schema, "--from", start)
     if start is None:
         start = _ask(settings, schema.number())
-    way(schema.steps, start, None)  # a number that is none is --from's fault, before it is anybody else's
+        refuse_newer(start, schema.steps[-1].number)
     click.echo(schema.sql(start, to) or f"-- nothing to do: the schema is at {start}")
     return Exit.OK
 
@@ -141,6 +145,12 @@ def _schema(
     if must_exist and file is not None and not Path(file).is_file():
         raise InvalidInput(settings.store_origin, f"there is no file {file}", "the file of a server")
     return settings, schema
+
+
+def _check_step(schema: Schema, flag: str, number: int | None) -> None:
+    newest = schema.steps[-1].number
+    if number is not None and not 0 <= number <= newest:
+        raise InvalidInput(flag, f"no such schema: {number}", f"0 to {newest}")
 
 
 def _go(settings: Settings, schema: Schema, to: int | None) -> int:
