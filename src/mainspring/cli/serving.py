@@ -53,7 +53,9 @@ _SERVER_FLAGS = _flags(
     click.option("--listen", metavar="HOST:PORT", help="Default 127.0.0.1:8080; port 0 takes a free one."),
     click.option("--db", metavar="FILE", help="SQLite file; default scheduler.db."),
     click.option(
-        "--store", metavar="URL", help="Instead of --db: sqlite:///FILE, postgresql://... or memory:."
+        "--store",
+        metavar="URL",
+        help="Instead of --db: sqlite:///FILE, postgresql://..., redis://... or memory:.",
     ),
     _QUEUE,
     click.option("--token", help="Callers must show this token (better: MAINSPRING_TOKEN)."),

@@ -78,6 +78,25 @@ async def test_a_server_that_is_not_there(tmp_path):
         await new_store(f"redis://127.0.0.1:{free_port()}").open()
 
 
+async def test_sentinels_and_clusters_that_are_not_there(new_server):
+    """Each in one line that says what is wrong, without the library's own objects."""
+    port = free_port()
+    new_server("--port", str(port), "--bind", "127.0.0.1")
+    nobody = free_port()
+    for url, says in (
+        (f"redis+sentinel://127.0.0.1:{nobody}/tasks", "no sentinel names a primary of 'tasks': network "),
+        (
+            f"redis+cluster://127.0.0.1:{nobody}",
+            f"no server there: Error 111 connecting to 127.0.0.1:{nobody}",
+        ),
+        (f"redis+cluster://127.0.0.1:{port}", "this server is of no cluster: name it by redis://"),
+    ):
+        with pytest.raises(StoreUnavailable) as raised:
+            await new_store(url).open()
+        assert str(raised.value).startswith(f"{url}: {says}")
+        assert "<" not in str(raised.value)
+
+
 async def test_a_database_that_is_not_there(url):
     with pytest.raises(StoreUnavailable, match="no such database"):
         await new_store(f"{url}&db=99").open()

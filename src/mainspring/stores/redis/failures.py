@@ -20,7 +20,11 @@ FAILURES = (RedisError, RedisClusterException, OSError, TimeoutError)
 # An error inside of a script comes with words of the script around it.
 _FULL = re.compile(r"\b(OOM command not allowed|MISCONF )")
 _NO_DATABASE = "DB index is out of range"
-_NOBODY = re.compile(r"^Error -?\d+ connecting to ")
+_NOBODY = re.compile(r"^(?:Redis Cluster cannot be connected\. .*: )?(Error -?\d+ connecting to .*)")
+# Behind it stands how Python writes the client of each sentinel, and what went wrong with it.
+_NO_PRIMARY = re.compile(r"^No master found for '(.*?)'(?: : |$)")
+_AT_A_SENTINEL = re.compile(r">\)> - (\w+):(\w+)")
+_NO_CLUSTER = "Cluster mode is not enabled on this node"
 _STANDBY = re.compile(r"\bREADONLY ")
 _NOT_NOW = re.compile(r"\b(LOADING|MASTERDOWN|CLUSTERDOWN|NOREPLICAS|TRYAGAIN|BUSY|UNBLOCKED|NOAUTH) ")
 
@@ -36,8 +40,13 @@ def translated(error: BaseException, shown: str) -> StoreError:
         return StoreError(f"{shown}: this user may not do what a store has to do: {told}")
     if isinstance(error, TimedOut | TimeoutError):
         return StoreUnavailable(f"{shown}: the server does not answer: {told}")
-    if _NOBODY.search(told):
-        return StoreUnavailable(f"{shown}: no server there: {told}")
+    if nobody := _NOBODY.search(told):
+        return StoreUnavailable(f"{shown}: no server there: {nobody[1]}")
+    if no_primary := _NO_PRIMARY.search(told):
+        why = ", ".join(f"{what} ({name})" for what, name in _AT_A_SENTINEL.findall(told)) or "unknown there"
+        return StoreUnavailable(f"{shown}: no sentinel names a primary of {no_primary[1]!r}: {why}")
+    if _NO_CLUSTER in told:
+        return StoreUnavailable(f"{shown}: this server is of no cluster: name it by redis://")
     if _NO_DATABASE in told:
         return StoreUnavailable(f"{shown}: no such database: {told}")
     if isinstance(error, Unreachable | ClusterError | RedisClusterException | OSError):
