@@ -103,6 +103,8 @@ async def test_a_queues_limit_is_shown_with_it(node):
         (f"{LIMITS}/queue:q", {"rate": 1, "per": 0}, "per"),
         (f"{LIMITS}/queue:q", {"burst": 1, "max_running": 1}, "burst"),
         (f"{LIMITS}/queue:q", {"max_runing": 1}, "max_runing"),
+        (f"{LIMITS}/kind:k", {"max_waiting": 1}, "max_waiting"),
+        (f"{LIMITS}/key:*", {"max_waiting": 1, "max_running": 1}, "max_waiting"),
         (f"{LIMITS}/colour:red", {"max_running": 1}, "name"),
         (f"{LIMITS}/queue:", {"max_running": 1}, "name"),
         ("/api/v1/tenants/acme/weight", {"weight": 0}, "weight"),

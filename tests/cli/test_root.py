@@ -114,6 +114,7 @@ def test_a_reader_that_has_seen_enough(cli, write):
         (["tasks", "get"], "Missing argument 'ID'. (see mainspring tasks get --help)"),
         (["tasks", "list", "--api-url", "localhost:8080"], "--api-url: not a server's URL: 'localhost:8080'"),
         (["tasks", "list", "--api-url", "http://"], "--api-url: not a server's URL"),
+        (["stats", "--api-url", "redis://:s3cret@h/0"], "--api-url: not a server's URL: 'redis://:***@h/0'"),
         (["tasks", "list", "--token", "gehe\u00efm"], "--token: has characters that no HTTP header may"),
         (["worker", "--api-url", "localhost:8080"], "api_url: not the address of a server"),
         (["simulate", "--seeds", "0"], "Invalid value for '--seeds'"),

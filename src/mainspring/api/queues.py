@@ -78,7 +78,8 @@ async def _limit(door: Door, name: str) -> LimitView:
 
 
 async def put_limit(door: Door, call: Call) -> Answer:
-    name, rule = limit_name(call.path["name"]), limit_rule(await call.body())
+    name = limit_name(call.path["name"])
+    rule = limit_rule(name, await call.body())
     only_new = call.header(b"if-none-match") == "*"
     if call.header(b"if-match") == "*" and name not in (await door.scheduler.board()).rules:
         raise VersionMismatch(f"If-Match: * wants a limit {name}, and there is none")

@@ -13,6 +13,7 @@ import msgspec
 
 from mainspring import __version__
 from mainspring.cli.exits import Unreachable
+from mainspring.core.addresses import shown
 from mainspring.errors import InvalidInput
 from mainspring.wire.bounds import BOUNDS
 from mainspring.wire.problems import error_of
@@ -163,7 +164,7 @@ def _checked(api_url: str) -> httpx.URL:
     except httpx.InvalidURL:
         url = httpx.URL("")
     if url.scheme not in ("http", "https") or not url.host or urlsplit(api_url).query:
-        raise InvalidInput("--api-url", f"not a server's URL: {api_url!r}", "http://HOST:PORT")
+        raise InvalidInput("--api-url", f"not a server's URL: {shown(api_url)!r}", "http://HOST:PORT")
     return url
 
 

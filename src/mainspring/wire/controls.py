@@ -102,7 +102,7 @@ def limit_name(text: str) -> str:
     return text if rest == "*" else f"{family}:{fields.key(rest, 'name')}"
 
 
-def limit_rule(body: bytes) -> LimitRule:
+def limit_rule(name: str, body: bytes) -> LimitRule:
     """Raises `InvalidInput`, for a limit that limits nothing too."""
     given = LIMIT.read(body)
     per_s = fields.duration_us(given.per, "per") / SECOND_US
@@ -110,6 +110,10 @@ def limit_rule(body: bytes) -> LimitRule:
         raise InvalidInput("per", "is zero", "more than 0 seconds")
     if given.max_running is None and given.rate is None and given.max_waiting is None:
         raise InvalidInput("body", "limits nothing", "at least one of max_running, rate, max_waiting")
+    if given.max_waiting is not None and not name.startswith("queue:"):
+        raise InvalidInput(
+            "max_waiting", f"{name} has no backlog of its own", "for queue:NAME and queue:* only"
+        )
     if given.burst is not None and given.rate is None:
         raise InvalidInput("burst", "given without rate", "rate and burst, or neither")
     return LimitRule(
