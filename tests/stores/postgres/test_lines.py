@@ -11,7 +11,7 @@ from mainspring.clock import SystemClock
 from mainspring.core.lifecycle import Outcome, Report, digest, settle
 from mainspring.core.model import SECOND_US, Lane, Lease, NewTask
 from mainspring.core.order import Quota
-from mainspring.ports import Answer, Ask, Group, Renewal, Settlement
+from mainspring.ports import Answer, Ask, Edit, Group, Refused, Renewal, Settlement
 from mainspring.stores.postgres import PostgresStore, lines, tending
 from mainspring.stores.postgres.lines import (
     DUE,
@@ -296,3 +296,28 @@ async def test_what_is_handed_back_keeps_its_place_while_a_transaction_is_held_o
             assert await claim(2, "w-2") == first
             third = await claim(3, "w-2")
         assert len({*first, *second, *third}) == 30
+
+
+async def test_a_late_task_that_gets_more_time_is_claimed_though_claims_have_passed_it_by(
+    new_database, monkeypatch
+):
+    """Both would be found by a look at the whole line, of which there is none here after the first."""
+    monkeypatch.setattr(lines, "LAG_US", 0)
+    monkeypatch.setattr(lines, "WHOLE_LOOKS_APART_US", 1 << 60)
+    monkeypatch.setattr(lines, "WHOLE_LOOKS_SHARE", 1 << 60)
+    async with new_database() as database, database.store() as store:
+        late, plain = SystemClock().new_id(), NewTask(SystemClock().new_id(), LANE, b"{}")
+        now_us = (await store.board()).now_us
+        await store.submit([Group([NewTask(late, LANE, b"{}", deadline_us=now_us + 1), plain])])
+        (head,) = (await store.board()).heads
+
+        async def claim(seq: int) -> list[str]:
+            ask = Ask("w", "w-1", seq, [Quota(head.lane_id, 10)], 10, 15 * SECOND_US)
+            return [lease.task for lease in (await store.claim([ask]))[0].leases]
+
+        assert await claim(1) == [plain.id]
+        (task,) = await store.get([late])
+        assert task is not None
+        edit = Edit(task.lane, task.payload, None, None, None, now_us + 3600 * SECOND_US, None)
+        assert not isinstance(await store.amend(late, task.version, edit), Refused)
+        assert await claim(2) == [late]

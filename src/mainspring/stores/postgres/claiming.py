@@ -126,7 +126,10 @@ def _book(tx: Transaction, started: Sequence[Lease]) -> None:
 
 async def leases(tx: Transaction, statement: str, *values: object) -> list[Lease]:
     """The leases of a statement that selects `lease`."""
-    rows = await tx.rows(statement, *values)
+    return await found_leases(tx, await tx.rows(statement, *values))
+
+
+async def found_leases(tx: Transaction, rows: Sequence[Record]) -> list[Lease]:
     await tx.find_lanes({row["lane_id"] for row in rows})
     return granted(tx, rows)
 

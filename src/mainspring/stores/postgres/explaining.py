@@ -39,7 +39,7 @@ async def _holders(tx: Transaction, lane: Lane, view: BoardView, shown: int) -> 
     limited = [name for name in names(lane) if name in view.usage]
     if not limited:
         return {}
-    running = {row["lane_id"]: tx.lane(row["lane_id"]) for row in await tx.rows("running_by_lane")}
+    running = {row["lane_id"]: tx.lane(row["lane_id"]) for row in await tx.running("running_by_lane")}
     found = {}
     for name in limited:
         lane_ids = [lane_id for lane_id, at in running.items() if at is not None and name in names(at)]

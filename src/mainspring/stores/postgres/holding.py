@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from mainspring.core.lifecycle import Cause
 from mainspring.core.model import Lease, State
 from mainspring.ports import Answer, Held, Renewal
-from mainspring.stores.postgres.claiming import leases
+from mainspring.stores.postgres.claiming import found_leases, leases
 from mainspring.stores.postgres.moves import release_children
 from mainspring.stores.postgres.rows import STATES, can_be_stored, known_texts
 from mainspring.stores.postgres.transaction import Transaction
@@ -40,8 +40,12 @@ async def renew(tx: Transaction, renewals: Sequence[Renewal]) -> list[list[Answe
 async def _hand_back_unnamed(tx: Transaction, renewals: Sequence[Renewal], named: set[str]) -> None:
     """The workers never learned of these leases: the tasks did not run, so nothing is counted."""
     known = [each for each in renewals if not tx.is_careful or can_be_stored(each.incarnation)]
+    firsts = tx.first_runs()
     granted = await tx.rows(
-        "granted", [each.incarnation for each in known], [each.claim_seq for each in known]
+        "granted",
+        [each.incarnation for each in known],
+        [each.claim_seq for each in known],
+        [firsts.get(each.incarnation, 0) for each in known],
     )
     lost = [row for row in granted if row["id"] not in named]
     if not lost:
@@ -60,11 +64,11 @@ async def _hand_back_unnamed(tx: Transaction, renewals: Sequence[Renewal], named
 
 
 async def expired(tx: Transaction, limit: int) -> list[Lease]:
-    return await leases(tx, "expired", limit)
+    return await found_leases(tx, await tx.running("expired", limit))
 
 
 async def overrun(tx: Transaction, limit: int, grace_us: int) -> list[Lease]:
-    return await leases(tx, "overrun", limit, grace_us)
+    return await found_leases(tx, await tx.running("overrun", limit, grace_us))
 
 
 async def find_leases(tx: Transaction, lines: Sequence[Held]) -> list[Lease | None]:

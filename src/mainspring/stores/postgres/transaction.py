@@ -1,6 +1,7 @@
 """One transaction: its moment, the lanes and limits that it goes by, what it changed and has still to
 write."""
 
+import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -9,18 +10,20 @@ from asyncpg import Record
 
 from mainspring.core.lifecycle import Cause
 from mainspring.core.limits import LimitRule, LimitState, names
-from mainspring.core.model import Lane, State
+from mainspring.core.model import SECOND_US, Lane, State
 from mainspring.core.order import LaneHead
 from mainspring.errors import StoreCorrupt
 from mainspring.stores.postgres.limits import Usage, rules_of
 from mainspring.stores.postgres.lines import Lines
 from mainspring.stores.postgres.rows import LANE_LOST, Row, lane_of
+from mainspring.stores.postgres.runs import Runs, spans
 from mainspring.stores.postgres.statements import STATEMENTS
 
 if TYPE_CHECKING:
     from asyncpg import Connection
 
 CHILDREN_RELEASED_AT_ONCE = 500
+CLAIMANTS_KNOWN = 200
 LANES_KNOWN_AT_ONCE = 100_000
 
 
@@ -56,6 +59,7 @@ class Known:
         self.paused: dict[str, str] = {}
         self.caps_backlogs = False
         self.lines = Lines()
+        self.runs = Runs()
 
     def learn(self, lanes: Mapping[int, Lane]) -> None:
         if len(self.lanes) >= LANES_KNOWN_AT_ONCE:
@@ -106,6 +110,7 @@ class Transaction:
         self._whole_looks: dict[int, int] = {}
         self._line_ends: dict[int, int] = {}
         self._board: tuple[int, dict[int, int]] | None = None
+        self._first_runs: tuple[dict[str, int], int, int] | None = None
         self._minted = 0
 
     async def rows(self, name: str, *values: object) -> list[Record]:
@@ -168,6 +173,8 @@ class Transaction:
             lines.looked(lane_id, self.now_us, took_us)
         for lane_id, end in self._line_ends.items():
             lines.claimed(lane_id, end)
+        if self._first_runs is not None:
+            self._known.runs.learned(*self._first_runs)
         places = {head.lane_id: head.seq for head in self.heads or ()}
         if self._board is not None:
             lines.saw_board(self.now_us, *self._board, places)
@@ -285,6 +292,30 @@ class Transaction:
         self.heads = heads
         self._board = took_us, starts
 
+    # --- runs -----------------------------------------------------------------------------------
+
+    def first_runs(self) -> Mapping[str, int]:
+        """From which claim on something of each worker runs, as far as it matters."""
+        return self._known.runs.firsts(self.now_us)
+
+    async def running(self, name: str, *values: object) -> list[Record]:
+        """Rows of a statement that goes through the running tasks."""
+        runs, firsts = self._known.runs, self.first_runs()
+        now_s = asyncio.get_running_loop().time
+        began_s = now_s()
+        found = await (
+            self.rows(f"{name}_of_known", *spans(firsts), *values) if firsts else self.rows(name, *values)
+        )
+        took_us = int((now_s() - began_s) * SECOND_US)
+        if not firsts:
+            runs.looked(self.now_us, took_us)
+        if runs.may_learn(self.now_us, took_us):
+            began_s = now_s()
+            rows = await self.rows("first_runs", list(firsts), list(firsts.values()), CLAIMANTS_KNOWN)
+            took_us = int((now_s() - began_s) * SECOND_US)
+            self._first_runs = {row["incarnation"]: row["first"] for row in rows}, self.now_us, took_us
+        return found
+
     # --- limits ---------------------------------------------------------------------------------
 
     @property
@@ -316,7 +347,7 @@ class Transaction:
         usage = Usage(self.rules, self.now_us)
         for row in await self.rows("arrivals"):
             usage.states[row["name"]] = LimitState(0, row["arrival_us"])
-        running = await self.rows("running_by_lane")
+        running = await self.running("running_by_lane")
         await self.find_lanes(row["lane_id"] for row in running)
         for row in running:
             lane = self.lane(row["lane_id"])

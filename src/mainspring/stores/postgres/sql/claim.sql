@@ -69,9 +69,6 @@ SELECT * FROM granted
 -- In the order of their names, before any task is touched: nobody else starts tasks under these rules now.
 SELECT name, rule FROM mainspring.limits WHERE name = ANY ($1::text[]) ORDER BY name FOR UPDATE
 
--- name: running_by_lane
-SELECT lane_id, count(*) AS running FROM mainspring.tasks WHERE state = 4 GROUP BY lane_id
-
 -- name: arrivals
 SELECT name, arrival_us FROM mainspring.arrivals WHERE arrival_us > mainspring.now_us()
 

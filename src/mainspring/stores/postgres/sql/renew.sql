@@ -23,10 +23,11 @@ WHERE t.id = l.task AND t.state + 0 = 4 AND t.token = l.token
 RETURNING l.place, t.cancel_requested_at_us IS NOT NULL AS cancelled
 
 -- name: granted
--- All that the incarnations $1 hold from claims up to $2.
+-- All that the incarnations $1 hold from claims up to $2, from the claims $3 on (runs.py).
 SELECT t.id, t.token
-FROM unnest($1::text[], $2::bigint[]) AS w (incarnation, claim_seq)
-JOIN mainspring.tasks t ON t.incarnation = w.incarnation AND t.claim_seq <= w.claim_seq AND t.state = 4
+FROM unnest($1::text[], $2::bigint[], $3::bigint[]) AS w (incarnation, claim_seq, first)
+JOIN mainspring.tasks t
+ON t.incarnation = w.incarnation AND t.claim_seq <= w.claim_seq AND t.claim_seq >= w.first AND t.state = 4
 
 -- name: hand_back
 -- $1 task, $2 token: leases whose answer was lost on the way. The tasks never ran, so nothing is counted, and
@@ -51,17 +52,55 @@ FROM locked l, moment
 WHERE t.id = l.task AND t.state + 0 = 4 AND t.token = l.token
 RETURNING t.id, t.state, t.lane_id, t.is_parent, t.attempt, t.token
 
+-- part: known_runs
+unnest($1::text[], $2::bigint[], $3::text[]) AS known (incarnation, first, upto)
+CROSS JOIN LATERAL (
+    SELECT * FROM mainspring.tasks
+    WHERE state = 4 AND incarnation = known.incarnation AND claim_seq >= known.first
+    UNION ALL
+    SELECT * FROM mainspring.tasks
+    WHERE state = 4 AND incarnation > known.incarnation AND incarnation < known.upto
+) AS t
+
 -- name: expired
 -- Leases that have lapsed, oldest first. Running rows are few: they are read whole.
 SELECT {lease} FROM mainspring.tasks t
 WHERE t.state = 4 AND t.lease_until_us <= mainspring.now_us() AND t.worker IS NOT NULL
 ORDER BY t.lease_until_us, t.id LIMIT $1
 
+-- name: expired_of_known
+-- $1 incarnations, $2 the first claim of each, $3 up to which others behind it are looked at (runs.py), $4 how many.
+SELECT {lease} FROM {known_runs}
+WHERE t.lease_until_us <= mainspring.now_us() AND t.worker IS NOT NULL
+ORDER BY t.lease_until_us, t.id LIMIT $4
+
 -- name: overrun
 -- Runs past their timeout or deadline by $2, the longest overdue first.
 SELECT {lease} FROM mainspring.tasks t
 WHERE t.state = 4 AND t.timeout_at_us <= mainspring.now_us() - $2 AND t.worker IS NOT NULL
 ORDER BY t.timeout_at_us, t.id LIMIT $1
+
+-- name: overrun_of_known
+SELECT {lease} FROM {known_runs}
+WHERE t.timeout_at_us <= mainspring.now_us() - $5 AND t.worker IS NOT NULL
+ORDER BY t.timeout_at_us, t.id LIMIT $4
+
+-- name: running_by_lane
+SELECT lane_id, count(*) AS running FROM mainspring.tasks WHERE state = 4 GROUP BY lane_id
+
+-- name: running_by_lane_of_known
+SELECT t.lane_id, count(*) AS running FROM {known_runs} GROUP BY t.lane_id
+
+-- name: first_runs
+-- The first claim of each worker of which something runs, or the one after its last. $1 incarnations, and the claims
+-- $2 from which on to look; those that claimed last, up to $3.
+SELECT c.incarnation, coalesce((
+    SELECT t.claim_seq FROM mainspring.tasks t
+    WHERE t.state = 4 AND t.incarnation = c.incarnation AND t.claim_seq >= coalesce(known.first, 0)
+    ORDER BY t.claim_seq LIMIT 1
+), c.claim_seq + 1) AS first
+FROM (SELECT incarnation, claim_seq FROM mainspring.claimants ORDER BY seen_us DESC LIMIT $3) AS c
+LEFT JOIN unnest($1::text[], $2::bigint[]) AS known (incarnation, first) USING (incarnation)
 
 -- name: leases
 SELECT {lease} FROM mainspring.tasks t WHERE t.id = ANY ($1::text[]) AND t.state + 0 = 4 AND t.worker IS NOT NULL
