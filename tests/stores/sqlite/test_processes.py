@@ -100,7 +100,7 @@ async def test_a_listener_sleeps_through_its_own_writes(store):
     store.listen(Woken(heard.set))
     for n in range(3):
         await store.submit([Group([NewTask(f"task-{n}", LANE, b"{}")])])
-        await store._writer.call(lambda writer: writer.look_around())
+        await store._writer.call(lambda writer: writer.look_for_others())
     assert not heard.is_set()
     await store.close()
 

@@ -88,7 +88,7 @@ async def settle(store, lease, change=DONE):
 
 
 async def look(store):
-    await store._writer.call(lambda writer: writer.look_around())
+    await store._writer.call(lambda writer: writer.look_for_others())
 
 
 # --- what is told ------------------------------------------------------------------------------------
@@ -140,7 +140,7 @@ async def test_many_lanes_are_told_as_any(new_store):
 
 async def test_a_waiting_claim_needs_no_look(path, monkeypatch):
     """S4-14: neither the look at the file nor a reading of the board, only what is told."""
-    monkeypatch.setattr(Writer, "look_around", lambda writer: None)
+    monkeypatch.setattr(Writer, "look_for_others", lambda writer: None)
     monkeypatch.setattr(claiming, "REFRESH_S", 3_600.0)
     clock = SystemClock()
     stores = [SqliteStore(path, clock) for _ in range(2)]

@@ -26,7 +26,6 @@
 
     rows.py, lanes.py          what statements bring
     wakes.py, listening.py     processes tell each other what they write; what nobody told is noticed
-    log_room.py                room in the log, made ahead of the commits
     connection.py, schema.py   opening, waiting for other processes, what errors mean, migrations/*.sql
     migrating.py               the schema by hand: up, down, as SQL; down/*.sql
     forking.py                 files that a forked process must not open

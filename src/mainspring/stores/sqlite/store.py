@@ -325,7 +325,7 @@ class SqliteStore(Store):
             self._ears.add(ear.name)
         self._listeners.append(Listener(asyncio.get_running_loop(), wakeups, ear))
         if len(self._listeners) == 1:
-            self._writer.watch(QUIET_S, Writer.look_around)
+            self._writer.watch(QUIET_S, Writer.look_for_others)
 
     def _others_wrote(self, span: tuple[int, int] | None) -> None:
         for listener in self._listeners:

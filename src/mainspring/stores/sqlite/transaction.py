@@ -14,7 +14,6 @@ from mainspring.ports import Clock
 from mainspring.stores.sqlite.connection import connect, let_go, named_errors
 from mainspring.stores.sqlite.lanes import Lanes
 from mainspring.stores.sqlite.limits import stored_rules
-from mainspring.stores.sqlite.log_room import LogRoom
 from mainspring.stores.sqlite.schema import prepare
 from mainspring.stores.sqlite.wakes import News, Teller
 
@@ -137,14 +136,12 @@ class Writer:
                 prepare(self.db, path, migrates=migrates)
                 self._last_written, _ = self.db.execute(READ_LAST).fetchone()
                 self._data_version = self._read_data_version()
-                self._log_room = LogRoom(path)
             except BaseException:
                 self.db.close()
                 raise
         self.lanes = Lanes(self.db)
 
     def close(self) -> None:
-        self._log_room.close()
         self.db.close()
 
     def write(self, work: Callable[[Transaction], ResultT]) -> ResultT:
@@ -198,26 +195,15 @@ class Writer:
         ready = written.ready if written.gained else ()
         self._teller.tell(News(ready, bool(written.finished), span))
 
-    def look_around(self) -> None:
-        """In an idle moment: ask SQLite whether another process has written since this was asked last; if
-        not, make room for the next commits."""
+    def look_for_others(self) -> None:
+        """Ask SQLite whether another process has written since this was asked last."""
         try:
             if self._read_data_version() != self._data_version:
                 with self.db:
                     self._see_others()
-            elif not self._log_room.is_enough:
-                self._make_room()
         except apsw.Error:
             # Only a hint is lost; the next call tells its caller what is wrong with the file.
             return
-
-    def _make_room(self) -> None:
-        self.db.execute("BEGIN IMMEDIATE")
-        # Looked at again: another process may just have made some.
-        if not self._log_room.is_enough:
-            self._log_room.extend()
-        self.db.execute("ROLLBACK")
-        self._log_room.save()
 
     def _see_others(self) -> None:
         """Others have written, as one and the same moment shows it. Plain SQL tells nobody what it does; what
