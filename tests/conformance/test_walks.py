@@ -245,6 +245,22 @@ class Walk:
             rule = None if self.limit is None else LimitRule(max_running=self.limit)
             await self.bench.store.set_limit(LIMITED, rule)
 
+    async def calm_down(self):
+        """Nothing comes due while a step is made: where time goes by itself, it would meet another store
+        than the one that was looked at."""
+        while True:
+            self.now_us = (await self.bench.store.board()).now_us
+            times = [
+                moment_us
+                for task in (await self.all_tasks()).values()
+                if not task.state.is_final
+                for moment_us in (task.run_at_us, task.deadline_us, task.lease_until_us, task.timeout_at_us)
+                if moment_us is not None and self.now_us <= moment_us <= self.now_us + self.bench.us(2)
+            ]
+            if not times:
+                return
+            await self.bench.advance((max(times) - self.now_us) / self.bench.us(1) + 0.1)
+
     async def wait(self):
         await self.bench.advance(self.random.choice([1, 4, 12]))
 
@@ -260,11 +276,16 @@ class Walk:
         told = (await self.bench.store.stats()).counts
         assert {place: count for place, count in told.items() if count} == counts
         board = await self.bench.store.board()
-        heads = {}
+        heads, begins = {}, {}
         for task in sorted(tasks.values(), key=lambda task: task.seq or 0, reverse=True):
             if task.state is State.READY:
                 heads[task.lane] = task.seq
-        assert {head.lane: head.seq for head in board.heads} == heads
+                if not self._late(task):
+                    begins[task.lane] = task.seq
+        # What is too late to be claimed may be told of or not.
+        told = {head.lane: head.seq for head in board.heads}
+        assert {lane: seq for lane, seq in told.items() if seq != heads.get(lane)}.items() <= begins.items()
+        assert begins.keys() <= told.keys() <= heads.keys()
         if self.limit is not None:
             used = sum(tasks[task].lane.queue == "mail" for task in running)
             state = board.usage.get(LIMITED)
@@ -310,7 +331,7 @@ def test_random_walks(new_bench, steps, seed):
         async with new_bench() as bench:
             walk = Walk(bench, seed)
             for step in steps:
-                walk.now_us = (await bench.store.board()).now_us
+                await walk.calm_down()
                 await getattr(walk, step)()
                 await walk.check()
 
