@@ -376,6 +376,7 @@ async def test_retry_and_run(node):
         ignored = await n.http.post(f"{TASKS}/{letter['id']}/run", json={"at": "noon"})
     assert [again.json()["state"], at_once.json()["state"]] == ["ready", "ready"]
     assert [answer.json()["code"] for answer in wrong] == ["wrong_state", "wrong_state"]
+    assert wrong[1].json()["detail"] == f"task {letter['id']} is ready: run now is not possible"
     assert (ignored.status_code, ignored.json()["field"]) == (400, "body")
 
 

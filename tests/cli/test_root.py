@@ -117,6 +117,10 @@ def test_a_reader_that_has_seen_enough(cli, write):
         (["stats", "--api-url", "redis://:s3cret@h/0"], "--api-url: not a server's URL: 'redis://:***@h/0'"),
         (["tasks", "list", "--token", "gehe\u00efm"], "--token: has characters that no HTTP header may"),
         (["worker", "--api-url", "localhost:8080"], "api_url: not the address of a server"),
+        (
+            ["worker", "--api-url", "redis://:s3cret@h"],
+            "api_url: not the address of a server: 'redis://:***@h'",
+        ),
         (["simulate", "--seeds", "0"], "Invalid value for '--seeds'"),
         (["standalone", "--db", "a", "--store", "memory:"], "give --db or --store, not both"),
         (["standalone", "--listen", "8080"], "listen: not an address: '8080'; accepted: HOST:PORT"),

@@ -10,6 +10,7 @@ import ssl
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
+from mainspring.core.addresses import shown
 from mainspring.errors import InvalidInput, StoreUnavailable
 
 CONNECT_S = 5.0
@@ -37,7 +38,7 @@ class Connections:
     def __init__(self, url: str, headers: Mapping[str, str]) -> None:
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
-            raise InvalidInput("api_url", f"not the address of a server: {url!r}", "http://host:port")
+            raise InvalidInput("api_url", f"not the address of a server: {shown(url)!r}", "http://host:port")
         self.url = url
         self._host = parts.hostname
         self._ssl = ssl.create_default_context() if parts.scheme == "https" else None

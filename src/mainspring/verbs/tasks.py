@@ -43,7 +43,7 @@ def no_workflow(workflow: str) -> Refused:
 
 
 def wrong_state(task: str, state: State, wish: str) -> Refused:
-    return Refused("wrong_state", f"task {task} is {state.label}: {wish} is not possible")
+    return Refused("wrong_state", f"task {task} is {state.label}: {wish.replace('_', ' ')} is not possible")
 
 
 def depended_on(task: str) -> Refused:
