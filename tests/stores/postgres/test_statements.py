@@ -10,13 +10,16 @@ from mainspring.core.model import Lane, NewTask
 from mainspring.stores.postgres.schema import steps
 from mainspring.stores.postgres.statements import STATEMENTS
 from mainspring.verbs import Exchange, Group
+from tests.stores.postgres.plans import pin_plans
 
 LANE = Lane("default", "echo", "default", 5)
 # What LOCK has no plan for.
 UNPLANNED = {"hold_still"}
 # Statements of the hot verbs, and the indexes of `tasks` they may use.
 HOT = {
+    "submit_plain": {"tasks_ready"},
     "claim": {"tasks_ready", "tasks_pkey"},
+    "claim_plain": {"tasks_ready", "tasks_pkey"},
     "settle": {"tasks_pkey"},
     "renew": {"tasks_pkey"},
     "granted": {"tasks_running"},
@@ -45,7 +48,7 @@ async def test_hot_statements_reach_tasks_by_the_right_index(new_database, rows)
             await store.exchange(Exchange(submits=groups))
             await admin.execute("ANALYZE mainspring.tasks")
         async with admin.transaction():
-            await admin.fetch(STATEMENTS["opening"])
+            await pin_plans(admin)
             for name, indexes in HOT.items():
                 used, scanned = await _accesses(admin, name)
                 assert not scanned, f"{name} reads the whole table"
@@ -67,7 +70,7 @@ async def test_edges_are_found_one_by_one(new_database, shape):
             await admin.execute(f"INSERT INTO mainspring.edges (parent, child, rule, open) {edges[shape]}")
             await admin.execute("ANALYZE mainspring.edges")
         async with admin.transaction():
-            await admin.fetch(STATEMENTS["opening"])
+            await pin_plans(admin)
             for name in ("close_edges", "open_edges"):
                 conditions = [
                     node["Index Cond"] for node in await _nodes(admin, name) if "Index Cond" in node

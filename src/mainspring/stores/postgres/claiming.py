@@ -3,6 +3,7 @@
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
+from typing import NamedTuple
 
 from asyncpg import Record
 
@@ -91,6 +92,27 @@ async def take_heads(
     if not quotas or limit <= 0:
         return Claimed([], [])
     now_s = asyncio.get_running_loop().time
+    asked = asked_for(tx, ask, quotas, limit)
+    began_s = now_s()
+    rows = await tx.rows("claim", *asked, as_next)
+    return taken(tx, asked, rows, now_s() - began_s, bool(rows) or not as_next)
+
+
+class Asked(NamedTuple):
+    """A claim, as the statements take it."""
+
+    lane_ids: list[int]
+    leave: list[int]
+    take: list[int]
+    limit: int
+    worker: str
+    incarnation: str
+    claim_seq: int
+    lease_us: int
+    starts: list[int]
+
+
+def asked_for(tx: Transaction, ask: Ask, quotas: Sequence[Quota], limit: int) -> Asked:
     asked: Counter[int] = Counter()
     leave = []
     for quota in quotas:
@@ -98,21 +120,24 @@ async def take_heads(
         asked[quota.lane_id] += quota.limit
     lane_ids = [quota.lane_id for quota in quotas]
     starts = [tx.line_start(lane_id) for lane_id in lane_ids]
-    began_s = now_s()
-    rows = await tx.rows(
-        "claim", lane_ids, leave, [q.limit for q in quotas], limit,
-        ask.worker, ask.incarnation, ask.claim_seq, ask.lease_us, starts, as_next,
+    return Asked(
+        lane_ids, leave, [quota.limit for quota in quotas], limit,
+        ask.worker, ask.incarnation, ask.claim_seq, ask.lease_us, starts,
     )  # fmt: skip
+
+
+def taken(tx: Transaction, asked: Asked, rows: list[Record], took_s: float, has_looked: bool) -> Claimed:
+    """What a claim got, in the order asked; nothing, if it has not looked at the lanes at all."""
     rows.sort(key=lambda row: row["place"])
-    whole = [lane_id for lane_id, start in zip(lane_ids, starts, strict=True) if not start]
-    took_us = int((now_s() - began_s) * SECOND_US)
+    whole = [lane_id for lane_id, start in zip(asked.lane_ids, asked.starts, strict=True) if not start]
     gave = Counter(row["ask"] for row in rows)
-    reached = max(gave, default=0) if len(rows) == limit else len(quotas) + 1
-    empty = [quota.lane_id for n, quota in enumerate(quotas, 1) if n < reached and gave[n] < quota.limit]
+    reached = max(gave, default=0) if len(rows) == asked.limit else len(asked.take) + 1
+    wanted = zip(asked.lane_ids, asked.take, strict=True)
+    empty = [lane_id for n, (lane_id, take) in enumerate(wanted, 1) if n < reached and gave[n] < take]
     ends = {row["lane_id"]: row["seq"] for row in rows}
-    if rows or not as_next:
+    if has_looked:
         ends |= dict.fromkeys(empty, tx.now_us)
-    tx.walked(whole, took_us, ends)
+    tx.walked(whole, int(took_s * SECOND_US), ends)
     return Claimed(granted(tx, rows), empty)
 
 

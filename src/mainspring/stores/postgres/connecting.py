@@ -13,7 +13,7 @@ from mainspring.core.order import LaneHead
 from mainspring.errors import StoreCorrupt, StoreError, StoreFull, StoreUnavailable
 from mainspring.ports import PostgresOptions
 from mainspring.stores.postgres.address import Address
-from mainspring.stores.postgres.dialling import IDLE_LIMIT, dial, greet, why
+from mainspring.stores.postgres.dialling import IDLE_LIMIT, PLANS, dial, greet, why
 from mainspring.stores.postgres.pool import Pool, hang_up
 from mainspring.stores.postgres.schema import prepare
 from mainspring.stores.postgres.transaction import BadValue, Known, Replay, Transaction
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 Work = Callable[[Transaction], Awaitable[T]]
+# Does in one statement what it can do so; `None` if it cannot, and has changed nothing.
+Shortcut = Callable[[Transaction], Awaitable[T | None]]
 
 REPLAYS = 10
 # A connection that is of no use any more.
@@ -46,6 +48,9 @@ LONG_LIMIT_S = 3600.0
 # Isolation is named, so that a default of the server or the role does not count.
 WRITING = "BEGIN ISOLATION LEVEL READ COMMITTED"
 READING = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+# A connection that was used so lately is taken to be alive. A statement that goes alone finds out only by
+# being sent, and what came of it is then unknown.
+WARM_S = 1.0
 
 
 class Database:
@@ -100,7 +105,13 @@ class Database:
 
     def _session(self) -> dict[str, str] | None:
         """What a connection of its own is told once: a pooler's are told by each transaction."""
-        return None if self.is_pooled else {"statement_timeout": _ms(CALL_LIMIT_S)}
+        if self.is_pooled:
+            return None
+        return {
+            "statement_timeout": _ms(CALL_LIMIT_S),
+            "default_transaction_isolation": "read committed",
+            **PLANS,
+        }
 
     async def close(self) -> None:
         pool, self._pool = self._pool, None
@@ -121,10 +132,13 @@ class Database:
         """A task may stand before those that this node has claimed."""
         self._known.lines.doubt()
 
-    async def write(self, work: Work[T], limit_s: float | None = None) -> T:
-        """Run `work` in one durable transaction; if it raises, nothing of it was stored."""
+    async def write(
+        self, work: Work[T], limit_s: float | None = None, shortcut: Shortcut[T] | None = None
+    ) -> T:
+        """Run `work` in one durable transaction; if it raises, nothing of it was stored. The `shortcut` is
+        tried first."""
         async with _limit(limit_s):
-            return await self._transact(work, self._begin(WRITING, limit_s))
+            return await self._transact(work, self._begin(WRITING, limit_s), shortcut)
 
     async def read(self, work: Work[T], limit_s: float | None = None) -> T:
         """Run `work` on one snapshot of the database."""
@@ -136,23 +150,27 @@ class Database:
         connection that nobody counts any more."""
         if self.is_pooled:
             begin += f"; SET LOCAL idle_in_transaction_session_timeout = '{IDLE_LIMIT}'"
+            begin += "".join(f"; SET LOCAL {name} = {value}" for name, value in PLANS.items())
         if self.is_pooled or limit_s is not None:
             begin += f"; SET LOCAL statement_timeout = '{_ms(limit_s or CALL_LIMIT_S)}'"
         return begin
 
-    async def _transact(self, work: Work[T], begin: str) -> T:
+    async def _transact(self, work: Work[T], begin: str, shortcut: Shortcut[T] | None = None) -> T:
         is_careful = False
         for attempt in range(REPLAYS):
             try:
                 with translated():
                     async with self._borrowed() as connection:
+                        if shortcut is not None and attempt == 0 and self._may_go_alone(connection):
+                            tx = Transaction(connection, self._known)
+                            if (done := await _go_alone(tx, shortcut, connection)) is not None:
+                                self._committed(tx)
+                                return done
                         tx = Transaction(
                             connection, self._known, is_replay=attempt > 0, is_careful=is_careful
                         )
                         result = await _run(tx, work, connection, begin)
-                        tx.committed()
-                        if tx.gained or tx.finished:
-                            self._changed(tx)
+                        self._committed(tx)
                         return result
             except Replay:
                 continue
@@ -161,6 +179,17 @@ class Database:
                     raise StoreError(f"a value cannot be stored: {error}") from error
                 is_careful = True
         raise StoreUnavailable(f"the transaction lost {REPLAYS} races in a row")
+
+    def _may_go_alone(self, connection: "Connection[Record]") -> bool:
+        """Whether a statement may be its own transaction. Without a session it is sent in two messages, and
+        nobody tells how to plan it."""
+        pool = self._pool
+        return self._caches and not self.is_pooled and pool is not None and pool.is_warm(connection, WARM_S)
+
+    def _committed(self, tx: Transaction) -> None:
+        tx.committed()
+        if tx.gained or tx.finished:
+            self._changed(tx)
 
     @asynccontextmanager
     async def _borrowed(self) -> "AsyncIterator[Connection[Record]]":
@@ -212,6 +241,15 @@ async def _limit(limit_s: float | None = None) -> "AsyncIterator[None]":
         raise StoreUnavailable(
             f"no answer within {limit_s:g} s; what was asked may have been done"
         ) from error
+
+
+async def _go_alone(tx: Transaction, shortcut: Shortcut[T], connection: "Connection[Record]") -> T | None:
+    tx.begin_alone()
+    try:
+        return await shortcut(tx)
+    except (*LOST, asyncio.CancelledError):
+        connection.terminate()
+        raise
 
 
 async def _run(tx: Transaction, work: Work[T], connection: "Connection[Record]", begin: str) -> T:

@@ -23,6 +23,17 @@ STATEMENTS_CACHED = 500
 # A node that stops in the middle of a transaction, or is cut off there, holds its locks no longer than this:
 # all others wait for them, and leases go on running. Planning ten thousand tasks takes an eighth of a second.
 IDLE_LIMIT = "5s"
+# Lines always meet rows through an index, whatever the batch and the table looked like when a statement was
+# planned. Left alone, the planner reads a table that was small then for each batch of today's, or plans each
+# large batch anew, in a time that grows with the square of its lines. For the same reason statements that
+# look rows up by id say `state + 0 = 4`: it keeps the partial index of that state out of the choice.
+PLANS = {
+    "plan_cache_mode": "force_generic_plan",
+    "enable_seqscan": "off",
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
+    "jit": "off",
+}
 # A host that has gone without a word is noticed after this time, from both ends: by the client, so that calls
 # find another connection and hints are heard again, and by the server, whose connections would be used up by
 # clients that are long gone.

@@ -88,15 +88,8 @@ class Plans:
     _taken_workflows: frozenset[str] | set[str] = frozenset()
 
     def _is_plain(self, group: Group) -> bool:
-        if group.idempotency is not None or group.workflow is not None:
-            return False
-        # A taken id shows in the number of rows inserted; then the call is played again, and looked up.
-        if self._tx.caps_backlogs or self._tx.is_replay:
-            return False
-        for task in group.tasks:  # noqa: SIM110 (a generator would cost as much as the rest of a submit)
-            if task.depends_on or task.unique is not None:
-                return False
-        return True
+        # A taken id shows when it is stored; then the call is played again, and looked up.
+        return not (self._tx.caps_backlogs or self._tx.is_replay) and is_plain(group)
 
     async def _look_up_keys(self, groups: Iterable[Group]) -> None:
         keys = [group.idempotency for group in groups if group.idempotency]
@@ -181,6 +174,16 @@ class Plans:
 
     def _run_at_us(self, task: NewTask) -> int | None:
         return self._tx.now_us + task.delay_us if task.delay_us > 0 else task.run_at_us
+
+
+def is_plain(group: Group) -> bool:
+    """Whether it is told by its own tasks alone what becomes of it."""
+    if group.idempotency is not None or group.workflow is not None:
+        return False
+    for task in group.tasks:  # noqa: SIM110 (a generator would cost as much as the rest of a submit)
+        if task.depends_on or task.unique is not None:
+            return False
+    return True
 
 
 def _rule_key(rule: UniqueRule) -> tuple[bytes, int, int | None]:

@@ -31,6 +31,7 @@ class Pool:
         self._slots = asyncio.Semaphore(options.most)
         self._idle: list[Connection[Record]] = []
         self._all: dict[Connection[Record], asyncio.TimerHandle] = {}
+        self._used_s: dict[Connection[Record], float] = {}
         self._too_old: set[Connection[Record]] = set()
         self._spare = 0
         self._tending: set[asyncio.Task[None]] = set()
@@ -87,7 +88,13 @@ class Pool:
         if connection in self._too_old or not self._is_open:
             self._let_go(connection)
         else:
+            self._used_s[connection] = asyncio.get_running_loop().time()
             self._idle.append(connection)
+
+    def is_warm(self, connection: "Connection[Record]", warm_s: float) -> bool:
+        """Whether it was given back no longer than `warm_s` before."""
+        used_s = self._used_s.get(connection)
+        return used_s is not None and asyncio.get_running_loop().time() - used_s <= warm_s
 
     def distrust(self) -> None:
         """Let go of the idle ones: one of them was found dead, and what killed it may have killed all."""
@@ -112,6 +119,7 @@ class Pool:
     def _forget(self, connection: "Connection[Record] | PoolConnectionProxy[Record]") -> None:
         assert not isinstance(connection, PoolConnectionProxy)
         self._too_old.discard(connection)
+        self._used_s.pop(connection, None)
         if (timer := self._all.pop(connection, None)) is not None:
             timer.cancel()
 

@@ -1,5 +1,5 @@
 """The statements of `sql/*.sql`, each under its `-- name:` line. What follows a `-- part:` line is no
-statement but a piece of several: they hold its name in braces."""
+statement but a piece of several, or of other pieces: they hold its name in braces."""
 
 import re
 from importlib.resources import files
@@ -14,11 +14,11 @@ def _read() -> dict[str, str]:
         for kind, name, text in zip(pieces[::3], pieces[1::3], pieces[2::3], strict=True):
             assert name not in found[kind], f"two statements are named {name}"
             found[kind][name] = text.strip()
-    statements = found["name"]
-    for name, text in statements.items():
-        for part, piece in found["part"].items():
-            text = text.replace(f"{{{part}}}", piece)
-        statements[name] = text
+    statements, parts = found["name"], found["part"]
+    while left := [name for name, text in statements.items() if any(f"{{{part}}}" in text for part in parts)]:
+        for name in left:
+            for part, piece in parts.items():
+                statements[name] = statements[name].replace(f"{{{part}}}", piece)
     return statements
 
 

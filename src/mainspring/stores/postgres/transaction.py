@@ -14,7 +14,7 @@ from mainspring.core.model import SECOND_US, Lane, State
 from mainspring.core.order import LaneHead
 from mainspring.errors import StoreCorrupt
 from mainspring.stores.postgres.limits import Usage, rules_of
-from mainspring.stores.postgres.lines import Lines
+from mainspring.stores.postgres.lines import CLOCK_STEP_US, Lines
 from mainspring.stores.postgres.rows import LANE_LOST, Row, lane_of
 from mainspring.stores.postgres.runs import Runs, spans
 from mainspring.stores.postgres.statements import STATEMENTS
@@ -60,6 +60,14 @@ class Known:
         self.caps_backlogs = False
         self.lines = Lines()
         self.runs = Runs()
+        self._lead_us = 0
+
+    def saw(self, now_us: int) -> None:
+        self._lead_us = now_us - _loop_us()
+
+    def now_us(self) -> int:
+        """About what the server's clock shows, by what it showed last."""
+        return _loop_us() + self._lead_us
 
     def learn(self, lanes: Mapping[int, Lane]) -> None:
         if len(self.lanes) >= LANES_KNOWN_AT_ONCE:
@@ -67,6 +75,10 @@ class Known:
             self.lane_ids.clear()
         self.lanes.update(lanes)
         self.lane_ids.update({lane: number for number, lane in lanes.items()})
+
+
+def _loop_us() -> int:
+    return int(asyncio.get_running_loop().time() * SECOND_US)
 
 
 class Transaction:
@@ -150,6 +162,17 @@ class Transaction:
             self._known.caps_backlogs = any(rule.max_waiting is not None for rule in rules.values())
             self._known.generation = opening["generation"]
 
+    def begin_alone(self) -> None:
+        """For one statement that is the whole transaction: its moment is not known before it has run."""
+        self.now_us = self._known.now_us()
+
+    def ran_alone(self, now_us: int) -> bool:
+        """The statement's moment. Says whether it came before the one that it was taken for, because the
+        server's clock was set back: places in line that were known mean nothing then."""
+        was_set_back = now_us < self.now_us - CLOCK_STEP_US
+        self.now_us = now_us
+        return was_set_back
+
     async def finish(self) -> None:
         """Write what was counted and recorded. Last, although it is locked before tasks elsewhere: rows that
         a server process's transactions share are locked for the commit alone."""
@@ -167,6 +190,7 @@ class Transaction:
             await self.do("add_steps", *columns(self.steps))
 
     def committed(self) -> None:
+        self._known.saw(self.now_us)
         self._known.learn(self._lanes)
         lines = self._known.lines
         for lane_id, took_us in self._whole_looks.items():
@@ -223,6 +247,14 @@ class Transaction:
 
     # --- lanes ----------------------------------------------------------------------------------
 
+    @property
+    def generation(self) -> int:
+        """Of the node's picture of limits and pauses; 0 if it has none yet."""
+        return self._known.generation
+
+    def known_lane_id(self, lane: Lane) -> int | None:
+        return self._known.lane_ids.get(lane)
+
     async def need_lanes(self, lanes: Iterable[Lane]) -> None:
         """Every lane gets its number; those that nobody used before are added."""
         missing = sorted({lane for lane in lanes if lane not in self._known.lane_ids})
@@ -262,8 +294,7 @@ class Transaction:
             return []
         await self.find_lanes(self.gained)
         lane_ids = list(self.gained)
-        known = self._known.lines.known_start
-        starts = [0 if lane_id in self.regained else known(lane_id, self.now_us) for lane_id in lane_ids]
+        starts = [0 if lane_id in self.regained else self.known_start(lane_id) for lane_id in lane_ids]
         found = []
         for row in await self.rows("heads", lane_ids, starts):
             lane = self.lane(row["id"])
@@ -276,6 +307,10 @@ class Transaction:
         """From which place on a claim looks."""
         # What this transaction gave back stands where it was claimed before.
         return 0 if lane_id in self.regained else self._known.lines.start(lane_id, self.now_us)
+
+    def known_start(self, lane_id: int) -> int:
+        """From which place on there may be tasks, as far as is known."""
+        return self._known.lines.known_start(lane_id, self.now_us)
 
     def walked(self, whole: Iterable[int], took_us: int, ends: Mapping[int, int]) -> None:
         """A claim left no task before the `ends` of lanes; of the `whole` ones it saw all of the line."""

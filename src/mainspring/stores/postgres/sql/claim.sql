@@ -18,16 +18,14 @@ WHERE t.state = 4 AND t.incarnation = $1 AND t.claim_seq = $2 ORDER BY t.token
 -- name: leads
 SELECT 1 FROM mainspring.term WHERE number = $1 AND expires_us > mainspring.now_us()
 
--- name: claim
+-- part: take
 -- The heads of lanes, in the order asked. Rows that another claim holds are passed over, not waited for.
 -- $1 lane ids, $2 how many to leave out and $3 how many to take of each, $4 how many in all,
 -- $5 worker, $6 incarnation, $7 claim_seq, $8 lease_us, $9 the place from which on to look in each (lines.py).
 -- $10: the claimant is looked at and written here too, and a claim that is not its next gets nothing.
 -- All heads are gathered before the first row is changed. The update would else run in between, and a lane that
 -- is asked twice would leave out rows that are gone from its line already.
-WITH claimant AS (
-    SELECT claim_seq FROM mainspring.claimants WHERE $10 AND incarnation = $6 FOR UPDATE
-), head AS (
+head AS (
     SELECT head.id, wanted.n
     FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $9::bigint[])
         WITH ORDINALITY AS wanted (lane_id, leave, take, start, n)
@@ -63,7 +61,32 @@ WITH claimant AS (
     UPDATE mainspring.claimants SET claim_seq = $7, seen_us = mainspring.now_us()
     WHERE $10 AND incarnation = $6 AND EXISTS (SELECT 1 FROM granted)
 )
+
+-- name: claim
+WITH claimant AS (
+    SELECT claim_seq FROM mainspring.claimants WHERE $10 AND incarnation = $6 FOR UPDATE
+), {take}
 SELECT * FROM granted
+
+-- name: claim_plain
+-- As a transaction of its own, of a claimant's next claim. $11 generation, $12 the queue of each lane, $13 what to
+-- call the step in the tasks' histories, if they are kept. Returns one row at least; `is_next` is true if the claim
+-- was looked into.
+WITH current AS MATERIALIZED (
+    SELECT FROM mainspring.controls WHERE generation = $11
+), claimant AS (
+    SELECT claim_seq FROM mainspring.claimants WHERE incarnation = $6 AND EXISTS (SELECT FROM current) FOR UPDATE
+), {take}, counted AS (
+    {count} FROM (
+        SELECT ($12::text[])[granted.ask], step.state, sum(step.n)
+        FROM granted, (VALUES (3::smallint, -1), (4::smallint, 1)) AS step (state, n)
+        GROUP BY 1, 2 ORDER BY 1, 2
+    ) AS d {counting}
+), recorded AS (
+    {record} SELECT id, started_at_us, 3, $13, 4, attempt, token FROM granted WHERE $13::smallint IS NOT NULL
+)
+SELECT moment.now_us, (SELECT claim_seq FROM claimant) < $7 AS is_next, granted.*
+FROM moment LEFT JOIN granted ON true
 
 -- name: lock_limits
 -- In the order of their names, before any task is touched: nobody else starts tasks under these rules now.

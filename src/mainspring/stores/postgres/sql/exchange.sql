@@ -2,19 +2,7 @@
 
 -- name: opening
 -- The moment of the transaction, and whether the node's picture of limits and pauses is still good.
--- It pins the plans: lines always meet rows through an index, whatever the batch and the table looked like when the
--- statement was planned. Left alone, the planner reads a table that was small then for each batch of today's, or
--- plans each large batch anew, in a time that grows with the square of its lines. For the same reason statements
--- that look rows up by id say `state + 0 = 4`: it keeps the partial index of that state out of the choice.
-SELECT
-    mainspring.now_us() AS now_us,
-    generation,
-    set_config('plan_cache_mode', 'force_generic_plan', true),
-    set_config('enable_seqscan', 'off', true),
-    set_config('enable_hashjoin', 'off', true),
-    set_config('enable_mergejoin', 'off', true),
-    set_config('jit', 'off', true)
-FROM mainspring.controls
+SELECT mainspring.now_us() AS now_us, generation FROM mainspring.controls
 
 -- name: add_lanes
 -- $1 queues, $2 kinds, $3 tenants, $4 priorities, $5 keys. In an order of their own, so that two nodes
@@ -51,16 +39,23 @@ INSERT INTO mainspring.shares (tenant, weight) VALUES ($1, $2)
 ON CONFLICT (tenant) DO UPDATE SET weight = EXCLUDED.weight
 
 
--- name: add_counts
-INSERT INTO mainspring.counts AS c (slot, queue, state, n)
-SELECT pg_backend_pid() % 64, d.* FROM unnest($1::text[], $2::smallint[], $3::bigint[]) AS d (queue, state, n)
+-- part: count
+INSERT INTO mainspring.counts AS c (slot, queue, state, n) SELECT pg_backend_pid() % 64, d.*
+
+-- part: counting
 ON CONFLICT (slot, queue, state) DO UPDATE SET n = c.n + EXCLUDED.n
+
+-- name: add_counts
+{count} FROM unnest($1::text[], $2::smallint[], $3::bigint[]) AS d (queue, state, n) {counting}
 
 -- name: counted
 SELECT coalesce(sum(n), 0)::bigint FROM mainspring.counts WHERE queue = $1 AND state = ANY ($2::smallint[])
 
--- name: add_steps
+-- part: record
 INSERT INTO mainspring.history (task, at_us, old, cause, new, attempt, token)
+
+-- name: add_steps
+{record}
 SELECT * FROM unnest(
     $1::text[], $2::bigint[], $3::smallint[], $4::smallint[], $5::smallint[], $6::integer[], $7::bigint[]
 )
