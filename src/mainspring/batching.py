@@ -144,7 +144,7 @@ class Batcher:
             return False  # whoever is in the air takes it along next
         settles, settle_landings = self._take_settles()
         submits, submit_landings = self._take_submits()
-        asks, charges = self._board_claims(submits)
+        asks, charges = self._board_claims(submits) if self._may_take_claims(settles) else ([], [])
         if not (submits or settles or asks or charges):
             return False
         batch = Exchange(submits, settles, asks, charges)
@@ -166,6 +166,18 @@ class Batcher:
             _resolve(settled, answers.settles[start : start + count])
             start += count
         return True
+
+    def _may_take_claims(self, settles: Sequence[Settlement]) -> bool:
+        """Many ends go without the claims for the places that they free, which leave at once on a flight of
+        their own: node and store would else take turns instead of working side by side."""
+        if len(settles) < HALVED_FROM or not self._has_another():
+            return True
+        self._called.set()  # there is one more flight to leave at once
+        return False
+
+    def _has_another(self) -> bool:
+        """Whether another flight may leave beside this one, and none has yet."""
+        return len(self._pilots) > 1 and not self._in_air and not self._passengers.fly_alone()
 
     def _board_claims(self, submits: Sequence[Group]) -> tuple[list[Ask], list[Charge]]:
         """The claims to take along. A bug there must not keep what ended and what is new on the ground."""
@@ -225,7 +237,7 @@ class Batcher:
         """Of many callers that wait for one flight, half take the next: else they would all call again when
         it lands, and node and store would take turns instead of working side by side."""
         waiting = len(self._submits)
-        if waiting < HALVED_FROM or len(self._pilots) == 1 or self._in_air or self._passengers.fly_alone():
+        if waiting < HALVED_FROM or not self._has_another():
             return waiting
         self._called.set()  # there is one more flight to leave at once
         return waiting // 2

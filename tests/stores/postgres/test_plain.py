@@ -3,13 +3,15 @@
 import asyncio
 from contextlib import asynccontextmanager
 
+import msgspec
 import pytest
 
 from mainspring.clock import SystemClock
+from mainspring.core.lifecycle import Outcome, Report, digest, settle
 from mainspring.core.limits import LimitRule
 from mainspring.core.model import Lane, NewTask, State
 from mainspring.core.order import Quota
-from mainspring.ports import Accepted, Ask, Exchange, Group, PostgresOptions, Refused
+from mainspring.ports import Accepted, Answer, Ask, Exchange, Group, PostgresOptions, Refused, Settlement
 from mainspring.stores.postgres import connecting
 
 LANE = Lane("default", "echo", "default", 5)
@@ -31,6 +33,12 @@ async def claim(store, claim_seq, limit=10):
     ask = Ask("w", "w-1", claim_seq, [Quota(lane_id, limit) for lane_id in lane_ids], limit, LEASE_US)
     (claimed,) = (await store.exchange(Exchange(claims=[ask]))).claims
     return claimed.leases
+
+
+def success(lease):
+    report = Report(lease.task, lease.token, Outcome.SUCCEEDED, result=b"1")
+    change, if_cancelled = settle(report, lease, 0.5)
+    return Settlement(lease.task, lease.token, lease.lane_id, digest(report), change, if_cancelled)
 
 
 @asynccontextmanager
@@ -113,6 +121,42 @@ async def test_an_id_that_is_taken_is_refused_and_the_others_are_stored(new_data
         assert isinstance(accepted, Accepted)
         (task,) = await store.get([other.tasks[0].id])
         assert task.version == accepted.versions[0]
+
+
+async def test_plain_successes_are_one_statement(new_database):
+    async with new_database() as database, database.store(options=ONE) as store:
+        await seasoned(store)
+        await submit(store, group(3))
+        leases = await claim(store, 3)
+        await store.settle([success(leases.pop())])
+        async with statements(store) as said:
+            answers = await store.settle([success(lease) for lease in leases])
+        assert answers == [Answer.OK] * 2
+        assert len(said) == 1
+        stats = (await store.stats()).counts
+        assert stats["default", State.SUCCEEDED] == 3
+        assert stats["default", State.RUNNING] == 2
+
+
+async def test_what_a_plain_settle_leaves_out_goes_the_ordinary_way(new_database):
+    """Each line gets its own answer, and whoever waited for a parent goes on at once."""
+    async with new_database() as database, database.store() as store:
+        await seasoned(store)
+        parents, plain = group(), group(2)
+        clock = SystemClock()
+        child = Group([NewTask(clock.new_id(), LANE, b"{}", depends_on=(parents.tasks[0].id,))])
+        await submit(store, parents, child, plain)
+        leases = await claim(store, 3)
+        first, parent, second = (
+            next(lease for lease in leases if lease.task == task.id)
+            for task in (plain.tasks[0], parents.tasks[0], plain.tasks[1])
+        )
+        assert await store.settle([success(first)]) == [Answer.OK]
+        lost = msgspec.structs.replace(success(second), token=second.token - 1)
+        lines = [success(first), success(second), success(parent), lost]
+        answers = await store.exchange(Exchange(settles=lines))
+        assert answers.settles == [Answer.ALREADY, Answer.OK, Answer.OK, Answer.LOST]
+        assert [task.state for task in await store.get([child.tasks[0].id])] == [State.READY]
 
 
 @pytest.mark.parametrize("change", ["pause", "limit"])

@@ -21,6 +21,8 @@ HOT = {
     "claim": {"tasks_ready", "tasks_pkey"},
     "claim_plain": {"tasks_ready", "tasks_pkey"},
     "settle": {"tasks_pkey"},
+    "succeed": {"tasks_pkey"},
+    "succeed_plain": {"tasks_pkey"},
     "renew": {"tasks_pkey"},
     "granted": {"tasks_running"},
     "heads": {"tasks_ready"},

@@ -1,9 +1,10 @@
 """What is plain goes as one statement that is its own transaction: one round trip, where the ordinary way
 (exchanging.py) takes six and more.
 
-Plain is nearly all that few tasks at a time bring: lanes that the node knows, no limits, nothing that touches
-other tasks. What the node knows of limits and pauses is checked by the statement itself, which changes
-nothing if it is outdated; then, and for all else, there is the ordinary way.
+Plain is nearly all that is brought: few new tasks at a time, a claim of one worker, successes of tasks that
+nobody waits for, all in lanes that the node knows and without limits. What the node knows of limits and
+pauses is checked by the statement itself, which changes nothing if it is outdated; then, and for all else,
+there is the ordinary way.
 """
 
 import asyncio
@@ -12,13 +13,16 @@ from collections.abc import Sequence
 from itertools import count, islice
 
 import asyncpg
+import msgspec
 
 from mainspring.core.lifecycle import Cause
 from mainspring.core.model import State
 from mainspring.core.order import LaneHead
-from mainspring.ports import Accepted, Ask, Exchange, Exchanged, Group
+from mainspring.ports import Accepted, Answer, Ask, Exchange, Exchanged, Group
+from mainspring.stores.postgres import exchanging
 from mainspring.stores.postgres.claiming import asked_for, taken
 from mainspring.stores.postgres.planning import is_plain
+from mainspring.stores.postgres.settling import just_succeeds, success
 from mainspring.stores.postgres.submitting import rule_of
 from mainspring.stores.postgres.transaction import Replay, Transaction, columns
 
@@ -26,15 +30,52 @@ from mainspring.stores.postgres.transaction import Replay, Transaction, columns
 FEW = 100
 
 
-async def exchange(tx: Transaction, batch: Exchange) -> Exchanged | None:
-    """`None` if it has to go the ordinary way: nothing was written then."""
-    if not tx.generation or tx.rules or batch.charges:
+class Exchanging:
+    """One exchange: what of it goes alone, and the ordinary way for the rest."""
+
+    def __init__(self, batch: Exchange) -> None:
+        self._batch = batch
+        self._settled: list[Answer | None] = [None] * len(batch.settles)
+
+    async def alone(self, tx: Transaction) -> Exchanged | None:
+        """`None` if there is something left."""
+        batch = self._batch
+        if not tx.generation or tx.rules or batch.charges:
+            return None
+        match bool(batch.settles), bool(batch.submits), len(batch.claims):
+            case False, True, 0:
+                return await _submit(tx, batch.submits)
+            case False, False, 1:
+                return await _claim(tx, batch.claims[0])
+            case True, False, 0:
+                return await self._settle(tx)
         return None
-    if batch.settles:
-        return None
-    if not batch.claims:
-        return await _submit(tx, batch.submits)
-    return None if batch.submits or len(batch.claims) > 1 else await _claim(tx, batch.claims[0])
+
+    async def in_order(self, tx: Transaction) -> Exchanged:
+        """In a transaction, what has not gone alone."""
+        settles, settled = self._batch.settles, self._settled
+        left = [line for line, answer in zip(settles, settled, strict=True) if answer is None]
+        answers = await exchanging.exchange(tx, msgspec.structs.replace(self._batch, settles=left))
+        if len(left) < len(settles):
+            others = iter(answers.settles)
+            answers.settles = [next(others) if answer is None else answer for answer in settled]
+            tx.finished += [line.task for line, answer in zip(settles, settled, strict=True) if answer]
+        return answers
+
+    async def _settle(self, tx: Transaction) -> Exchanged | None:
+        lines = self._batch.settles
+        if not all(line.lane_id and just_succeeds(line) for line in lines):
+            return None
+        places = sorted(range(len(lines)), key=lambda place: lines[place].task)
+        values = columns([success(lines[place]) for place in places])
+        rows = await tx.rows("succeed_plain", *values, tx.generation, _step(tx, Cause.SUCCEED))
+        for row in rows:
+            self._settled[places[row["place"] - 1]] = Answer.OK
+        if len(rows) < len(lines):
+            return None
+        tx.ran_alone(rows[0]["finished_at_us"])
+        tx.finished += [line.task for line in lines]
+        return Exchanged(tx.now_us, settles=[Answer.OK] * len(lines))
 
 
 def _step(tx: Transaction, cause: Cause) -> Cause | None:

@@ -37,10 +37,10 @@ def _is_ours(line: Settlement) -> bool:
 
 async def _settle_once(tx: Transaction, lines: Sequence[Settlement]) -> list[Answer]:
     answers: list[Answer | None] = [None] * len(lines)
-    succeeded = [place for place, line in enumerate(lines) if line.lane_id and _just_succeeds(line)]
+    succeeded = [place for place, line in enumerate(lines) if line.lane_id and just_succeeds(line)]
     succeeded.sort(key=lambda place: lines[place].task)
-    others = [place for place, line in enumerate(lines) if line.lane_id and not _just_succeeds(line)]
-    for statement, places, write in (("succeed", succeeded, _success), ("settle", others, _row)):
+    others = [place for place, line in enumerate(lines) if line.lane_id and not just_succeeds(line)]
+    for statement, places, write in (("succeed", succeeded, success), ("settle", others, _row)):
         if places:
             for row in await tx.rows(statement, *columns([write(lines[place]) for place in places])):
                 place, state = places[row[0] - 1], STATES[row[1]]
@@ -53,13 +53,13 @@ async def _settle_once(tx: Transaction, lines: Sequence[Settlement]) -> list[Ans
     ]
 
 
-def _just_succeeds(line: Settlement) -> bool:
+def just_succeeds(line: Settlement) -> bool:
     """Most lines. A success moves no counter (`lifecycle.settle`): four columns say it all."""
     is_success = line.change.state is State.SUCCEEDED and line.change is line.if_cancelled
     return is_success and not line.only_if_lapsed
 
 
-def _success(line: Settlement) -> tuple[object, ...]:
+def success(line: Settlement) -> tuple[object, ...]:
     return line.task, line.token, line.digest, line.change.result
 
 

@@ -51,12 +51,10 @@ from mainspring.ports.options import DEFAULTS
 from mainspring.stores.postgres import (
     controls,
     editing,
-    exchanging,
     firing,
     holding,
     loading,
     moving,
-    plain,
     progress,
     reading,
     retrying,
@@ -71,6 +69,7 @@ from mainspring.stores.postgres.connecting import LONG_LIMIT_S, Database
 from mainspring.stores.postgres.dead import dead_groups
 from mainspring.stores.postgres.explaining import surroundings
 from mainspring.stores.postgres.listening import Hints
+from mainspring.stores.postgres.plain import Exchanging
 from mainspring.stores.postgres.transaction import Transaction
 from mainspring.verbs import Retried, WorkflowGraph, WorkflowPage, WorkflowQuery, WorkflowRecord
 from mainspring.verbs.audit import Audit, Finding, Mended
@@ -126,9 +125,8 @@ class PostgresStore(Store):
     # --- the hot verbs --------------------------------------------------------------------------
 
     async def exchange(self, batch: Exchange) -> Exchanged:
-        return await self._db.write(
-            lambda tx: exchanging.exchange(tx, batch), shortcut=lambda tx: plain.exchange(tx, batch)
-        )
+        exchanging = Exchanging(batch)
+        return await self._db.write(exchanging.in_order, shortcut=exchanging.alone)
 
     async def renew(self, renewals: Sequence[Renewal]) -> Sequence[Sequence[Answer]]:
         return await self._db.write(lambda tx: holding.renew(tx, renewals)) if renewals else []

@@ -78,9 +78,10 @@ WITH current AS MATERIALIZED (
     SELECT claim_seq FROM mainspring.claimants WHERE incarnation = $6 AND EXISTS (SELECT FROM current) FOR UPDATE
 ), {take}, counted AS (
     {count} FROM (
-        SELECT ($12::text[])[granted.ask], step.state, sum(step.n)
-        FROM granted, (VALUES (3::smallint, -1), (4::smallint, 1)) AS step (state, n)
-        GROUP BY 1, 2 ORDER BY 1, 2
+        SELECT queue, step.state, step.n * started.n
+        FROM (SELECT ($12::text[])[ask] AS queue, count(*) AS n FROM granted GROUP BY 1) AS started,
+            (VALUES (3::smallint, -1), (4::smallint, 1)) AS step (state, n)
+        ORDER BY 1, 2
     ) AS d {counting}
 ), recorded AS (
     {record} SELECT id, started_at_us, 3, $13, 4, attempt, token FROM granted WHERE $13::smallint IS NOT NULL

@@ -60,7 +60,7 @@ WHERE t.id = c.task AND t.state + 0 = 4 AND t.token = c.token
     AND (NOT c.only_if_lapsed OR t.lease_until_us <= moment.now_us)
 RETURNING c.place, t.state, c.cancelled, t.lane_id, t.is_parent
 
--- name: succeed
+-- part: succeed
 -- One line per task that just succeeded: $1 task, in their order, $2 token, $3 digest, $4 result. Counters stay as
 -- they are. Rows are locked by the update itself, one after the other in the order of the lines, since the plan is
 -- pinned to walk them: to lock them first would write each row twice.
@@ -78,7 +78,30 @@ FROM (SELECT mainspring.now_us() AS now_us OFFSET 0) AS moment,
     unnest($1::text[], $2::bigint[], $3::bigint[], $4::bytea[])
         WITH ORDINALITY AS l (task, token, digest, result, place)
 WHERE t.id = l.task AND t.state + 0 = 4 AND t.token = l.token
+
+-- name: succeed
+{succeed}
 RETURNING l.place, t.state, t.cancel_requested_at_us IS NOT NULL, t.lane_id, t.is_parent
+
+-- name: succeed_plain
+-- As a transaction of its own, where nobody waits for the task. $5 generation, $6 what to call the step in the tasks'
+-- histories, if they are kept.
+WITH current AS MATERIALIZED (
+    SELECT FROM mainspring.controls WHERE generation = $5
+), done AS (
+    {succeed} AND NOT t.is_parent AND EXISTS (SELECT FROM current)
+    RETURNING l.place, t.id, t.lane_id, t.attempt, t.token, t.finished_at_us
+), counted AS (
+    {count} FROM (
+        SELECT queue, step.state, sum(step.n * ended.n)
+        FROM (SELECT lane_id, count(*) AS n FROM done GROUP BY 1) AS ended JOIN mainspring.lanes l ON l.id = lane_id,
+            (VALUES (4::smallint, -1), (5::smallint, 1)) AS step (state, n)
+        GROUP BY 1, 2 ORDER BY 1, 2
+    ) AS d {counting}
+), recorded AS (
+    {record} SELECT id, finished_at_us, 4, $6, 5, attempt, token FROM done WHERE $6::smallint IS NOT NULL
+)
+SELECT place, finished_at_us FROM done
 
 -- name: settled
 -- Why lines were not written.
