@@ -139,6 +139,17 @@ async def test_a_task_that_was_passed_over_runs_once_its_deadline_is_lifted(benc
     assert await bench.claimed_ids(10) == [tasks[0], tasks[2]]
 
 
+async def test_a_deadline_is_lifted_behind_those_that_were_claimed_since(bench):
+    """The task stands before them all, where nobody looks for any."""
+    now_us = (await bench.store.board()).now_us
+    (late,) = await bench.submit_many(1, deadline_us=now_us + bench.us(1))
+    await bench.advance(2)
+    (task,) = await bench.submit_many(1)
+    assert await bench.claimed_ids(10) == [task]
+    await amend(bench, late, deadline_us=None)
+    assert await bench.claimed_ids(10) == [late]
+
+
 async def test_an_old_version_changes_nothing(bench):
     (task,) = await bench.submit_many(1)
     before = await bench.get(task)

@@ -149,6 +149,10 @@ async def amend(tx: Transaction, task: str, version: int, edit: Edit) -> Task | 
         edit.run_at_us,
     )  # fmt: skip
     change(tx, row, run_at_us=edit.run_at_us, deadline_us=edit.deadline_us)
+    if row.state is State.READY:
+        # One whose deadline had passed stands before those that were claimed since, and may be claimed again.
+        tx.gained.add(row.lane_id)
+        tx.regained.add(row.lane_id)
     if row.state is State.BLOCKED:
         await tx.do("edit_rule", task, rule)
         await tx.do("note_ended_parents", task)
@@ -168,9 +172,6 @@ def _change_lane(tx: Transaction, row: Row, edit: Edit) -> None:
     tx.count(row.lane_id, row.state, -1)
     tx.count(lane_id, row.state, 1)
     row.lane_id = lane_id
-    if row.state is State.READY:
-        tx.gained.add(lane_id)
-        tx.regained.add(lane_id)
 
 
 async def delete(tx: Transaction, tasks: Sequence[str]) -> list[Refused | None]:
