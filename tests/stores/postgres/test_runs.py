@@ -38,6 +38,10 @@ def test_after_a_long_look_others_begin_where_something_runs_until_its_time_has_
     assert not known.may_learn(NOW_US + share_us - 1, SECOND_US)
     assert known.firsts(NOW_US + share_us) == {}
     assert known.may_learn(NOW_US + share_us, SECOND_US)
+    known.looked(NOW_US + share_us, SECOND_US)
+    assert known.firsts(NOW_US + share_us) == {"w": 7}, "whether or not there was time to learn anew"
+    known.looked(NOW_US + 2 * share_us, LONG_LOOK_US - 1)
+    assert known.firsts(NOW_US + share_us) == {}, "nothing is in the way any more"
 
 
 def test_a_clock_that_was_set_back_brings_a_look_at_everything():

@@ -41,9 +41,10 @@ class Runs:
 
     def looked(self, now_us: int, took_us: int) -> None:
         """Something has looked at everything."""
-        self._firsts = {}
         if took_us >= LONG_LOOK_US:
             self._whole_at_us = now_us + WHOLE_LOOKS_SHARE * took_us
+        else:
+            self._firsts = {}
 
     def learned(self, firsts: Mapping[str, int], now_us: int, took_us: int) -> None:
         self._firsts = dict(firsts)
