@@ -19,6 +19,7 @@ from mainspring.errors import StoreError, StoreFull, StoreUnavailable
 FAILURES = (RedisError, RedisClusterException, OSError, TimeoutError)
 # An error inside of a script comes with words of the script around it.
 _FULL = re.compile(r"\b(OOM command not allowed|MISCONF )")
+_NO_PASSWORD = "HELLO must be called with the client already authenticated"
 _NO_DATABASE = "DB index is out of range"
 _NOBODY = re.compile(r"^(?:Redis Cluster cannot be connected\. .*: )?(Error -?\d+ connecting to .*)")
 # Behind it stands how Python writes the client of each sentinel, and what went wrong with it.
@@ -34,6 +35,8 @@ def translated(error: BaseException, shown: str) -> StoreError:
     told = " ".join(str(error).split()) or type(error).__name__
     if isinstance(error, OutOfMemoryError) or _FULL.search(told):
         return StoreFull(f"{shown}: the server takes no more data; nothing of this call was stored: {told}")
+    if _NO_PASSWORD in told:
+        return StoreUnavailable(f"{shown}: wrong user or password: the server wants one")
     if isinstance(error, AuthenticationError):
         return StoreUnavailable(f"{shown}: wrong user or password: {told}")
     if isinstance(error, NoPermissionError):

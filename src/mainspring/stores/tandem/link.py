@@ -21,7 +21,7 @@ from mainspring.stores.redis.dialling import (
     listener_of,
     node_of,
 )
-from mainspring.stores.redis.failures import FAILURES, is_of_a_standby
+from mainspring.stores.redis.failures import FAILURES, is_of_a_standby, translated
 
 T = TypeVar("T")
 
@@ -61,9 +61,11 @@ class Link:
             self.is_up = True
         except FAILURES as error:
             # The library tells of a refusal at the greeting as of a connection that failed.
-            if isinstance(error, _REFUSALS) or isinstance(error.__cause__, _REFUSALS):
+            refusals = [told for told in (error, error.__cause__) if isinstance(told, _REFUSALS)]
+            if refusals:
                 await self.close()
-                raise StoreUnavailable(f"the Redis beside it (--queue) refuses this node: {error}") from error
+                told = translated(refusals[0], self._address.shown)
+                raise StoreUnavailable(f"the Redis beside it (--queue) refuses this node: {told}") from error
             self._lose(error)
 
     async def close(self) -> None:
