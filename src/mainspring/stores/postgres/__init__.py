@@ -4,6 +4,7 @@
 
     PostgresStore (store.py) ── one transaction per verb (connecting.py)
         │
+        ├─ plain          the hot verbs as one statement each, where nothing is in the way
         ├─ exchanging ─┬─ settling       reports, by one statement for all lines
         │              ├─ submitting ── planning    groups: planned in memory, stored by one insert
         │              └─ claiming ── limits        heads of lanes, under limits and pauses
