@@ -84,9 +84,11 @@ def _step(tx: Transaction, cause: Cause) -> Cause | None:
 
 
 async def _submit(tx: Transaction, groups: Sequence[Group]) -> Exchanged | None:
+    if not 0 < sum(len(group.tasks) for group in groups) <= FEW or not all(map(is_plain, groups)):
+        return None
     tasks = [task for group in groups for task in group.tasks]
     lane_ids = [tx.known_lane_id(task.lane) for task in tasks]
-    if not 0 < len(tasks) <= FEW or None in lane_ids or not all(map(is_plain, groups)):
+    if None in lane_ids:
         return None
     if any(task.delay_us > 0 or task.run_at_us is not None for task in tasks):
         return None
