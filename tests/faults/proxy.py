@@ -17,6 +17,7 @@ from enum import Enum
 from pathlib import Path
 
 CHUNK_BYTES = 256 * 1024
+FOUND_DEAD_S = 5.0
 
 
 class Side(Enum):
@@ -149,11 +150,15 @@ class Proxy:
             link.is_heard.clear()
 
     def be_heard(self, *, again: bool) -> None:
-        """New connections work. Those of before go on where they were (`again`), or stay silent for ever."""
+        """New connections work. Those of before go on where they were (`again`), or stay silent until the
+        server finds them dead, as it would by its keepalives, which the way from here to it has not: one that
+        fell silent in the middle of a COPY holds its locks for so long."""
         self.is_silent = False
-        if again:
-            for link in self._links:
+        for link in list(self._links):
+            if again:
                 link.is_heard.set()
+            else:
+                asyncio.get_running_loop().call_later(FOUND_DEAD_S, link.abort)
 
     # --- connections ----------------------------------------------------------------------------
 
