@@ -456,6 +456,7 @@ async def test_a_checkpoint_waits_for_a_source_that_is_away(clock):
 @virtual
 async def test_drained_it_finishes_what_runs_and_hands_back_what_has_not_begun(clock):
     """S3-33."""
+
     async def handler():
         await asyncio.sleep(5)
 

@@ -239,7 +239,7 @@ async def delete(door: Door, call: Call) -> Answer:
 
 
 async def trigger(door: Door, call: Call) -> Answer:
-    """Under an Idempotency-Key: what the first call with it has made, whatever became of the schedule since."""
+    """Under an Idempotency-Key: what the first call with it has made, whatever came of the schedule since."""
     await no_body(call)
     id, key = call.path["id"], idempotency(door, call, b"null")
     if key is None:
