@@ -139,10 +139,6 @@ async def amend(tx: Transaction, task: str, version: int, edit: Edit) -> Task | 
     if row.state not in WAITING:
         return wrong_state(row.id, row.state, "edit")
     _change_lane(tx, row, edit)
-    if row.state is State.READY and row.deadline_us != edit.deadline_us:
-        # Claims have passed it by, if it was late.
-        tx.gained.add(row.lane_id)
-        tx.regained.add(row.lane_id)
     rule = decode_policy(edit.policy).on_parent_failure
     await tx.do(
         "edit", task, edit.payload, edit.labels, edit.timeout_us, edit.deadline_us, edit.policy, rule,
