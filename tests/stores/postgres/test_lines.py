@@ -5,6 +5,7 @@ import json
 from typing import Any
 
 import asyncpg
+import pytest
 from asyncpg import Record
 
 from mainspring.clock import SystemClock
@@ -250,7 +251,9 @@ async def _live(store: PostgresStore, seq: int, many: int) -> None:
     ask = Ask("w", "w-1", seq, [Quota(head.lane_id, 3 * many)], 3 * many, 15 * SECOND_US)
     (claimed,) = await store.claim([ask])
     assert len(claimed.leases) == 2 * many
-    assert set(await store.settle([_succeeded(lease) for lease in claimed.leases])) == {Answer.OK}
+    assert set(await store.settle([_settlement(lease, Outcome.SUCCEEDED) for lease in claimed.leases])) == {
+        Answer.OK
+    }
 
 
 async def _submit(
@@ -263,8 +266,8 @@ async def _submit(
     await store.submit([Group(tasks)])
 
 
-def _succeeded(lease: Lease) -> Settlement:
-    told = Report(lease.task, lease.token, Outcome.SUCCEEDED, result=b"1")
+def _settlement(lease: Lease, outcome: Outcome) -> Settlement:
+    told = Report(lease.task, lease.token, outcome, result=b"1" if outcome is Outcome.SUCCEEDED else None)
     change, if_cancelled = settle(told, lease, 0.5)
     return Settlement(lease.task, lease.token, lease.lane_id, digest(told), change, if_cancelled, False)
 
@@ -325,3 +328,26 @@ async def test_a_late_task_that_gets_more_time_is_claimed_though_claims_have_pas
         edit = Edit(task.lane, task.payload, None, None, None, now_us + 3600 * SECOND_US, None)
         assert not isinstance(await store.amend(late, task.version, edit), Refused)
         assert await claim(2) == [late]
+
+
+@pytest.mark.parametrize("comes_back", ["released", "handed back"])
+async def test_a_run_that_comes_back_past_its_deadline_is_found(new_database, monkeypatch, comes_back):
+    """Looks for deadlines have passed it by while it ran."""
+    monkeypatch.setattr(lines, "LAG_US", 0)
+    monkeypatch.setattr(tending, "LAG_US", 0)
+    monkeypatch.setattr(lines, "WHOLE_LOOKS_SHARE", 1 << 60)
+    async with new_database() as database, database.store() as store:
+        deadline_us = (await store.board()).now_us + 4 * SECOND_US
+        late = SystemClock().new_id()
+        await store.submit([Group([NewTask(late, LANE, b"{}", deadline_us=deadline_us)])])
+        (head,) = (await store.board()).heads
+        ask = Ask("w", "w-1", 1, [Quota(head.lane_id, 1)], 1, 600 * SECOND_US)
+        (lease,) = (await store.claim([ask]))[0].leases
+        while (await store.board()).now_us <= deadline_us:
+            await asyncio.sleep(0.05)
+        assert list((await store.overdue(10, 0)).expired) == []
+        if comes_back == "released":
+            assert list(await store.settle([_settlement(lease, Outcome.RELEASED)])) == [Answer.OK]
+        else:
+            await store.renew([Renewal("w-1", 2, [], 15 * SECOND_US)])
+        assert list((await store.overdue(10, 0)).expired) == [late]

@@ -18,6 +18,7 @@
         └─ moves          the one door for a single task's change of state; dependents
                 │
         transaction.py    one transaction: its moment, lanes, limits, what it has still to write
+        known ── lines, runs   what the node remembers: lanes, controls, and where to begin to look
         sql/              every statement by its name (statements.py); rows.py reads records
 
 Locks are taken in one order: lanes, submit stripes, limits, tasks by id, children by id, claimants, shares,

@@ -14,9 +14,10 @@ from mainspring.errors import StoreCorrupt, StoreError, StoreFull, StoreUnavaila
 from mainspring.ports import PostgresOptions
 from mainspring.stores.postgres.address import Address
 from mainspring.stores.postgres.dialling import IDLE_LIMIT, PLANS, dial, greet, why
+from mainspring.stores.postgres.known import Known
 from mainspring.stores.postgres.pool import Pool, hang_up
 from mainspring.stores.postgres.schema import prepare
-from mainspring.stores.postgres.transaction import BadValue, Known, Replay, Transaction
+from mainspring.stores.postgres.transaction import BadValue, Replay, Transaction
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

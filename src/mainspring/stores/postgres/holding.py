@@ -54,6 +54,7 @@ async def _hand_back_unnamed(tx: Transaction, renewals: Sequence[Renewal], named
         state = STATES[row["state"]]
         tx.count_move(row["lane_id"], State.RUNNING, state)
         tx.freed.add(row["lane_id"])
+        tx.note_deadline(state, row["deadline_us"])
         if state is State.READY:
             tx.gained.add(row["lane_id"])
             tx.regained.add(row["lane_id"])

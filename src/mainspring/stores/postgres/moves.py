@@ -60,6 +60,7 @@ def move(tx: Transaction, row: Row, cause: Cause, new: State, **changes: Any) ->
         tx.ended(row.id, new, row.is_parent)
     row.state = new
     change(tx, row, **changes)
+    tx.note_deadline(new, row.deadline_us)
     tx.record(row.id, old, cause, new, row.attempt, row.token)
 
 

@@ -64,11 +64,18 @@ def success(line: Settlement) -> tuple[object, ...]:
 
 
 def _book(
-    tx: Transaction, line: Settlement, state: State, cancelled: bool, lane_id: int, is_parent: bool
+    tx: Transaction,
+    line: Settlement,
+    state: State,
+    cancelled: bool,
+    lane_id: int,
+    is_parent: bool,
+    deadline_us: int | None = None,
 ) -> Answer:
     """What follows from a line that was written."""
     tx.count_move(lane_id, State.RUNNING, state)
     tx.freed.add(lane_id)
+    tx.note_deadline(state, deadline_us)
     if state is State.READY:
         tx.gained.add(lane_id)
         if (line.if_cancelled if cancelled else line.change).cause in KEEPS_PLACE:

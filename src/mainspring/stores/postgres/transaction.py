@@ -10,13 +10,14 @@ from asyncpg import Record
 
 from mainspring.core.lifecycle import Cause
 from mainspring.core.limits import LimitRule, LimitState, names
-from mainspring.core.model import SECOND_US, Lane, State
+from mainspring.core.model import SECOND_US, WAITING, Lane, State
 from mainspring.core.order import LaneHead
 from mainspring.errors import StoreCorrupt
+from mainspring.stores.postgres.known import Known
 from mainspring.stores.postgres.limits import Usage, rules_of
-from mainspring.stores.postgres.lines import CLOCK_STEP_US, Lines
+from mainspring.stores.postgres.lines import CLOCK_STEP_US, DEADLINES
 from mainspring.stores.postgres.rows import LANE_LOST, Row, lane_of
-from mainspring.stores.postgres.runs import Runs, spans
+from mainspring.stores.postgres.runs import spans
 from mainspring.stores.postgres.statements import STATEMENTS
 
 if TYPE_CHECKING:
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
 CHILDREN_RELEASED_AT_ONCE = 500
 CLAIMANTS_KNOWN = 200
-LANES_KNOWN_AT_ONCE = 100_000
 
 
 class Replay(Exception):
@@ -45,40 +45,6 @@ class Step(NamedTuple):
     new: State
     attempt: int
     token: int
-
-
-class Known:
-    """What a node remembers between transactions: lanes never change, controls have a generation."""
-
-    def __init__(self, *, keeps_history: bool = False) -> None:
-        self.keeps_history = keeps_history
-        self.lanes: dict[int, Lane] = {}
-        self.lane_ids: dict[Lane, int] = {}
-        self.generation = 0
-        self.rules: dict[str, LimitRule] = {}
-        self.paused: dict[str, str] = {}
-        self.caps_backlogs = False
-        self.lines = Lines()
-        self.runs = Runs()
-        self._lead_us = 0
-
-    def saw(self, now_us: int) -> None:
-        self._lead_us = now_us - _loop_us()
-
-    def now_us(self) -> int:
-        """About what the server's clock shows, by what it showed last."""
-        return _loop_us() + self._lead_us
-
-    def learn(self, lanes: Mapping[int, Lane]) -> None:
-        if len(self.lanes) >= LANES_KNOWN_AT_ONCE:
-            self.lanes.clear()
-            self.lane_ids.clear()
-        self.lanes.update(lanes)
-        self.lane_ids.update({lane: number for number, lane in lanes.items()})
-
-
-def _loop_us() -> int:
-    return int(asyncio.get_running_loop().time() * SECOND_US)
 
 
 class Transaction:
@@ -239,6 +205,11 @@ class Transaction:
         """Keep one step of a task's life, if the store keeps them."""
         if self.steps is not None:
             self.steps.append(Step(task, self.now_us, old, cause, new, attempt, token))
+
+    def note_deadline(self, state: State, deadline_us: int | None) -> None:
+        """A task that waits again stands in line by its deadline, too: before others, if that has passed."""
+        if deadline_us is not None and deadline_us < self.now_us and state in WAITING:
+            self.regained.add(DEADLINES)
 
     def ended(self, task: str, state: State, is_parent: bool) -> None:
         self.finished.append(task)

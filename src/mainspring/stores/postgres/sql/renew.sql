@@ -50,7 +50,7 @@ UPDATE mainspring.tasks t SET
     timeout_at_us = NULL
 FROM locked l, moment
 WHERE t.id = l.task AND t.state + 0 = 4 AND t.token = l.token
-RETURNING t.id, t.state, t.lane_id, t.is_parent, t.attempt, t.token
+RETURNING t.id, t.state, t.lane_id, t.is_parent, t.attempt, t.token, t.deadline_us
 
 -- part: known_runs
 unnest($1::text[], $2::bigint[], $3::text[]) AS known (incarnation, first, upto)

@@ -58,7 +58,7 @@ UPDATE mainspring.tasks t SET
 FROM chosen c, moment
 WHERE t.id = c.task AND t.state + 0 = 4 AND t.token = c.token
     AND (NOT c.only_if_lapsed OR t.lease_until_us <= moment.now_us)
-RETURNING c.place, t.state, c.cancelled, t.lane_id, t.is_parent
+RETURNING c.place, t.state, c.cancelled, t.lane_id, t.is_parent, t.deadline_us
 
 -- part: succeed
 -- One line per task that just succeeded: $1 task, in their order, $2 token, $3 digest, $4 result. Counters stay as
