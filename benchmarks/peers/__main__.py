@@ -1,7 +1,7 @@
 """Mainspring beside its peers: runs the workloads in interleaved rounds, prints what came of it.
 
 python -m benchmarks.peers [--class postgres,redis] [--only drain,latency] [--peers pgqueuer]
-                           [--rounds 5] [--quick] [--json FILE] [--write docs/benchmarks.md]
+                           [--rounds 5] [--quick] [--json FILE] [--add FILE] [--write docs/benchmarks.md]
 """
 
 import argparse
@@ -32,7 +32,6 @@ from tests.servers import stop_all
 def main() -> None:
     options = _options()
     found: list[dict[str, Any]] = []
-    started = time.monotonic()
     try:
         chosen = [work for work in workloads(options.quick) if work.name in options.only]
         for number in range(options.rounds):
@@ -44,10 +43,12 @@ def main() -> None:
             found += _recovery(options.classes, options.peers)
     finally:
         stop_all()
-    report = Report(found, options.classes, options.rounds, time.monotonic() - started)
-    print(report.text())
     if options.json:
         options.json.write_text("".join(json.dumps(record) + "\n" for record in found))
+    for file in options.add:
+        found += map(json.loads, file.read_text().splitlines())
+    report = Report(found)
+    print(report.text())
     if options.write:
         options.write.write_text(report.text())
 
@@ -112,6 +113,13 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=5, help="interleaved rounds; medians are shown")
     parser.add_argument("--quick", action="store_true", help="one round of little, to see that all works")
     parser.add_argument("--json", type=Path, help="write what each probe found to this file, too")
+    parser.add_argument(
+        "--add",
+        type=Path,
+        action="append",
+        default=[],
+        help="report what an earlier run wrote by --json, too",
+    )
     parser.add_argument("--write", type=Path, help="write the report to this file, too")
     options = parser.parse_args()
     known = {

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from benchmarks.harness import ROOT
-from benchmarks.peers.catalogue import LINES, OURS, RECOVERY_AIM_S, Class, Line, reason
+from benchmarks.peers.catalogue import CLASSES, LINES, OURS, RECOVERY_AIM_S, Class, Line, reason
 from benchmarks.peers.contenders import WITHIN
 from mainspring import __version__
 
@@ -33,17 +33,12 @@ class Compared:
 
 
 class Report:
-    def __init__(
-        self, found: Sequence[dict[str, Any]], classes: Sequence[Class], rounds: int, took_s: float
-    ) -> None:
+    def __init__(self, found: Sequence[dict[str, Any]]) -> None:
         self._found = found
-        self._classes = classes
-        self._rounds = rounds
-        self._took_s = took_s
 
     def text(self) -> str:
         parts = [self._head()]
-        for at in self._classes:
+        for at in CLASSES.values():
             if any(record["class"] == at.name for record in self._found):
                 parts.append(self._class(at))
         parts += [self._recovery(), self._abouts(), self._failures()]
@@ -53,22 +48,22 @@ class Report:
         return (
             "# Beside its peers\n\n"
             f"Mainspring {__version__}, Python {platform.python_version()}, {os.cpu_count()} processors"
-            f" ({platform.machine()}); {self._rounds} interleaved rounds in {self._took_s / 60:.0f} minutes;"
-            " medians, and medians of the ratios within one round; after the first round only those peers are"
-            f" measured that were within {WITHIN:g} times of the fastest. A machine drifts by a factor of"
-            " two within an hour: the ratios count, not the bare figures. Every value is one process of its"
-            " own on an empty store; a queue that a peer cannot fill within the limit is drained as far as it"
-            " was filled. `make benchmark-peers` measures it all anew."
+            f" ({platform.machine()}); medians of interleaved rounds, and medians of the ratios within one"
+            " round; after the first round only those peers are measured that were within"
+            f" {WITHIN:g} times of the fastest. A machine drifts by a factor of two within an hour: the"
+            " ratios count, not the bare figures. Every value is one process of its own on an empty store; a"
+            " queue that a peer cannot fill within the limit is drained as far as it was filled."
+            " `make benchmark-peers` measures it all anew."
         )
 
     # --- one class ------------------------------------------------------------------------------
 
     def _class(self, at: Class) -> str:
-        told = {
-            record["server"] for record in self._found if record["class"] == at.name and "server" in record
-        }
+        records = [record for record in self._found if record["class"] == at.name]
+        told = {record["server"] for record in records if "server" in record}
+        rounds = 1 + max(record["round"] for record in records)
         compared = [pair for line in LINES if (pair := self._compared(at, line)) is not None]
-        parts = [f"## {at.title}", "; ".join(sorted(told)) + "."]
+        parts = [f"## {at.title}", f"{'; '.join(sorted(told))}. Rounds: {rounds}."]
         if compared:
             parts += [_table(_COMPARED, [_compared_row(one) for one in compared]), self._values(at)]
             behind = [_behind(at, one) for one in compared if one.behind]
