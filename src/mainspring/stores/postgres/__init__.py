@@ -1,6 +1,7 @@
 """PostgreSQL (12 or later) as the system of record, shared by any number of nodes.
 
-    address ─► dialling ─► pool ─► connecting     from a URL to one transaction at a time on a connection
+    address ─► dialling ─► pool ─► connecting     from a URL to one transaction at a time on a connection,
+                             └─ warming           with its hot statements planned
 
     PostgresStore (store.py) ── one transaction per verb (connecting.py)
         │

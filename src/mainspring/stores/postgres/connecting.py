@@ -18,6 +18,7 @@ from mainspring.stores.postgres.known import Known
 from mainspring.stores.postgres.pool import Pool, hang_up
 from mainspring.stores.postgres.schema import prepare
 from mainspring.stores.postgres.transaction import BadValue, Replay, Transaction
+from mainspring.stores.postgres.warming import warm
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -95,7 +96,9 @@ class Database:
             self._caches = wanted == "on" or (wanted == "auto" and not self.is_pooled)
             known = Known(keeps_history=self._keeps_history)
             pool = Pool(
-                partial(dial, self._address, caches=self._caches, session=self._session()), self._options
+                partial(dial, self._address, caches=self._caches, session=self._session()),
+                self._options,
+                warm if self._caches and not self.is_pooled else None,
             )
             await pool.open()
         self._pool, self._known = pool, known

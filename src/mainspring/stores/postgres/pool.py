@@ -1,7 +1,8 @@
 """A node's connections: few, used last in first out, none older than its lifetime.
 
 take ─► the one used last, or a new one, up to `most` ─► give_back
-             idle ones over `fewest` are closed after a while; one that is too old, when it is free
+             idle ones over `fewest` are closed after a while; one that is too old, when it is free;
+             a new one is warmed up when it comes back first, while others are idle
 """
 
 import asyncio
@@ -23,11 +24,19 @@ CLOSING_S = 5.0
 
 
 class Pool:
-    """`dial` makes a connection, or raises `StoreUnavailable`."""
+    """`dial` makes a connection, or raises `StoreUnavailable`. `warm` may do with one, before it is used
+    much, what would take its later users time; it raises nothing."""
 
-    def __init__(self, dial: "Callable[[], Awaitable[Connection[Record]]]", options: PostgresOptions) -> None:
+    def __init__(
+        self,
+        dial: "Callable[[], Awaitable[Connection[Record]]]",
+        options: PostgresOptions,
+        warm: "Callable[[Connection[Record]], Awaitable[None]] | None" = None,
+    ) -> None:
         self._dial = dial
         self._options = options
+        self._warm = warm
+        self._cold: set[Connection[Record]] = set()
         self._slots = asyncio.Semaphore(options.most)
         self._idle: list[Connection[Record]] = []
         self._all: dict[Connection[Record], asyncio.TimerHandle] = {}
@@ -82,6 +91,21 @@ class Pool:
             raise StoreUnavailable("the store is closed")
 
     def give_back(self, connection: "Connection[Record]") -> None:
+        if self._is_open and self._idle and connection in self._cold and not connection.is_closed():
+            self._cold.discard(connection)
+            _start(self._warm_up(connection), self._tending)
+        else:
+            self._lay_down(connection)
+
+    async def _warm_up(self, connection: "Connection[Record]") -> None:
+        """In the place of whoever gave it back."""
+        try:
+            if self._warm is not None:
+                await self._warm(connection)
+        finally:
+            self._lay_down(connection)
+
+    def _lay_down(self, connection: "Connection[Record]") -> None:
         self._slots.release()
         if connection.is_closed():
             return
@@ -114,11 +138,14 @@ class Pool:
         loop = asyncio.get_running_loop()
         self._all[connection] = loop.call_later(self._options.lifetime_s, self._retire, connection)
         connection.add_termination_listener(self._forget)
+        if self._warm is not None:
+            self._cold.add(connection)
         return connection
 
     def _forget(self, connection: "Connection[Record] | PoolConnectionProxy[Record]") -> None:
         assert not isinstance(connection, PoolConnectionProxy)
         self._too_old.discard(connection)
+        self._cold.discard(connection)
         self._used_s.pop(connection, None)
         if (timer := self._all.pop(connection, None)) is not None:
             timer.cancel()
