@@ -4,6 +4,7 @@ import asyncio
 from contextlib import asynccontextmanager
 
 from mainspring.ports import PostgresOptions
+from mainspring.stores.postgres import pool as pools
 from mainspring.stores.postgres.dialling import PLANS
 from mainspring.stores.postgres.pool import Pool
 from mainspring.stores.postgres.warming import NOTHING, warm
@@ -91,7 +92,8 @@ async def test_who_wants_one_meanwhile_takes_another_or_waits():
         await pool.close()
 
 
-async def test_a_pool_can_be_closed_while_one_is_warmed():
+async def test_a_pool_can_be_closed_while_one_is_warmed(monkeypatch):
+    monkeypatch.setattr(pools, "CLOSING_S", 0.05)
     async with one_is_warmed() as (pool, _, one, two):
         await pool.close()
         assert one.closed

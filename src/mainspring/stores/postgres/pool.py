@@ -45,6 +45,7 @@ class Pool:
         self._spare = 0
         self._tending: set[asyncio.Task[None]] = set()
         self._leaving: set[asyncio.Task[None]] = set()
+        self._warming: set[asyncio.Task[None]] = set()
         self._is_open = True
 
     async def open(self) -> None:
@@ -66,6 +67,8 @@ class Pool:
             async with asyncio.timeout(CLOSING_S):
                 for _ in range(self._options.most):
                     await self._slots.acquire()
+        for task in list(self._warming):
+            task.cancel()
         await asyncio.gather(*self._leaving, *[hang_up(connection) for connection in self._idle])
         for connection in list(self._all):
             connection.terminate()
@@ -93,7 +96,7 @@ class Pool:
     def give_back(self, connection: "Connection[Record]") -> None:
         if self._is_open and self._idle and connection in self._cold and not connection.is_closed():
             self._cold.discard(connection)
-            _start(self._warm_up(connection), self._tending)
+            _start(self._warm_up(connection), self._warming)
         else:
             self._lay_down(connection)
 
