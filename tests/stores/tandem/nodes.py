@@ -57,14 +57,11 @@ class Node:
         lines = [Held(lease.task, lease.token) for lease in held]
         await self.store.renew([Renewal(self.name, self.claims, lines, LEASE_US)])
 
-    async def drain(
-        self, lane_id: int, batch: int, ran: Counter[str], total: int, batch_s: float = 0.0
-    ) -> None:
-        """Claim and settle until `total` tasks have run, here or elsewhere; a batch runs for `batch_s`."""
-        while len(ran) < total:
+    async def drain(self, lane_id: int, batch: int, ran: Counter[str], is_over: Callable[[], bool]) -> None:
+        """Claim and settle until it is over, which the caller knows."""
+        while not is_over():
             leases = await self.claim(lane_id, batch)
             ran.update(lease.task for lease in leases)
-            await asyncio.sleep(batch_s)
             assert set(await self.settle(leases)) <= {Answer.OK}
 
 

@@ -11,17 +11,28 @@ from tests.faults.proxy import Proxy
 from tests.stores.tandem.nodes import Node, until
 from tests.wakeups import Woken
 
-BATCH = 10
+BATCH, AHEAD = 10, 500
 
 
-async def drained(house, nodes, count, meddle, batch_s=0.0):
-    """Two nodes run all of a lane, while `meddle` does what it does between. How often each task ran."""
-    tasks = await nodes[0].submit(count)
+async def drained(house, nodes, meddle):
+    """Two nodes run all of a lane, which never runs dry before `meddle` is through."""
+    tasks = await nodes[0].submit(AHEAD)
     lane_id = await nodes[0].lane_id()
     ran = Counter()
     meddling = asyncio.create_task(meddle(ran))
-    await asyncio.gather(*[node.drain(lane_id, BATCH, ran, count, batch_s) for node in nodes])
+
+    async def refill():
+        while not meddling.done():
+            await until(lambda: meddling.done() or len(tasks) - len(ran) < AHEAD)
+            tasks.extend(await nodes[0].submit(AHEAD))
+
+    refilling = asyncio.create_task(refill())
+    draining = [
+        node.drain(lane_id, BATCH, ran, lambda: refilling.done() and len(ran) >= len(tasks)) for node in nodes
+    ]
+    await asyncio.gather(*draining)
     await meddling
+    await refilling
     assert ran == Counter(tasks)
 
 
@@ -37,7 +48,7 @@ async def test_flushall_in_mid_run_loses_and_doubles_nothing(new_house):
                 flushed += 1
                 await asyncio.sleep(0.005)
 
-        await drained(house, nodes, 1500, flush)
+        await drained(house, nodes, flush)
         assert flushed > 10
 
 
@@ -66,7 +77,7 @@ async def test_redis_that_is_killed_and_comes_back(new_house, redis_server, aske
             asked.clear()
             await until(lambda: "claim_known" in asked)
 
-        await drained(house, nodes, 3000, kill)
+        await drained(house, nodes, kill)
 
 
 async def test_without_redis_from_the_start(new_house, tmp_path):
@@ -113,8 +124,7 @@ async def test_a_redis_that_is_no_use_is_not_waited_for(new_house, redis_server,
                 proxy.be_heard(again=False)
                 await until(lambda: far.store._link.is_up)
 
-            # In batches that take their time: else the near node has done it all before the far one gives up.
-            await drained(house, [near, far], 3000, hinder, batch_s=0.02)
+            await drained(house, [near, far], hinder)
 
 
 async def test_a_redis_that_is_full(new_house, asked):
@@ -127,7 +137,7 @@ async def test_a_redis_that_is_full(new_house, asked):
             assert [node.store._link.is_up for node in nodes] == [True, True]
             await redis.config_set("maxmemory", 0)
 
-        await drained(house, nodes, 1000, look)
+        await drained(house, nodes, look)
 
 
 async def test_a_redis_that_refuses_is_told_at_the_start(new_house, redis_server):

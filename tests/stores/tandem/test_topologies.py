@@ -56,7 +56,9 @@ async def drain(one: Node, other: Node, asked: list[str], left: Sequence[str] = 
     asked.clear()
     tasks = [*left, *await one.submit(600)]
     lane_id, ran = await one.lane_id(), Counter()
-    await asyncio.gather(*[node.drain(lane_id, 10, ran, len(tasks)) for node in (one, other)])
+    await asyncio.gather(
+        *[node.drain(lane_id, 10, ran, lambda: len(ran) >= len(tasks)) for node in (one, other)]
+    )
     assert ran == Counter(tasks)
     assert "claim_known" in asked
 
