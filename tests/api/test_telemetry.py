@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from mainspring.telemetry import FAMILIES, LABEL_SETS, OTHER, SILENT, Metrics, configure_logging
+from mainspring.telemetry import LABEL_SETS, OTHER, Metrics, configure_logging
 
 
 @pytest.fixture
@@ -87,9 +87,3 @@ def test_odd_labels_are_escaped():
     metrics.count("tasks_submitted", 'a"b\\c\nd')
     text, _ = metrics.expose("")
     assert r'outcome="a\"b\\c\nd"' in text.decode()
-
-
-def test_silence():
-    for name, family in FAMILIES.items():
-        SILENT.count(name, *family.labels)
-        SILENT.observe(name, 1.0, *family.labels)

@@ -1,6 +1,5 @@
 """A namespace of Redis that is spoiled as no other store can be. What all have in common: test_scenes.py."""
 
-import os
 
 import msgspec
 import pytest
@@ -12,24 +11,14 @@ from mainspring.scheduler import Scheduler, SchedulerSettings
 from mainspring.services.doctor import examine, treat
 from mainspring.verbs import Answer, Mending, Retention
 from tests.conformance.bench import LANE
-from tests.corruption.hands import RedisHand
 from tests.corruption.indexed import Indexed
 
 TOLD_ONLY = frozenset({"unreadable_limit"})
 
 
 @pytest.fixture
-def hand(tmp_path):
-    if (reason := RedisHand.make_bench.missing()) and os.environ.get("CI"):
-        pytest.fail(reason)
-    elif reason:
-        pytest.skip(reason)
-    return RedisHand(RedisHand.make_bench(tmp_path))
-
-
-@pytest.fixture
-def bench(hand):
-    return hand.bench
+def kind():
+    return "redis"
 
 
 async def mend(bench):

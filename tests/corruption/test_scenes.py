@@ -3,7 +3,6 @@ it, and the work goes on to its end. One text for every store that several proce
 
 import asyncio
 import itertools
-import os
 from collections import Counter
 
 import pytest
@@ -21,26 +20,6 @@ from tests.corruption.hands import HANDS, SQL, WITH_TWINS
 EACH = 80
 TOLD_ONLY = frozenset({"unreadable_limit"})
 sql = pytest.mark.parametrize("kind", SQL)
-
-
-@pytest.fixture(params=HANDS)
-def kind(request):
-    return request.param
-
-
-@pytest.fixture
-def hand(kind, tmp_path):
-    made = WITH_TWINS[kind]
-    if (reason := made.make_bench.missing()) and os.environ.get("CI"):
-        pytest.fail(reason)
-    elif reason:
-        pytest.skip(reason)
-    return made(made.make_bench(tmp_path))
-
-
-@pytest.fixture
-def bench(hand):
-    return hand.bench
 
 
 async def healed(store):

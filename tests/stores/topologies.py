@@ -4,6 +4,7 @@ import asyncio
 import socket
 from collections.abc import Awaitable, Callable
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,32 @@ def sentinel_of(kind: type[RedisServer], port: int, primary: int) -> type[RedisS
             return {}
 
     return Watching
+
+
+@dataclass
+class Watched:
+    """A primary with one replica, and the sentinel that watches them as `tasks`."""
+
+    primary: RedisServer
+    sentinel: RedisServer
+    replica_port: int
+    sentinel_port: int
+
+
+async def watched_of(kind: type[RedisServer], new_server: Callable[..., RedisServer]) -> Watched:
+    """The sentinel knows of the replica already: should the primary die, there is one to follow it."""
+    port, replica_port, sentinel_port = free_port(), free_port(), free_port()
+    primary = new_server("--port", str(port), "--bind", "127.0.0.1")
+    new_server("--port", str(replica_port), "--bind", "127.0.0.1", "--replicaof", "127.0.0.1", str(port))
+    sentinel = new_server(of=sentinel_of(kind, sentinel_port, port))
+    async with Redis(port=sentinel_port) as admin:
+
+        async def knows_replica() -> bool:
+            replicas = await admin.sentinel_slaves("tasks")
+            return any(told["port"] == replica_port and not told["is_sdown"] for told in replicas)
+
+        await until(knows_replica)
+    return Watched(primary, sentinel, replica_port, sentinel_port)
 
 
 async def cluster_of(count: int, new_server: Callable[..., RedisServer]) -> str:

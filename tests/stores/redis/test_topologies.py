@@ -7,7 +7,7 @@ from redis.asyncio import Redis
 
 from mainspring.errors import StoreError
 from tests.stores.redis.conftest import new_store
-from tests.stores.topologies import cluster_of, free_port, sentinel_of, until
+from tests.stores.topologies import cluster_of, until, watched_of
 from tests.wakeups import Woken
 
 LIMIT_S = 60.0
@@ -15,28 +15,18 @@ LIMIT_S = 60.0
 
 async def test_the_primary_that_sentinels_name(kind, new_server):
     """S0-45: a new primary is found after the old one has died, and what it had got by then is there."""
-    first, second, watch = free_port(), free_port(), free_port()
-    primary = new_server("--port", str(first), "--bind", "127.0.0.1")
-    new_server("--port", str(second), "--bind", "127.0.0.1", "--replicaof", "127.0.0.1", str(first))
-    sentinel = new_server(of=sentinel_of(kind, watch, first))
-    async with Redis(port=watch) as admin:
-
-        async def knows_replica():
-            replicas = await admin.sentinel_slaves("tasks")
-            return any(replica["port"] == second and not replica["is_sdown"] for replica in replicas)
-
-        await until(knows_replica)
-    store = new_store(f"redis+sentinel://127.0.0.1:{watch}/tasks")
+    watched = await watched_of(kind, new_server)
+    store = new_store(f"redis+sentinel://127.0.0.1:{watched.sentinel_port}/tasks")
     await store.open()
     try:
         await store.set_queue("mail", "alice")
-        async with Redis(port=second) as replica:
+        async with Redis(port=watched.replica_port) as replica:
 
             async def has_come():
                 return await replica.hget("{mainspring}:paused", "mail") == b"alice"
 
             await until(has_come)
-        primary.kill()
+        watched.primary.kill()
 
         async def can_be_written():
             try:
@@ -49,8 +39,8 @@ async def test_the_primary_that_sentinels_name(kind, new_server):
         assert dict((await store.board()).paused) == {"mail": "alice", "post": "bob"}
     finally:
         await store.close()
-        sentinel.kill()  # it would write its file while its folder is removed
-    primary.start()
+        watched.sentinel.kill()  # it would write its file while its folder is removed
+    watched.primary.start()
 
 
 @pytest.mark.parametrize("count", [1, 3])

@@ -11,7 +11,7 @@ from mainspring import hints
 from tests.servers import RedisServer
 from tests.stores.tandem import nodes
 from tests.stores.tandem.nodes import Node
-from tests.stores.topologies import cluster_of, free_port, sentinel_of, until
+from tests.stores.topologies import cluster_of, until, watched_of
 from tests.wakeups import Woken
 
 LIMIT_S = 30
@@ -78,25 +78,15 @@ async def test_a_cluster(new_house, new_server, asked, only_told, count):
 
 async def test_the_primary_that_sentinels_name(new_house, new_server, asked, only_told):
     """When it dies, work goes on, and the new one serves."""
-    first, second, watch = free_port(), free_port(), free_port()
-    primary = new_server("--port", str(first), "--bind", "127.0.0.1")
-    new_server("--port", str(second), "--bind", "127.0.0.1", "--replicaof", "127.0.0.1", str(first))
-    sentinel = new_server(of=sentinel_of(RedisServer, watch, first))
-    async with Redis(port=watch) as admin:
-
-        async def knows_replica():
-            replicas = await admin.sentinel_slaves("tasks")
-            return any(replica["port"] == second and not replica["is_sdown"] for replica in replicas)
-
-        await until(knows_replica)
-    url = f"redis+sentinel://127.0.0.1:{watch}/tasks?namespace=shop"
+    watched = await watched_of(RedisServer, new_server)
+    url = f"redis+sentinel://127.0.0.1:{watched.sentinel_port}/tasks?namespace=shop"
     async with new_house() as house, house.node("one", url) as one, house.node("other", url) as other:
         woken = await listening(one)
         await drain(one, other, asked)
-        primary.kill()
+        watched.primary.kill()
         tasks = await one.submit(1)
         assert await other.claimed(await other.lane_id(), 1) == tasks
-        async with Redis(port=second) as replica:
+        async with Redis(port=watched.replica_port) as replica:
 
             async def is_primary():
                 return (await replica.info("replication"))["role"] == "master"
@@ -111,8 +101,8 @@ async def test_the_primary_that_sentinels_name(new_house, new_server, asked, onl
         woken.clear()
         await other.submit(1)
         await heard(woken)
-    sentinel.kill()  # it would write its file while its folder is removed
-    primary.start()
+    watched.sentinel.kill()  # it would write its file while its folder is removed
+    watched.primary.start()
 
 
 async def test_two_installations_beside_one_redis(new_house, redis_server, only_told):
