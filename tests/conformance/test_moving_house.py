@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack
 from itertools import pairwise
 
 import pytest
+from msgspec.structs import replace
 
 from mainspring.clock import SystemClock
 from mainspring.config import Settings
@@ -18,7 +19,7 @@ from mainspring.services.moving import Progress, copy
 from mainspring.stores import open_store
 from mainspring.stores.memory import MemoryStore
 from mainspring.verbs import NewWorkflow, WorkerInfo, WorkflowQuery
-from mainspring.verbs.moving import Kind
+from mainspring.verbs.moving import Kind, MovedTask
 from tests.conformance.conftest import BENCHES
 from tests.conformance.test_moving import House
 
@@ -194,6 +195,66 @@ async def test_a_target_that_does_not_hold_all_of_it_is_found_out():
     with pytest.raises(StoreError, match="the stores differ after the copy: the target has tasks: 2 "):
         await copy(source, target, CLOCK)
     assert await target.unfinished_load() is not None
+
+
+class Careless(MemoryStore):
+    """Of each page it stores two tasks with another payload, one not at all, and one that nobody gave it."""
+
+    async def load(self, name, records):
+        if records and type(records[0]) is MovedTask:
+            changed = [
+                replace(one, task=replace(one.task, payload=b"2", labels=None)) for one in records[1:3]
+            ]
+            stray = replace(records[0], task=replace(records[0].task, id=CLOCK.new_id()))
+            await super().load(name, [*changed, stray, *records[3:]])
+            return [None] * len(records)
+        return await super().load(name, records)
+
+
+async def test_a_target_that_differs_is_told_by_record_and_field(monkeypatch):
+    monkeypatch.setattr(moving, "ROWS_TOLD", 9)
+    source, target = await opened(tasks=40), await opened(Careless(CLOCK))
+    first, second, third = [record.task.id for record in (await source.dump(None, 3)).records]
+    with pytest.raises(StoreError) as caught:
+        await copy(source, target, CLOCK)
+    assert f"in tasks {first!r} is missing" in caught.value.detail
+    assert f"in tasks {second!r} has payload b'2', not b'1';" in caught.value.detail
+    assert f"in tasks {third!r} has payload b'2', not b'1'" in caught.value.detail
+    assert caught.value.detail.count("is not in the source") == 2
+    assert "copy again" in caught.value.detail
+
+
+async def test_only_the_first_few_records_that_differ_are_told():
+    source, target = await opened(tasks=40), await opened(Careless(CLOCK))
+    with pytest.raises(StoreError) as caught:
+        await copy(source, target, CLOCK)
+    assert caught.value.detail.count("in tasks ") == moving.ROWS_TOLD
+
+
+ODD = {
+    "NaN": ("postgres", "'odd', 'NaN', 5", "in schedules 'odd' has every_s none, not nan"),
+    "an infinity": ("sqlite", "'odd', 9e999, 5", "in schedules 'odd' has every_s none, not inf"),
+    "a large number": ("sqlite", "'odd', 60, 5000000000", "the schedules, 'odd': a value cannot be stored"),
+}
+
+
+@pytest.mark.parametrize(
+    ("odd", "new"), [("NaN", "sqlite"), ("an infinity", "redis"), ("a large number", "postgres")]
+)
+async def test_a_schedule_that_only_its_store_can_hold_is_named(street, odd, new):
+    """People write schedules by SQL, where nothing stands between them and the table."""
+    old, values, told = ODD[odd]
+    async with street:
+        source, target = await street.bench(old), await street.bench(new)
+        await target.advance(300)
+        user = await source.user()
+        table = "mainspring.schedules" if old == "postgres" else "schedules"
+        await user.run(f"INSERT INTO {table} (id, every_s, priority) VALUES ('fine', 60, 5), ({values})")
+        await user.close()
+        with pytest.raises(StoreError) as caught:
+            await copy(source._store, target._store, CLOCK)
+    assert told in caught.value.detail
+    assert "fine" not in caught.value.detail
 
 
 class Breaking(MemoryStore):

@@ -6,19 +6,22 @@
 Nobody may work on either store meanwhile. The copy holds both stores' terms, so that no server leads; it
 looks whether anybody has beaten lately; and it reads the source twice. Whatever was written to it between
 the passes, by whomever, shows, and then the copy is given up: the target stays marked, and no node works on
-it.
+it. If the target holds something else than it was given, the kind is read again from both, to name a few of
+the records.
 """
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from itertools import islice
 
 import msgspec
 
 from mainspring.core.model import SECOND_US
-from mainspring.core.moving import Sum
+from mainspring.core.moving import Sum, shelf_of
 from mainspring.errors import StoreError, WrongState
 from mainspring.ports import Clock, Refused, Store, Term
-from mainspring.verbs.moving import Dumped, Kind, parse_dump_cursor
+from mainspring.services.differing import ROWS_TOLD, differences
+from mainspring.verbs.moving import Dumped, Kind, Record, kind_cursor, name_of, parse_dump_cursor
 
 # Whoever copies again after this one was killed waits for so long.
 TERM_S = 15.0
@@ -40,7 +43,8 @@ class Copied(msgspec.Struct):
 
 
 class Progress(msgspec.Struct, frozen=True):
-    """`step` is `copy`, `verify the target` or `verify the source`; so many records of the kind are done."""
+    """`step` is `copy`, `verify the target`, `verify the source` or `compare`. So many records of the kind
+    are done."""
 
     step: str
     kind: Kind
@@ -67,16 +71,30 @@ async def copy(
         copied = _Reading("copy", sites, told)
         async for page in copied.pages(source):
             _check(page, await target.load(name, page.records))
-        for step, store in (("verify the target", target), ("verify the source", source)):
-            await _verify(copied, _Reading(step, sites, told), store, step)
+        verified = copied.again("verify the target")
+        await verified.through(target)
+        if (kind := copied.differs(verified)) is not None:
+            raise StoreError(
+                f"the stores differ after the copy: the target has {kind.label}: {verified.sum_of(kind)}, not"
+                f" {copied.sum_of(kind)}: {await _found(kind, copied, verified, source, target)}. Mend such"
+                " records in the source, or delete them, and copy again"
+            )
+        again = copied.again("verify the source")
+        await again.through(source)
+        if (kind := copied.differs(again)) is not None:
+            found = f"{kind.label}: {again.sum_of(kind)}, not {copied.sum_of(kind)}"
+            raise WrongState(f"the source was written to during the copy ({found}): stop all nodes first")
         await target.end_load(name)
         return [Copied(kind, copied.sums[kind].count, copied.sums[kind].digest) for kind in Kind]
 
 
 def _check(page: Dumped, answers: Sequence[Refused | None]) -> None:
-    for answer in answers:
+    for record, answer in zip(page.records, answers, strict=True):
         if answer is not None:
-            raise StoreError(f"the target does not take one of the {page.kind.label}: {answer.detail}")
+            name = name_of(record)
+            raise StoreError(
+                f"the target does not take one of the {page.kind.label}, {name!r}: {answer.detail}"
+            )
 
 
 async def _check_source(source: Store) -> None:
@@ -88,17 +106,13 @@ async def _check_source(source: Store) -> None:
         )
 
 
-async def _verify(copied: "_Reading", again: "_Reading", store: Store, step: str) -> None:
-    async for _ in again.pages(store):
-        continue
-    for kind in Kind:
-        one, other = copied.sums[kind], again.sums[kind]
-        if (one.count, one.digest) == (other.count, other.digest):
-            continue
-        found = f"{kind.label}: {other.count} ({other.digest}), not {one.count} ({one.digest})"
-        if step == "verify the source":
-            raise WrongState(f"the source was written to during the copy ({found}): stop all nodes first")
-        raise StoreError(f"the stores differ after the copy: the target has {found}")
+async def _found(kind: Kind, one: "_Reading", other: "_Reading", source: Store, target: Store) -> str:
+    """Which records of the kind differ, found by the shelves on which the two readings do."""
+    shelves = set(one.sums[kind].differing(other.sums[kind])[:ROWS_TOLD])
+    here = await one.again("compare").shelved(source, kind, shelves)
+    there = await one.again("compare").shelved(target, kind, shelves)
+    rows = list(islice(differences(kind, here, there), ROWS_TOLD))
+    return "; ".join(rows) or "they have become equal since: somebody writes to one of them"
 
 
 class _Reading:
@@ -110,23 +124,47 @@ class _Reading:
         self._told = told
         self.sums = {kind: Sum() for kind in Kind}
 
-    async def pages(self, store: Store) -> AsyncIterator[Dumped]:
-        """Pages of a bounded size, however large the records are: those of each kind are met with a few."""
-        cursor: str | None = None
-        kind, limit = Kind.TASKS, PAGE_FIRST
+    def again(self, step: str) -> "_Reading":
+        return _Reading(step, self._sites, self._told)
+
+    def sum_of(self, kind: Kind) -> str:
+        return f"{self.sums[kind].count} ({self.sums[kind].digest})"
+
+    def differs(self, other: "_Reading") -> Kind | None:
+        """The first kind of which they found something else."""
+        return next((kind for kind in Kind if self.sum_of(kind) != other.sum_of(kind)), None)
+
+    async def through(self, store: Store) -> None:
+        async for _ in self.pages(store):
+            continue
+
+    async def shelved(self, store: Store, kind: Kind, shelves: Collection[int]) -> dict[str, Record]:
+        """The records of a kind that count on these shelves, by their names."""
+        found: dict[str, Record] = {}
+        async for page in self.pages(store, kind):
+            if page.kind is not kind:
+                break
+            found |= {name: one for one in page.records if shelf_of(name := name_of(one)) in shelves}
+        return found
+
+    async def pages(self, store: Store, kind: Kind = Kind.TASKS) -> AsyncIterator[Dumped]:
+        """From the first of the kind on. Pages of a bounded size, however large the records are: those of
+        each kind are met with a few."""
+        cursor, limit = kind_cursor(kind), PAGE_FIRST
         while True:
             page = await store.dump(cursor, limit)
             size, total = 0, self.sums[page.kind]
             for record in page.records:
                 encoded = _encode(record)
                 size += len(encoded)
-                total.add(encoded)
+                total.add(name_of(record), encoded)
             yield page
             for site in self._sites:
                 await site.renew()
             self._told(Progress(self._step, page.kind, total.count))
-            if (cursor := page.cursor) is None:
+            if page.cursor is None:
                 return
+            cursor = page.cursor
             fitting = limit * PAGE_BYTES // max(size, 1)
             limit = max(1, min(fitting, 2 * limit, PAGE_MOST))
             if (comes := parse_dump_cursor(cursor)[0]) is not kind:

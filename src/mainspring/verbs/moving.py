@@ -189,7 +189,45 @@ def page(kind: Kind, records: Sequence[Record], after: str | None) -> Dumped:
     """A page that ends at `after` in its kind, or at the kind's end (`None`)."""
     if after is not None:
         return Dumped(kind, records, f"{kind.label}:{after}")
-    return Dumped(kind, records, None if kind is Kind.SHARES else f"{Kind(kind + 1).label}:")
+    return Dumped(kind, records, None if kind is Kind.SHARES else kind_cursor(Kind(kind + 1)))
+
+
+def name_of(record: Record) -> str:
+    """What tells the record from the others of its kind."""
+    match record:
+        case MovedTask():
+            return record.task.id
+        case MovedWorkflow() | MovedSchedule():
+            return record.id
+        case MovedDependencies() | MovedSteps() | MovedLog() | MovedHistory():
+            return record.task
+        case MovedKey():
+            return f"{record.key} of {record.principal}"
+        case MovedFire():
+            return f"{record.schedule}, record {record.place}"
+        case MovedLimit():
+            return record.name
+        case MovedPause():
+            return record.queue
+        case MovedShare():
+            return record.tenant
+
+
+def fields_of(record: Record) -> dict[str, object]:
+    """All that the record says, by the names that people know: with a task's, a rule's and a row's own."""
+    fields: dict[str, object] = {}
+    for name in record.__struct_fields__:
+        value = getattr(record, name)
+        if isinstance(value, Task | Row | FireRecord | LimitRule):
+            fields |= {inner: getattr(value, inner) for inner in value.__struct_fields__}
+        else:
+            fields[name] = value
+    return fields
+
+
+def kind_cursor(kind: Kind) -> str:
+    """Where the dump of a kind begins."""
+    return f"{kind.label}:"
 
 
 def parse_dump_cursor(cursor: str | None) -> tuple[Kind, str]:

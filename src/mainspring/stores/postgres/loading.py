@@ -31,6 +31,7 @@ from mainspring.verbs.moving import (
 )
 
 _BIGINT = range(-(1 << 63), 1 << 63)
+_INTEGER = range(-(1 << 31), 1 << 31)
 _encode = msgspec.msgpack.Encoder().encode
 
 
@@ -76,6 +77,9 @@ def _unstorable(tx: Transaction, record: Record) -> Refused | None:
             if isinstance(value, str) and not can_be_stored(value):
                 return Refused("invalid_input", f"a value cannot be stored: {value!r}")
             if isinstance(value, int) and value not in _BIGINT:
+                return Refused("invalid_input", f"a value cannot be stored: {value}")
+        for value in (record.row.paused, record.row.priority) if isinstance(record, MovedSchedule) else ():
+            if value not in _INTEGER:
                 return Refused("invalid_input", f"a value cannot be stored: {value}")
     return None
 
