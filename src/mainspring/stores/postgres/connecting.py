@@ -99,6 +99,7 @@ class Database:
                 partial(dial, self._address, caches=self._caches, session=self._session()),
                 self._options,
                 warm if self._caches and not self.is_pooled else None,
+                known.forget_lanes,
             )
             await pool.open()
         self._pool, self._known = pool, known

@@ -25,15 +25,18 @@ CLOSING_S = 5.0
 
 class Pool:
     """`dial` makes a connection, or raises `StoreUnavailable`. `warm` may do with one, before it is used
-    much, what would take its later users time; it raises nothing."""
+    much, what would take its later users time; it raises nothing. `lost` is called when one has ended that
+    was not let go: its server may be another by now."""
 
     def __init__(
         self,
         dial: "Callable[[], Awaitable[Connection[Record]]]",
         options: PostgresOptions,
         warm: "Callable[[Connection[Record]], Awaitable[None]] | None" = None,
+        lost: Callable[[], None] = lambda: None,
     ) -> None:
         self._dial = dial
+        self._lost = lost
         self._options = options
         self._warm = warm
         self._cold: set[Connection[Record]] = set()
@@ -140,13 +143,18 @@ class Pool:
             raise
         loop = asyncio.get_running_loop()
         self._all[connection] = loop.call_later(self._options.lifetime_s, self._retire, connection)
-        connection.add_termination_listener(self._forget)
+        connection.add_termination_listener(self._ended)
         if self._warm is not None:
             self._cold.add(connection)
         return connection
 
-    def _forget(self, connection: "Connection[Record] | PoolConnectionProxy[Record]") -> None:
+    def _ended(self, connection: "Connection[Record] | PoolConnectionProxy[Record]") -> None:
         assert not isinstance(connection, PoolConnectionProxy)
+        if connection in self._all:
+            self._lost()
+        self._forget(connection)
+
+    def _forget(self, connection: "Connection[Record]") -> None:
         self._too_old.discard(connection)
         self._cold.discard(connection)
         self._used_s.pop(connection, None)

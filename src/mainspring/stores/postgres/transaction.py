@@ -13,7 +13,7 @@ from mainspring.core.limits import LimitRule, LimitState, names
 from mainspring.core.model import SECOND_US, WAITING, Lane, State
 from mainspring.core.order import LaneHead
 from mainspring.errors import StoreCorrupt
-from mainspring.stores.postgres.known import Known
+from mainspring.stores.postgres.known import Controls, Known
 from mainspring.stores.postgres.limits import Usage, rules_of
 from mainspring.stores.postgres.lines import CLOCK_STEP_US, DEADLINES
 from mainspring.stores.postgres.rows import LANE_LOST, Row, lane_of
@@ -67,6 +67,8 @@ class Transaction:
     ) -> None:
         self._connection = connection
         self._known = known
+        self._known_lanes, self._known_lane_ids = known.lanes, known.lane_ids
+        self._controls = known.controls
         self._lanes: dict[int, Lane] = {}
         self._lane_ids: dict[Lane, int] = {}
         self._counts: dict[tuple[int, State], int] = {}
@@ -121,12 +123,12 @@ class Transaction:
     async def begin(self) -> None:
         (opening,) = await self.rows("opening")
         self.now_us = self._minted = opening["now_us"]
-        if opening["generation"] != self._known.generation:
+        if opening["generation"] != self._controls.generation:
             rules = rules_of(await self.rows("rules"))
-            self._known.paused = {row["queue"]: row["by"] for row in await self.rows("paused")}
-            self._known.rules = rules
-            self._known.caps_backlogs = any(rule.max_waiting is not None for rule in rules.values())
-            self._known.generation = opening["generation"]
+            paused = {row["queue"]: row["by"] for row in await self.rows("paused")}
+            caps_backlogs = any(rule.max_waiting is not None for rule in rules.values())
+            self._controls = Controls(opening["generation"], rules, paused, caps_backlogs)
+            self._known.controls = self._controls
 
     def begin_alone(self) -> None:
         """For one statement that is the whole transaction: its moment is not known before it has run."""
@@ -221,14 +223,14 @@ class Transaction:
     @property
     def generation(self) -> int:
         """Of the node's picture of limits and pauses; 0 if it has none yet."""
-        return self._known.generation
+        return self._controls.generation
 
     def known_lane_id(self, lane: Lane) -> int | None:
-        return self._known.lane_ids.get(lane)
+        return self._known_lane_ids.get(lane)
 
     async def need_lanes(self, lanes: Iterable[Lane]) -> None:
         """Every lane gets its number; those that nobody used before are added."""
-        missing = sorted({lane for lane in lanes if lane not in self._known.lane_ids})
+        missing = sorted({lane for lane in lanes if lane not in self._known_lane_ids})
         if missing:
             values = columns(missing)
             await self.do("add_lanes", *values)
@@ -246,7 +248,7 @@ class Transaction:
             self._lane_ids[lane] = row["id"]
 
     def lane(self, number: int) -> Lane | None:
-        return self._known.lanes.get(number) or self._lanes.get(number)
+        return self._known_lanes.get(number) or self._lanes.get(number)
 
     def lane_of(self, row: Row) -> Lane:
         """Raises `StoreCorrupt` if it is lost."""
@@ -256,7 +258,7 @@ class Transaction:
         return lane
 
     def lane_id(self, lane: Lane) -> int:
-        number = self._known.lane_ids.get(lane)
+        number = self._known_lane_ids.get(lane)
         return self._lane_ids[lane] if number is None else number
 
     async def ready(self) -> list[LaneHead]:
@@ -325,16 +327,16 @@ class Transaction:
     # --- limits ---------------------------------------------------------------------------------
 
     @property
-    def rules(self) -> dict[str, LimitRule]:
-        return self._known.rules
+    def rules(self) -> Mapping[str, LimitRule]:
+        return self._controls.rules
 
     @property
-    def paused(self) -> dict[str, str]:
-        return self._known.paused
+    def paused(self) -> Mapping[str, str]:
+        return self._controls.paused
 
     @property
     def caps_backlogs(self) -> bool:
-        return self._known.caps_backlogs and not self.exceeds_backlogs
+        return self._controls.caps_backlogs and not self.exceeds_backlogs
 
     async def lock_limits(self, lanes: Iterable[Lane]) -> None:
         """Nobody else starts tasks under these lanes' rules, or fills their queues, until the commit."""

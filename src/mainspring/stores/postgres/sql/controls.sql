@@ -7,8 +7,9 @@ SELECT name, rule FROM mainspring.limits
 SELECT queue, by FROM mainspring.paused
 
 -- name: change_controls
--- First in every change of limits and pauses: it makes such changes wait in line, and nodes read them anew.
-UPDATE mainspring.controls SET generation = generation + 1
+-- First in every change of limits and pauses: it makes such changes wait in line, and nodes read them anew. The
+-- clock is in it, so that a number lost with the last writes never comes to mean another change.
+UPDATE mainspring.controls SET generation = greatest(generation + 1, mainspring.now_us())
 
 -- name: make_limit
 INSERT INTO mainspring.limits (name, rule) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING
