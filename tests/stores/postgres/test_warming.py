@@ -100,6 +100,19 @@ async def test_a_pool_can_be_closed_while_one_is_warmed(monkeypatch):
         assert two.closed
 
 
+async def test_a_server_that_falls_silent_meanwhile_keeps_no_place(monkeypatch):
+    """Its connections would be missing for as long as the node runs."""
+    monkeypatch.setattr(pools, "WARMING_S", 0.05)
+    async with one_is_warmed() as (pool, _, one, two):
+        assert await pool.take() is one
+        other = await pool.take()
+        assert other is not two
+        assert two.closed
+        for connection in (one, other):
+            pool.give_back(connection)
+        await pool.close()
+
+
 async def test_the_hot_statements_are_planned_and_write_nothing(new_database):
     async with new_database() as database, database.store(), database.connection() as connection:
         for name, value in PLANS.items():

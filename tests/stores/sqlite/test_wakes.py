@@ -317,6 +317,15 @@ def test_a_full_ear_holds_nobody_up(ears, teller):
     assert queues(ear) == ["one more"]
 
 
+def test_who_could_not_be_told_so_much_is_told_the_next(ears, teller):
+    """Lanes with long names, on a system that has little room for a datagram."""
+    ear = ears()
+    teller.tell(news("a name that is far too long " * 20_000))
+    assert queues(ear) == []
+    teller.tell(news("the next"))
+    assert queues(ear) == ["the next"]
+
+
 def test_own_ears_are_not_told(path, ears):
     own, other = ears(), ears()
     teller = Teller(path, own={own.name})

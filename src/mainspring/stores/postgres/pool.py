@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 IDLE_S = 60.0
 CLOSING_S = 5.0
+WARMING_S = 10.0
 
 
 class Pool:
@@ -107,7 +108,10 @@ class Pool:
         """In the place of whoever gave it back."""
         try:
             if self._warm is not None:
-                await self._warm(connection)
+                async with asyncio.timeout(WARMING_S):
+                    await self._warm(connection)
+        except TimeoutError:
+            connection.terminate()
         finally:
             self._lay_down(connection)
 

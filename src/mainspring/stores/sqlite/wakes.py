@@ -8,6 +8,7 @@ anything, and the look at the file finds what was written.
 """
 
 import contextlib
+import errno
 import os
 import socket
 import stat
@@ -159,8 +160,9 @@ class Teller:
             with contextlib.suppress(OSError):
                 os.unlink(name, dir_fd=self._folder)
             return False
-        except OSError:
-            return False  # has left, or belongs to somebody whom this process may not tell anything
+        except OSError as error:
+            # Or it has left, or belongs to somebody whom this process may not tell anything.
+            return error.errno == errno.EMSGSIZE  # the look finds what is too long to be told
         return True
 
 
