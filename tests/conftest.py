@@ -12,6 +12,8 @@ from hypothesis import settings
 from tests import servers
 
 ROOT = Path(__file__).parents[1]
+# Of a test that takes seconds: far from what a slow machine with much else to do needs.
+HANGS_AFTER_S = 240
 
 # A shell that runs the tests in its background makes them ignore interrupts, and so every process that they
 # start: tests of Ctrl-C would wait for ever.
@@ -33,7 +35,7 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     if not inspect.iscoroutinefunction(pyfuncitem.obj):
         return None
     marker = pyfuncitem.get_closest_marker("limit")
-    limit = marker.args[0] if marker else 60
+    limit = marker.args[0] if marker else HANGS_AFTER_S
     wanted = {name: pyfuncitem.funcargs[name] for name in pyfuncitem._fixtureinfo.argnames}
 
     async def bounded() -> None:

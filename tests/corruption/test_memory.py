@@ -32,7 +32,7 @@ async def course(folder, each, seed):
         assert await living.finish() == []
 
 
-@pytest.mark.limit(240)
+@pytest.mark.limit(600)
 async def test_every_class(tmp_path):
     """80 of each class, at random: all found, all repaired, and every task ends."""
     await course(tmp_path, 80, 1)

@@ -53,14 +53,14 @@ async def course(bench, hand, seed, each):
     assert {finding.law for finding in (await examine(bench.store)).findings} == TOLD_ONLY
 
 
-@pytest.mark.limit(240)
+@pytest.mark.limit(600)
 async def test_every_class(bench, hand):
     """80 of each class, at random: all found, all repaired or reported, and every task ends."""
     await course(bench, hand, 1, EACH)
     assert all(not LAWS[law].mending for law in TOLD_ONLY)
 
 
-@pytest.mark.limit(240)
+@pytest.mark.limit(600)
 @pytest.mark.parametrize("kind", WITH_TWINS)
 @pytest.mark.parametrize("seed", range(2, 6))
 async def test_other_rows(bench, hand, seed):
@@ -248,7 +248,6 @@ async def test_a_repair_that_breaks_off_has_changed_nothing(bench, hand, monkeyp
     assert left == []
 
 
-@pytest.mark.limit(120)
 async def test_mending_while_others_work(bench, hand):
     """Two doctors and a worker at once: what is mended stays so, and nobody trips."""
     await bench.submit_many(60)

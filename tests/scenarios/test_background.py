@@ -38,7 +38,7 @@ async def stumble(error, monkeypatch):
     loop = ServiceLoop(service, VirtualClock(1))
     loop.start()
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             await service.went_on.wait()
     finally:
         await loop.stop()
@@ -75,7 +75,7 @@ async def test_a_bug_in_what_a_scheduler_keeps_is_told_and_does_not_end_it(monke
     monkeypatch.setattr(scheduler.progress, "keep", stumbling)
     await scheduler.start()
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             await went_on.wait()
     finally:
         await scheduler.close()

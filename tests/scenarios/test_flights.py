@@ -39,7 +39,7 @@ class HeldStore(MemoryStore):
 
     async def leaves(self, count: int) -> list[Exchange]:
         """As soon as so many are in the air, or were."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while len(self.in_air) < count:
                 await asyncio.sleep(0)
         return [batch for batch, _ in self.in_air]
@@ -218,7 +218,7 @@ async def test_closing_under_limits_waits_for_no_flight_that_never_comes():
         store.land(0)
         await store.leaves(2)
         store.land(1)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             await asyncio.gather(first, second, closing)
 
 
@@ -254,7 +254,7 @@ async def test_a_lane_that_fills_up_while_a_claim_finds_it_empty_stays_on_the_bo
         store.land(1)
         await submitted
         store.land(0)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             assert len(await claimed) == 1
 
 
@@ -274,7 +274,7 @@ async def test_a_bug_on_the_way_leaves_nobody_waiting(place, monkeypatch):
             return sound(self, *arguments)
 
         monkeypatch.setattr(claiming.Claiming, place, faulty)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             await asyncio.gather(submit(scheduler), submit(scheduler), return_exceptions=True)
             for _ in range(2):
                 await submit(scheduler)
@@ -295,7 +295,7 @@ async def test_a_claim_that_a_bug_keeps_on_the_ground_comes_back_in_time(monkeyp
         await submit(scheduler)
         monkeypatch.setattr(fairness.Accounts, "take_charges", faulty)
         request = ClaimRequest("w", "w-1", 1, ("echo",), slots=1, wait_s=0.0)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             assert await scheduler.claim(request) == []
 
 

@@ -22,7 +22,7 @@ from mainspring.stores import open_store
 HOURLY = NewSchedule(
     Schedule(Timing(every_us=3_600_000_000)), Template(Lane("default", "echo", "default", 5), b"1")
 )
-LIMIT_S = 30
+LIMIT_S = 60
 
 
 class View:

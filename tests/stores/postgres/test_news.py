@@ -15,7 +15,7 @@ from mainspring.verbs import Exchange, Group
 from tests.wakeups import Woken
 
 LANE = Lane("default", "echo", "default", 5)
-LIMIT_S = 20
+LIMIT_S = 60
 NUMBERS = st.integers(0, 2**63 - 1)
 
 

@@ -9,7 +9,7 @@ from mainspring.stores.postgres.dialling import PLANS
 from mainspring.stores.postgres.pool import Pool
 from mainspring.stores.postgres.warming import NOTHING, warm
 
-LIMIT_S = 10.0
+LIMIT_S = 60
 # Statements that are planned anew each time count elsewhere.
 PLANNED = "SELECT count(*) FROM pg_prepared_statements WHERE generic_plans > 0"
 WRITTEN = "SELECT sum(n_tup_ins + n_tup_upd + n_tup_del) FROM pg_stat_xact_user_tables"

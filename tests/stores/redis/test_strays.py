@@ -14,7 +14,7 @@ from mainspring.ports import Answer, Append
 from tests.stores.redis.test_faults import Alone
 from tests.wakeups import Woken
 
-LIMIT_S = 20
+LIMIT_S = 60
 
 
 def admin(url):

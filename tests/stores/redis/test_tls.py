@@ -77,7 +77,7 @@ def test_a_store_behind_tls(url: str, tmp_path: Path, loop: str):
 
 
 async def submits_and_hears(socket: str, authority: trustme.CA, certificate: Path) -> None:
-    async with asyncio.timeout(30), behind_tls(socket, authority) as port:
+    async with asyncio.timeout(60), behind_tls(socket, authority) as port:
         address = f"rediss://localhost:{port}/0?namespace=tls{port}&ssl_ca_certs={certificate}"
         one, other = new_store(address), new_store(address)
         await one.open()

@@ -49,7 +49,7 @@ class Told:
         self._changed.set()
 
     async def until(self, call):
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while call not in self.calls:
                 self._changed.clear()
                 await self._changed.wait()
@@ -155,7 +155,7 @@ async def test_a_waiting_claim_needs_no_look(path, monkeypatch):
         nodes[0].claim(ClaimRequest("w", "w-1", 2, kinds=("echo",), wait_s=3_600.0))
     )
     await nodes[1].submit([Group([NewTask("task-1", LANE, b"{}")])])
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         (lease,) = await waiting
     assert lease.task == "task-1"
     for store, node in zip(stores, nodes, strict=True):
@@ -391,4 +391,4 @@ async def test_a_closed_store_leaves_nothing_behind(path, new_store):
     for store in stores:
         await store.close()
     assert not folder(path).exists()
-    assert set(os.listdir("/proc/self/fd")) == before
+    assert set(os.listdir("/proc/self/fd")) <= before

@@ -14,7 +14,7 @@ from mainspring.verbs import Accepted, Answer, Ask, Group, Held, Renewal, Settle
 
 LANE = Lane("default", "echo", "default", 5)
 LEASE_US = 60_000_000
-LIMIT_S = 30
+LIMIT_S = 60
 
 
 class Node:

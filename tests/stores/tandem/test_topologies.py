@@ -14,7 +14,7 @@ from tests.stores.tandem.nodes import Node
 from tests.stores.topologies import cluster_of, until, watched_of
 from tests.wakeups import Woken
 
-LIMIT_S = 30
+LIMIT_S = 60
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from tests.stores.tandem.nodes import until
 from tests.wakeups import Woken
 
 PAGE = (Path(__file__).parents[3] / "docs/transactions.md").read_text()
-LIMIT_S = 20
+LIMIT_S = 60
 LISTENING = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query ~* '^listen'"
 
 
