@@ -1,6 +1,7 @@
 """A node's connections to PostgreSQL: how many, how old, and what happens when none is free."""
 
 import asyncio
+from contextlib import asynccontextmanager
 
 import pytest
 
@@ -10,7 +11,7 @@ from mainspring.ports import PostgresOptions
 from mainspring.stores.postgres import connecting, pool
 from mainspring.stores.postgres.pool import Pool
 
-LIMIT_S = 30.0
+LIMIT_S = 60.0
 OPEN = (
     "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
     " AND application_name = 'mainspring'"
@@ -22,11 +23,23 @@ async def until(admin, number):
         await asyncio.sleep(0.01)
 
 
+@asynccontextmanager
+async def hurried(database, monkeypatch, limit_s, **options):
+    """A store whose calls, and whose statements on the server, have so little time. The schema is there: to
+    make it takes longer."""
+    async with database.store():
+        pass
+    monkeypatch.setattr(connecting, "CALL_LIMIT_S", limit_s)
+    async with database.store(options=PostgresOptions(**options)) as store:
+        yield store
+
+
 async def test_the_fewest_are_there_from_the_start(new_database):
     """S1-27. None is left at the end."""
     async with new_database() as database, database.connection() as admin:
         async with database.store(options=PostgresOptions(fewest=5)):
-            assert await admin.fetchval(OPEN) == 5
+            assert await admin.fetchval(OPEN) >= 5
+            await until(admin, 5)  # what has brought the schema up to date may be on its way out
         await until(admin, 0)
 
 
@@ -38,7 +51,8 @@ async def test_no_more_than_the_most(new_database):
         database.store(options=PostgresOptions(most=3)) as store,
     ):
         await asyncio.gather(*[store.stats() for _ in range(30)])
-        assert await admin.fetchval(OPEN) == 3
+        assert await admin.fetchval(OPEN) >= 3
+        await until(admin, 3)  # what has brought the schema up to date may be on its way out
 
 
 async def test_those_that_nobody_needs_are_closed(new_database, monkeypatch):
@@ -61,7 +75,7 @@ async def test_none_gets_older_than_its_lifetime(new_database):
         database.store(options=PostgresOptions(fewest=2, lifetime_s=0.2)) as store,
     ):
         first = {row["pid"] for row in await admin.fetch(f"SELECT pid {OPEN[16:]}")}
-        assert len(first) == 2
+        assert first
         while first & {row["pid"] for row in await admin.fetch(f"SELECT pid {OPEN[16:]}")}:
             await store.stats()
         await until(admin, 2)
@@ -81,12 +95,12 @@ async def test_one_that_is_too_old_ends_its_transaction_first(new_database):
 async def test_a_call_that_finds_no_free_connection_gives_up(new_database, monkeypatch):
     """The one connection waits for a lock that is not given; both calls end by their limit, and what
     they held is free afterwards."""
-    monkeypatch.setattr(connecting, "CALL_LIMIT_S", 0.3)
     async with (
         new_database() as database,
         database.connection() as admin,
         database.store(options=PostgresOptions(most=1)) as store,
     ):
+        monkeypatch.setattr(connecting, "CALL_LIMIT_S", 0.3)
         async with admin.transaction():
             await admin.execute("LOCK mainspring.paused")
             calls = [store.set_queue("mail", "alice"), store.board()]
@@ -144,7 +158,7 @@ async def test_the_one_used_last_is_used_next():
     async def dial():
         return Stub()
 
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         connections = Pool(dial, PostgresOptions(fewest=1, most=4))
         await connections.open()
         one, two = await connections.take(), await connections.take()
@@ -171,7 +185,7 @@ async def test_connecting_that_fails_takes_no_place():
         with pytest.raises(StoreUnavailable):
             await connections.take()
     fails = False
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         taken = [await connections.take() for _ in range(2)]
         for connection in taken:
             connections.give_back(connection)
@@ -191,7 +205,7 @@ async def test_what_waits_while_the_pool_is_closed_gets_no_connection(monkeypatc
         dialled.append(Stub())
         return dialled[-1]
 
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         connections = Pool(dial, PostgresOptions(fewest=1, most=2))
         await connections.open()
         in_use = await connections.take()
@@ -219,12 +233,11 @@ async def test_the_server_ends_what_a_stopped_node_has_left_open(new_database):
 async def test_the_server_gives_up_what_its_callers_have_given_up(new_database, monkeypatch):
     """A node whose calls wait for a lock gives them up and comes again with others, as long as it is held:
     connections on which nobody waits any more must not pile up until the server has none left."""
-    monkeypatch.setattr(connecting, "CALL_LIMIT_S", 0.2)
     async with (
         new_database() as database,
         database.connection() as admin,
         database.connection() as observer,
-        database.store(options=PostgresOptions(most=3)) as store,
+        hurried(database, monkeypatch, 0.5, most=3) as store,
     ):
         most = 0
         async with admin.transaction():
@@ -241,11 +254,10 @@ async def test_the_server_gives_up_what_its_callers_have_given_up(new_database, 
 
 async def test_what_takes_long_may(new_database, monkeypatch):
     """Another limit than that of calls is told to the server, too."""
-    monkeypatch.setattr(connecting, "CALL_LIMIT_S", 0.2)
-    async with new_database() as database, database.store() as store:
+    async with new_database() as database, hurried(database, monkeypatch, 1.0) as store:
 
         async def sleep(tx):
-            await tx._connection.fetchval("SELECT pg_sleep(0.5)")
+            await tx._connection.fetchval("SELECT pg_sleep(2)")
 
         await store._db.read(sleep, LIMIT_S)
         with pytest.raises(StoreUnavailable):
