@@ -131,7 +131,7 @@ async def test_several_completed_at_once_and_a_heartbeat_wait_for_each_other_in_
 async def waiting(observer, connection):
     """Until the connection waits for a lock."""
     sql = "SELECT wait_event_type FROM pg_stat_activity WHERE pid = $1"
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while await observer.fetchval(sql, connection.get_server_pid()) != "Lock":
             await asyncio.sleep(0.005)
 
@@ -257,18 +257,18 @@ async def test_effects_happen_once_whoever_loses_his_lease(scene):
 
         async def run(connection, lease):
             runs[lease.task] += 1
-            await asyncio.sleep(chance.choice([0, 0, 0, 0.06]))
+            await asyncio.sleep(chance.choice([0, 0, 0, 0.24]))
             async with connection.transaction():
                 await connection.execute("INSERT INTO effects VALUES ($1, $2)", lease.task, lease.token)
                 await connection.execute(COMPLETE, lease.task, lease.token)
-                await asyncio.sleep(chance.choice([0, 0, 0, 0.06]))
+                await asyncio.sleep(chance.choice([0, 0, 0, 0.24]))
                 if chance.random() < 0.1:
                     raise ConnectionError("in the middle")
 
         async def work(worker):
             async with database.connection() as connection:
                 for seq in itertools.count(1):
-                    ask = Ask(worker, worker, seq, [Quota(head.lane_id, 1)], 1, 50_000)
+                    ask = Ask(worker, worker, seq, [Quota(head.lane_id, 1)], 1, 200_000)
                     (answer,) = (await store.exchange(Exchange(claims=[ask]))).claims
                     for lease in answer.leases:
                         with contextlib.suppress(asyncpg.PostgresError, ConnectionError):
