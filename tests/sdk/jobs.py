@@ -43,7 +43,7 @@ class Jobs:
         @app.task
         def held() -> str:
             self.begun.set()
-            self.gate.wait(30)
+            self.gate.wait(60)
             return "let go"
 
         @app.task
@@ -56,7 +56,7 @@ class Jobs:
 
         @app.task
         def total(numbers: list[int]) -> int:
-            return add.submit(numbers[0], numbers[1]).result(timeout=10)
+            return add.submit(numbers[0], numbers[1]).result(timeout=60)
 
         @app.task
         async def atotal(numbers: list[int]) -> int:

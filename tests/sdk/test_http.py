@@ -264,7 +264,7 @@ async def test_a_worker_whose_token_is_wrong_says_so_when_it_is_left():
 async def test_an_address_may_have_a_path():
     async with bench() as b:
         host = urlsplit(b.app.url).netloc
-        async with Mainspring(f"http://{host}/nothing/here", timeout=0.1) as app:
+        async with Mainspring(f"http://{host}/nothing/here", timeout=2) as app:
             with pytest.raises((StoreUnavailable, NotFound)):
                 await app.submit.aio("echo")
         assert b.between.requests[-1].startswith(b"POST /nothing/here/api/v1/tasks ")

@@ -46,14 +46,14 @@ def test_saying_the_same_again_changes_nothing(jobs):
 def test_a_schedule_is_triggered_by_hand(busy):
     handle = busy.add.schedule("yearly", YEARLY, 1, right=2)
     task = handle.trigger()
-    assert task.result(timeout=20) == 3
+    assert task.result(timeout=60) == 3
     record = task.refresh()
     assert record.payload == {"left": 1, "right": 2}
 
 
 def test_kinds_without_a_function_have_schedules_too(busy):
     handle = busy.app.schedule("echoes", YEARLY, busy.app.bind("echo", [1, 2]))
-    assert handle.trigger().result(timeout=20) == [1, 2]
+    assert handle.trigger().result(timeout=60) == [1, 2]
 
 
 async def test_the_same_awaited(jobs):

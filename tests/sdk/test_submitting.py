@@ -19,7 +19,7 @@ SOON = datetime(2031, 5, 1, 12, tzinfo=UTC)
 
 def test_a_submitted_task_gives_its_result(busy):
     handle = busy.add.submit(1, right=2)
-    assert handle.result(timeout=20) == 3
+    assert handle.result(timeout=60) == 3
     assert handle.status() == "succeeded"
     assert busy.add.submit(1).result("20s") == 11
     assert busy.add(1, 2) == 3  # called, it is the function it was
@@ -27,7 +27,7 @@ def test_a_submitted_task_gives_its_result(busy):
 
 async def test_the_same_awaited(busy):
     handle = await busy.double.submit.aio(21)
-    assert await handle == await handle.result.aio(timeout=20) == 42
+    assert await handle == await handle.result.aio(timeout=60) == 42
     assert await handle.status.aio() == "succeeded"
     assert (await handle.refresh.aio()).result == 42
 
@@ -36,7 +36,7 @@ def test_the_record_tells_what_was_submitted_and_what_came_of_it(busy):
     handle = busy.draw.with_options(labels={"for": "ada"}, name="a picture", key="k", tenant="t").submit(
         "a.png", 3, 4
     )
-    handle.result(timeout=20)
+    handle.result(timeout=60)
     record = handle.refresh()
     assert (record.id, record.kind, record.queue, record.priority) == (
         handle.id,
@@ -54,25 +54,25 @@ def test_the_record_tells_what_was_submitted_and_what_came_of_it(busy):
 
 def test_a_result_comes_back_as_the_type_that_the_function_names(busy):
     handle = busy.draw.submit("a.png", 3, 4, made=SOON)
-    assert handle.result(timeout=20) == Picture("a.png", (3, 4), SOON)
+    assert handle.result(timeout=60) == Picture("a.png", (3, 4), SOON)
     assert busy.draw.handle(handle.id).result() == handle.result()
     assert busy.app.handle(handle.id).result()["size"] == [3, 4]  # without the function, it is JSON
 
 
 def test_a_failure_is_raised_with_what_was_recorded(busy):
     with pytest.raises(TaskFailed, match="failed: ValueError: no such file") as caught:
-        busy.broken.submit("no such file").result(timeout=20)
+        busy.broken.submit("no such file").result(timeout=60)
     assert caught.value.error["type"] == "ValueError"
     assert "broken" in caught.value.error["place"]
     record = busy.app.handle(caught.value.task).refresh()
     assert record.state == "failed"
     with pytest.raises(TaskFailed, match="a lost cause"):
-        busy.hopeless.submit("a lost cause").result(timeout=20)
+        busy.hopeless.submit("a lost cause").result(timeout=60)
 
 
 def test_a_task_that_was_cancelled_says_so(busy):
     with pytest.raises(TaskCancelled, match="not needed"):
-        busy.quits.submit("not needed").result(timeout=20)
+        busy.quits.submit("not needed").result(timeout=60)
 
 
 def test_cancel_is_true_until_the_task_has_ended_otherwise(jobs):
@@ -83,10 +83,10 @@ def test_cancel_is_true_until_the_task_has_ended_otherwise(jobs):
         waiting.result(timeout=0)
     with jobs.app.worker():
         done = jobs.add.submit(1)
-        done.result(timeout=20)
+        done.result(timeout=60)
         assert not done.cancel()
         running = jobs.held.submit()
-        assert jobs.begun.wait(20)
+        assert jobs.begun.wait(60)
         assert running.cancel(kill=True)
         assert running.status() == "cancelled"
         jobs.gate.set()
@@ -111,8 +111,8 @@ def test_a_task_that_does_not_exist(jobs):
 
 def test_kinds_without_a_function(busy):
     echo = busy.app.submit("echo", {"any": ["json", None, 2**53 + 1]})
-    assert echo.result(timeout=20) == {"any": ["json", None, 2**53 + 1]}
-    assert busy.app.submit("echo").result(timeout=20) is None
+    assert echo.result(timeout=60) == {"any": ["json", None, 2**53 + 1]}
+    assert busy.app.submit("echo").result(timeout=60) is None
 
 
 # --- many at once -----------------------------------------------------------------------------------
@@ -129,7 +129,7 @@ def test_calls_of_one_submit_may_depend_on_each_other(busy):
     second = busy.app.bind("echo", "second", depends_on=[first])
     third = busy.double.with_options(depends_on=[second, first]).bind(3)
     handles = busy.app.submit_many([third, second, first])
-    assert [handle.result(timeout=20) for handle in handles] == [6, "second", 11]
+    assert [handle.result(timeout=60) for handle in handles] == [6, "second", 11]
     assert handles[0].refresh().depends_on == (handles[1].id, handles[2].id)
     times = [handle.refresh().finished_at for handle in handles]
     assert times == sorted(times, reverse=True)
@@ -138,7 +138,7 @@ def test_calls_of_one_submit_may_depend_on_each_other(busy):
 def test_a_task_may_depend_on_handles_and_ids(busy):
     parents = busy.add.submit(1), busy.add.submit(2)
     child = busy.double.with_options(depends_on=[parents[0], parents[1].id]).submit(1)
-    assert child.result(timeout=20) == 2
+    assert child.result(timeout=60) == 2
     assert set(child.refresh().depends_on) == {parent.id for parent in parents}
 
 
@@ -321,5 +321,5 @@ def test_a_unique_rule_finds_the_earlier_task(jobs):
 
 
 def test_tasks_submit_tasks(busy):
-    assert busy.total.submit([1, 2]).result(timeout=20) == 3
-    assert busy.atotal.submit([3, 4]).result(timeout=20) == 7
+    assert busy.total.submit([1, 2]).result(timeout=60) == 3
+    assert busy.atotal.submit([3, 4]).result(timeout=60) == 7

@@ -124,8 +124,8 @@ def test_what_commits_runs_and_what_rolls_back_was_never_submitted(blocking):
             with pytest.raises(NotFound):
                 kept.status()
             commit()
-        assert kept.result(timeout=20) == 42
-        assert by_kind.result(timeout=20) == 2
+        assert kept.result(timeout=60) == 42
+        assert by_kind.result(timeout=60) == 2
         with connect(url) as (connection, _, rollback):
             dropped = shop.double.submit_in(connection, 1)
             rollback()
@@ -152,20 +152,20 @@ def test_effects_and_completion_are_one(blocking):
 
     charge = charge.with_options(retry={"delay": 0})
     with shop.app, shop.app.worker():
-        assert charge.submit(21).result(timeout=20) == {"attempt": 2}
+        assert charge.submit(21).result(timeout=60) == {"attempt": 2}
         (follower,) = results
-        assert follower.result(timeout=20) == 42
+        assert follower.result(timeout=60) == 42
 
 
 def test_a_run_that_is_too_late_cannot_commit(blocking):
     url, connect = blocking
     shop = Shop(url)
-    started, gone, told = threading.Event(), threading.Event(), []
+    started, gone, ended, told = threading.Event(), threading.Event(), threading.Event(), []
 
     @shop.app.task
     def charge(ctx: Context) -> None:
         started.set()
-        gone.wait(20)
+        gone.wait(60)
         with connect(url) as (connection, commit, _):
             try:
                 shop.double.submit_in(connection, 1)
@@ -173,13 +173,16 @@ def test_a_run_that_is_too_late_cannot_commit(blocking):
                 commit()
             except Exception as error:
                 told.append(error)
+            finally:
+                ended.set()
 
     with shop.app:
         with shop.app.worker():
             handle = charge.submit()
-            assert started.wait(20)
+            assert started.wait(60)
             handle.cancel(kill=True)
             gone.set()
+            assert ended.wait(60)
         (error,) = told
         assert isinstance(error, LeaseLost)
         with pytest.raises(TaskCancelled):
@@ -255,8 +258,8 @@ async def test_the_same_awaited(postgres, connect):
 
     async with shop.app, shop.app.worker():
         handle = await charge.with_options(retry={"delay": 0}).submit.aio(21)
-        (follower,) = await handle.result.aio(timeout=20)
-        assert await shop.double.handle(follower).result.aio(timeout=20) == 42
+        (follower,) = await handle.result.aio(timeout=60)
+        assert await shop.double.handle(follower).result.aio(timeout=60) == 42
 
 
 @pytest.mark.parametrize("connect", AWAITED)
@@ -297,7 +300,7 @@ def test_options_are_those_of_a_submit(file):
         record = child.refresh()
         assert (record.state, record.depends_on, record.key) == ("blocked", (first.id,), "k")
         with pytest.raises(TaskCancelled, match=f"Duplicate: task {first.id} stands for it"):
-            again.result(timeout=20)
+            again.result(timeout=60)
 
 
 def test_bad_input_is_refused_before_anything_is_written(file):
@@ -371,4 +374,4 @@ def test_a_dead_letter_raises_why(file):
         connection.commit()
     shop = Shop(f"sqlite:///{file}")
     with shop.app, pytest.raises(TaskFailed, match="InvalidInput: timeout: "):
-        shop.double.handle(task).result(timeout=20)
+        shop.double.handle(task).result(timeout=60)
