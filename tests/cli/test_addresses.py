@@ -37,7 +37,7 @@ def test_the_settings_count_more_than_the_application(tmp_path):
 def test_an_application_that_cannot_be_loaded_is_the_runners_to_tell(tmp_path):
     (tmp_path / "jobs.py").write_text("raise ValueError('not today')")
     with running(tmp_path, "worker", "worker", "-A", "jobs:app") as worker:
-        assert worker.popen.wait(60) != 0
+        assert worker.popen.wait(180) != 0
         assert "not today" in worker.printed()
 
 

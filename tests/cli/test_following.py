@@ -32,11 +32,11 @@ def test_a_batch_that_others_have_buried_is_found(cli, queue, write):
 
 
 def test_a_server_that_comes_back_is_waited_for(tmp_path):
-    arguments = ("standalone", "--db", "back.db", "--lease", "1s", "--listen")
+    arguments = ("standalone", "--db", "back.db", "--lease", "3s", "--listen")
     with running(tmp_path, "first", *arguments, "127.0.0.1:0") as first:
         url = first.url()
         done = Cli(url).json("submit", "echo", "--wait")["id"]
-        task = Cli(url).json("submit", "sleep", "--payload", '{"duration": 1}')["id"]
+        task = Cli(url).json("submit", "sleep", "--payload", '{"duration": 3}')["id"]
         until(lambda: Cli(url).json("tasks", "get", task)["state"] == "running")
         command = [sys.executable, "-m", "mainspring", "tasks", "wait", done, task, "--api-url", url]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as waiting:

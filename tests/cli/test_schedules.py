@@ -14,7 +14,7 @@ def name(request: pytest.FixtureRequest) -> str:
 
 
 def create(cli, name, *arguments):
-    given = arguments or ("--cron", "0 3 * * *", "--", "echo")
+    given = arguments or ("--cron", "0 3 1 1 *", "--", "echo")
     return json.loads(cli.ok("schedules", "create", name, "-o", "json", *given))
 
 
@@ -222,10 +222,15 @@ def test_several_at_once(cli, name):
 
 def test_the_clock_makes_tasks(cli, name):
     """S1-11, S1-58: the leader makes a task of each fire, and moves the schedule on."""
+
+    def fired():
+        """What a busy machine has missed has no task."""
+        return [fire for fire in cli.json("schedules", "fires", name)["fires"] if fire["task"]]
+
     create(cli, name, "--every", "1s", "--", "command", "echo tick")
-    until(lambda: len(cli.json("schedules", "fires", name)["fires"]) >= 2)
+    until(lambda: len(fired()) >= 2)
     cli.ok("schedules", "pause", name)
-    fires = cli.json("schedules", "fires", name)["fires"]
+    fires = fired()
     assert [fire["fire_at"] for fire in fires] == sorted({fire["fire_at"] for fire in fires}, reverse=True)
     cli.ok("tasks", "wait", *(fire["task"] for fire in fires))
     assert cli.json("tasks", "get", fires[0]["task"])["result"]["stdout"] == "tick\n"

@@ -99,7 +99,7 @@ def test_handlers_that_do_not_stop_do_not_hold_up_the_end(tmp_path):
         process.signal(signal.SIGTERM)
         until(lambda: "drain" in process.printed())
         process.signal(signal.SIGTERM)
-        assert process.popen.wait(30) == 0
+        assert process.popen.wait(180) == 0
         assert "leaving without them" in process.printed()
     with running(tmp_path, "after", "server", *arguments[:-2]) as process:
         records = [Cli(process.url()).json("tasks", "get", task) for task in tasks]
@@ -169,7 +169,7 @@ def test_six_terminals(tmp_path):
             terminals.enter_context(running(tmp_path, f"worker-{number + 1}", "worker", *arguments))
         one, two = map(Cli, urls)
         (tmp_path / "meet.json").write_text(
-            json.dumps([{"command": meet, "timeout": "60s", "max_retries": 0}] * 4)
+            json.dumps([{"command": meet, "timeout": "600s", "max_retries": 0}] * 4)
         )
         tasks = one.json("submit", "--file", str(tmp_path / "meet.json"), "--wait")["tasks"]
         workers = [worker["worker"] for worker in two.json("workers")["workers"]]
