@@ -71,7 +71,7 @@ async def bench(place: str, **settings) -> AsyncIterator[Bench]:
     that store with the one that is asked to submit and to wait."""
     on_store = ":" in place
     store = place if on_store else "memory:"
-    chosen = Settings(store=store, listen="127.0.0.1:0", **{"lease_s": 1.5, **settings})
+    chosen = Settings(store=store, listen="127.0.0.1:0", **{"lease_s": 5.0, **settings})
     async with AsyncExitStack() as stack:
         node = await stack.enter_async_context(Node(chosen, serve=place == "http"))
         source: TaskSource = node.scheduler
@@ -197,10 +197,10 @@ async def test_a_task_over_its_time_fails_and_says_so(place):
 
 async def test_leases_outlast_their_length_while_they_are_renewed(place):
     async def handler():
-        await asyncio.sleep(1.2)
+        await asyncio.sleep(3.6)
         return "done"
 
-    async with bench(place, lease_s=1.0) as at:
+    async with bench(place, lease_s=3.0) as at:
         record = await at.run(handler)
     assert (record.state, record.attempt, record.losses) == (State.SUCCEEDED, 1, 0)
 
