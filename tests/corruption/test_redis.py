@@ -1,6 +1,5 @@
 """A namespace of Redis that is spoiled as no other store can be. What all have in common: test_scenes.py."""
 
-
 import msgspec
 import pytest
 
