@@ -9,10 +9,10 @@ from mainspring.api.door import Door, idempotency
 from mainspring.api.http import JSON, Answer, Call, json_answer, page_answer
 from mainspring.api.submitting import REPLAYED, replayed, task_answer
 from mainspring.api.tasks import no_body
-from mainspring.core.model import decode_policy
+from mainspring.core.model import Task, decode_policy
 from mainspring.core.schedules import Schedule, begin
 from mainspring.core.templates import Template
-from mainspring.errors import Conflict, InvalidInput, KeyReused, NotFound, VersionMismatch
+from mainspring.errors import Conflict, InvalidInput, KeyReused, NotFound, VersionMismatch, WrongState
 from mainspring.ports import Idempotency, NewSchedule, ScheduleRecord
 from mainspring.scheduler import SchedulePatch
 from mainspring.wire import fields, pages
@@ -249,13 +249,24 @@ async def trigger(door: Door, call: Call) -> Answer:
     key = msgspec.structs.replace(key, principal=f"{key.principal} {id}")
     if (kept := door.replies.find(key)) is not None:
         return replayed(kept)
-    version = await _version(door, call)
-    task, is_new = await door.scheduler.schedules.trigger_once(id, key, version)
+    task, is_new = await _trigger_once(door, call, key)
     answer = task_answer(task, 201)
     if not is_new:
         return replayed(answer)
     door.replies.keep(key, answer)
     return answer
+
+
+async def _trigger_once(door: Door, call: Call, key: Idempotency) -> tuple[Task, bool]:
+    schedules = door.scheduler.schedules
+    try:
+        return await schedules.trigger_once(call.path["id"], key, await _version(door, call))
+    except (NotFound, VersionMismatch, WrongState):
+        # It may have become so by the very call that this one repeats, or since.
+        task = await schedules.triggered(key)
+        if task is None:
+            raise
+        return task, False
 
 
 async def skip_next(door: Door, call: Call) -> Answer:

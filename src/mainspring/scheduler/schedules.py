@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import NoReturn
 
-from mainspring.core.model import Task
+from mainspring.core.model import PRIORITY_DEFAULT, Lane, NewTask, Task
 from mainspring.core.schedules import Decision, Fire, Standing, Start, by_hand_us, skip_next, skip_until
 from mainspring.core.templates import task_for
 from mainspring.core.timing import next_fires
@@ -23,6 +23,7 @@ from mainspring.ports import (
     FireLine,
     FirePage,
     FireTask,
+    Group,
     Idempotency,
     Moved,
     NewSchedule,
@@ -150,6 +151,15 @@ class Schedules:
         has made, and whether that was now. Raises `Gone`, too, if that task has been deleted."""
         return await self._trigger(id, version, key)
 
+    async def triggered(self, key: Idempotency) -> Task | None:
+        """The task that the key has made, if any, whatever became of its schedule since. Raises `Gone` if it
+        has been deleted."""
+        # Asked by a group that no store takes under a key that has made nothing: its parent is nowhere.
+        lane, id = Lane("default", "echo", "default", PRIORITY_DEFAULT), self._new_id()
+        asking = NewTask(id, lane, b"null", depends_on=(self._new_id(),))
+        (answer,) = await self._store.submit([Group([asking], key)])
+        return _only_task(answer) if isinstance(answer, Existing) else None
+
     async def _trigger(self, id: str, version: int | None, key: Idempotency | None) -> tuple[Task, bool]:
         task_id = self._new_id()
 
@@ -163,9 +173,7 @@ class Schedules:
 
         answer = await self._decide(id, fire_now, version)
         if isinstance(answer, Existing):
-            if not answer.tasks:
-                raise Gone("the task made under this idempotency key has been deleted")
-            return answer.tasks[0], False
+            return _only_task(answer), False
         (task,) = await self._store.get([task_id])
         if task is None:
             raise NotFound(f"no task {task_id}")
@@ -287,6 +295,13 @@ class Schedules:
             tell(self._sink, seen, line)
             self._hint()
         return answer
+
+
+def _only_task(made: Existing) -> Task:
+    """Of what a key has made."""
+    if not made.tasks:
+        raise Gone("the task made under this idempotency key has been deleted")
+    return made.tasks[0]
 
 
 def _refuse(refused: Refused) -> NoReturn:
