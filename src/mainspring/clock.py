@@ -54,11 +54,18 @@ class IdMint:
     def __init__(self, source: random.Random) -> None:
         self._bits = source.getrandbits
         self._last = 0
+        self._millisecond = -1
+        self._head = ""
 
     def mint(self, now_us: int) -> str:
         # Milliseconds and counter as one rising number: a full counter borrows from the next millisecond.
-        self._last = stamp = max(self._last + 1, now_us // 1000 << 12)
-        tail = 0x8000000000000000 | self._bits(62)
-        head = f"{stamp >> 12:012x}"
-        low = f"{tail:016x}"
-        return f"{head[:8]}-{head[8:]}-7{stamp & 0xFFF:03x}-{low[:4]}-{low[4:]}"
+        stamp = now_us // 1000 << 12
+        if stamp <= self._last:
+            stamp = self._last + 1
+        self._last = stamp
+        millisecond = stamp >> 12
+        if millisecond != self._millisecond:
+            head = f"{millisecond:012x}"
+            self._millisecond, self._head = millisecond, f"{head[:8]}-{head[8:]}-7"
+        low = f"{0x8000000000000000 | self._bits(62):016x}"
+        return f"{self._head}{stamp & 0xFFF:03x}-{low[:4]}-{low[4:]}"

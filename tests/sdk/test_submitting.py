@@ -124,6 +124,26 @@ def test_many_calls_are_one_submit(busy):
     assert busy.add.submit_many([]) == []
 
 
+def test_of_many_calls_each_has_its_own_payload_and_options(jobs):
+    eager, later = jobs.add.with_options(priority="high", name="eager"), jobs.draw.with_options(delay="1h")
+    calls = [
+        call
+        for number in range(3)
+        for call in (jobs.add.bind(number), eager.bind(number), later.bind("a.png", number, 1))
+    ]
+    records = [handle.refresh() for handle in jobs.app.submit_many(calls)]
+    assert len({record.id for record in records}) == 9
+    for number in range(3):
+        plain, soon, delayed = records[3 * number : 3 * number + 3]
+        assert [plain.payload, soon.payload] == [{"left": number}] * 2
+        assert delayed.payload == {"args": ["a.png", number, 1], "kwargs": {}}
+        assert [record.kind for record in (plain, soon, delayed)] == [jobs.add.kind] * 2 + ["draw-picture"]
+        assert [record.priority for record in (plain, soon)] == [5, 8]
+        assert [record.name for record in (plain, soon)] == [None, "eager"]
+        assert delayed.run_at - delayed.created_at == timedelta(hours=1)
+        assert plain.run_at == plain.created_at
+
+
 def test_calls_of_one_submit_may_depend_on_each_other(busy):
     first = busy.add.bind(1)
     second = busy.app.bind("echo", "second", depends_on=[first])

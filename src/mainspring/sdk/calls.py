@@ -9,7 +9,8 @@ from mainspring.core.model import NewTask
 from mainspring.errors import InvalidInput
 from mainspring.sdk.options import PARENTS_ACCEPTED, Parent, Plan
 from mainspring.wire.batches import Batch, new_batch
-from mainspring.wire.tasks import NewId, TaskIn, new_task
+from mainspring.wire.bounds import BOUNDS
+from mainspring.wire.tasks import NewId, TaskIn, another, new_task
 
 R_co = TypeVar("R_co", covariant=True)
 
@@ -65,6 +66,10 @@ def _is_said(value: object) -> bool:
 
 def many_tasks(calls: Sequence[TaskCall[Any]], new_id: NewId) -> Batch:
     """Raises `InvalidInput` with a path such as `tasks[3].priority`."""
+    if 0 < len(calls) <= BOUNDS.batch_tasks and all(
+        plan.is_repeatable for plan in {id(call.plan): call.plan for call in calls}.values()
+    ):
+        return Batch(_alike(calls, new_id), range(len(calls)))
     given = [call.task_in() for call in calls]
     places: dict[int, int] = {}
     for place, call in enumerate(calls):
@@ -82,6 +87,24 @@ def many_tasks(calls: Sequence[TaskCall[Any]], new_id: NewId) -> Batch:
             except InvalidInput as error:
                 raise error.under(f"tasks[{place}]") from None
     return new_batch(given, new_id)
+
+
+def _alike(calls: Sequence[TaskCall[Any]], new_id: NewId) -> list[NewTask]:
+    """Tasks that do not know of each other. The rules of those that share a plan are read once."""
+    models: dict[tuple[int, str], NewTask] = {}
+    tasks = []
+    for place, call in enumerate(calls):
+        sort = id(call.plan), call.kind
+        model = models.get(sort)
+        if model is not None:
+            tasks.append(another(model, new_id, call.payload))
+            continue
+        try:
+            models[sort] = task = new_task(call.task_in(), new_id)
+        except InvalidInput as error:
+            raise error.under(f"tasks[{place}]") from None
+        tasks.append(task)
+    return tasks
 
 
 def _names(call: TaskCall[Any], places: dict[int, int], given: Sequence[TaskIn]) -> list[str]:

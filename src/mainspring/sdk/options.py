@@ -65,9 +65,10 @@ class TaskOptions(TypedDict, total=False):
 
 
 class Plan:
-    """Checked options. `template` is the task without its payload and its `parents`."""
+    """Checked options. `template` is the task without its payload and its `parents`; `is_repeatable` says
+    that nothing in it is about one task alone."""
 
-    __slots__ = ("idempotency_key", "options", "parents", "template")
+    __slots__ = ("idempotency_key", "is_repeatable", "options", "parents", "template")
 
     def __init__(self, options: TaskOptions) -> None:
         """Raises `InvalidInput` that names the option."""
@@ -76,6 +77,8 @@ class Plan:
         self.parents = _parents(given.pop("depends_on", ()))
         self.idempotency_key = checked_key(given.pop("idempotency_key", None))
         self.template: TaskIn = TASK.read(encoded(given))
+        own = self.parents, self.idempotency_key, self.template.unique, self.template.id, self.template.ref
+        self.is_repeatable = not any(own)
 
     def having(self, options: TaskOptions) -> "Plan":
         """The same, but for what `options` say."""

@@ -145,6 +145,15 @@ def new_task(given: TaskIn, new_id: NewId, bounds: Bounds = BOUNDS) -> NewTask:
     return task
 
 
+def another(model: NewTask, new_id: NewId, payload: bytes) -> NewTask:
+    """A task of the same kind and with the same rules as one that was checked; its payload was checked, too.
+    The model has no unique rule: that may be about the payload."""
+    return NewTask(
+        new_id(), model.lane, payload, model.delay_us, model.run_at_us, model.policy, model.timeout_us,
+        model.deadline_us, model.depends_on, model.labels, None, model.name,
+    )  # fmt: skip
+
+
 def _id(given: TaskIn, new_id: NewId) -> str:
     if given.id is None:
         return new_id()

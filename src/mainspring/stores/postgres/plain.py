@@ -21,9 +21,8 @@ from mainspring.core.order import LaneHead
 from mainspring.ports import Accepted, Answer, Ask, Exchange, Exchanged, Group
 from mainspring.stores.postgres import exchanging
 from mainspring.stores.postgres.claiming import asked_for, taken
-from mainspring.stores.postgres.planning import is_plain
+from mainspring.stores.postgres.planning import is_plain, rule_of
 from mainspring.stores.postgres.settling import just_succeeds, success
-from mainspring.stores.postgres.submitting import rule_of
 from mainspring.stores.postgres.transaction import Replay, Transaction, columns
 
 # A COPY is faster for more.

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from mainspring.core.dag import holds_new
 from mainspring.core.groups import GroupPlan
-from mainspring.core.model import WAITING, NewTask, State, UniqueRule, decode_policy
+from mainspring.core.model import WAITING, NewTask, OnParentFailure, State, UniqueRule, decode_policy
 from mainspring.ports import Group, Idempotency, Refused
 from mainspring.stores.postgres.moves import due_state
 from mainspring.stores.postgres.rows import can_be_stored, decode_ids, state_of
@@ -114,7 +114,7 @@ class Plans:
             for task in group.tasks:
                 if task.id in self.new:
                     raise Replay
-                run_at_us = self._run_at_us(task)
+                run_at_us = due_at_us(self._tx, task)
                 self.new[task.id] = Planned(task, due_state(self._tx, run_at_us), run_at_us)
                 self._stored.add(task.id)
             return [task.id for task in group.tasks]
@@ -149,7 +149,7 @@ class Plans:
         return ids
 
     def _accept(self, task: NewTask, parents: tuple[str, ...], workflow: NewWorkflow | None) -> None:
-        rule = decode_policy(task.policy).on_parent_failure
+        rule = rule_of(task)
         ended = {parent: state for parent in parents if (state := self._parents.get(parent)) is not None}
         ends = frozenset(
             parent for parent, state in ended.items() if state.is_final and holds_new(state, rule)
@@ -157,7 +157,7 @@ class Plans:
         open_parents = ends | {
             parent for parent in parents if parent not in ended or not ended[parent].is_final
         }
-        run_at_us = self._run_at_us(task)
+        run_at_us = due_at_us(self._tx, task)
         state = State.BLOCKED if open_parents else due_state(self._tx, run_at_us)
         planned = Planned(task, state, run_at_us, parents, open_parents, ends, workflow)
         self.new[task.id] = planned
@@ -172,9 +172,6 @@ class Plans:
                 return planned.task.id
         return self._earlier.get(_rule_key(rule))
 
-    def _run_at_us(self, task: NewTask) -> int | None:
-        return self._tx.now_us + task.delay_us if task.delay_us > 0 else task.run_at_us
-
 
 def is_plain(group: Group) -> bool:
     """Whether it is told by its own tasks alone what becomes of it."""
@@ -184,6 +181,14 @@ def is_plain(group: Group) -> bool:
         if task.depends_on or task.unique is not None:
             return False
     return True
+
+
+def due_at_us(tx: Transaction, task: NewTask) -> int | None:
+    return tx.now_us + task.delay_us if task.delay_us > 0 else task.run_at_us
+
+
+def rule_of(task: NewTask) -> OnParentFailure:
+    return OnParentFailure.CANCEL if task.policy is None else decode_policy(task.policy).on_parent_failure
 
 
 def _rule_key(rule: UniqueRule) -> tuple[bytes, int, int | None]:

@@ -2,7 +2,7 @@
 write."""
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import AsyncIterable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import asyncpg
@@ -120,6 +120,15 @@ class Transaction:
         except asyncpg.UniqueViolationError as error:
             raise Replay from error
 
+    async def copy_encoded(self, table: str, columns: Sequence[str], rows: AsyncIterable[bytes]) -> None:
+        """As `copy`, of bytes as the server takes them."""
+        try:
+            await self._connection.copy_to_table(
+                table, schema_name="mainspring", columns=columns, source=rows, format="binary"
+            )
+        except asyncpg.UniqueViolationError as error:
+            raise Replay from error
+
     async def begin(self) -> None:
         (opening,) = await self.rows("opening")
         self.now_us = self._minted = opening["now_us"]
@@ -183,6 +192,11 @@ class Transaction:
         costs more time to write than the microsecond by which it rises."""
         self._minted += 1
         return self._minted
+
+    def mint_many(self, number: int) -> range:
+        first = self._minted + 1
+        self._minted += number
+        return range(first, first + number)
 
     def count(self, lane_id: int, state: State, change: int) -> None:
         place = (lane_id, state)
