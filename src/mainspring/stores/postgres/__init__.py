@@ -7,7 +7,8 @@
         │
         ├─ plain          the hot verbs as one statement each, where nothing is in the way
         ├─ exchanging ─┬─ settling       reports, by one statement for all lines
-        │              ├─ submitting ── planning    groups: planned in memory, stored by one insert
+        │              ├─ submitting ─┬─ copying    plain groups, as the bytes of one COPY
+        │              │              └─ planning   others: planned in memory, stored by one COPY
         │              └─ claiming ── limits        heads of lanes, under limits and pauses
         ├─ holding        renewals, lapsed leases            ├─ reading, pages   board, get, find, stats
         ├─ editing        cancel, replay, edit, delete       ├─ progress         checkpoints, steps, logs
