@@ -243,3 +243,11 @@ def test_a_database_without_mainspring_is_not_found_healthy(database):
     gone = examined(database.replace("/place", "/nowhere"))
     assert gone.exit_code == 1
     assert "no such database" in gone.stderr
+
+
+def test_nothing_is_told_where_nothing_is(tmp_path):
+    """A namespace that was misspelt is empty, and so without fault."""
+    with addresses.address("redis", tmp_path) as url:
+        result = examined(url)
+        assert result.exit_code == 0
+        assert f"there is nothing in {url}: is it the store that you meant?" in result.stdout

@@ -38,6 +38,29 @@ def test_other_urls_are_refused_with_what_is_accepted(url):
     assert "sqlite:///" in caught.value.accepted
 
 
+def test_a_package_that_is_missing_is_told_under_the_setting_that_needs_it():
+    script = """
+import sys
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        if name == "redis":
+            raise ModuleNotFoundError(name=name)
+sys.meta_path.insert(0, Missing())
+from mainspring.clock import VirtualClock
+from mainspring.errors import InvalidInput
+from mainspring.ports import StoreOptions
+from mainspring.stores import open_store
+for url, queue in (("redis://localhost", ""), ("postgresql://localhost/x", "redis://localhost")):
+    try:
+        open_store(url, VirtualClock(1), StoreOptions(queue=queue))
+    except InvalidInput as error:
+        print(error)
+"""
+    told = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    needed = "needs the package redis, which is not installed; accepted: pip install mainspring[redis]"
+    assert told.splitlines() == [f"store: {needed}", f"queue: {needed}"]
+
+
 def test_the_registry_loads_no_driver():
     script = (
         "import sys, mainspring.stores as stores; from mainspring.clock import VirtualClock;"

@@ -23,7 +23,7 @@ async def test_a_database_that_is_read_only_for_a_while(kind, server, measured):
         await admin.execute("SELECT pg_reload_conf()")
         problem = await house.refused("store_unavailable")
         assert problem["status"] == 503
-        assert "read-only" in problem["detail"]
+        assert "the server is read-only: a standby" in problem["detail"]
         # What only reads is answered all the while.
         assert (await house.nodes[0].scheduler.stats()).counts
         await admin.execute("ALTER SYSTEM RESET default_transaction_read_only")
@@ -41,6 +41,8 @@ async def test_a_primary_that_is_a_replica_for_a_while(kind, server, measured):
         await admin.replicaof("127.0.0.1", "1")
         problem = await house.refused("store_unavailable")
         assert problem["status"] == 503
+        assert "the server is read-only: READONLY" in problem["detail"]
+        assert "script" not in problem["detail"]
         await admin.replicaof("NO", "ONE")
         recovery_s = await house.clients.probe()
     measured(recovery_s=recovery_s)

@@ -14,7 +14,7 @@ from mainspring.cli.exits import Exit
 from mainspring.cli.options import CONFIG, load_settings
 from mainspring.clock import SystemClock
 from mainspring.config import Settings
-from mainspring.core.addresses import scheme_of
+from mainspring.core.addresses import scheme_of, shown
 from mainspring.core.laws import LAWS
 from mainspring.errors import InvalidInput
 from mainspring.node.opening import named, store_of
@@ -74,6 +74,8 @@ def doctor(db: str | None, store: str | None, repair: bool, output: str, config:
         show.echo_json(msgspec.json.encode(diagnosis))
     else:
         _show(diagnosis, repair)
+        if not diagnosis.rows and diagnosis.leader is None:
+            click.echo(f"there is nothing in {shown(settings.store_url)}: is it the store that you meant?")
         if diagnosis.undone:
             click.echo(diagnosis.undone)
     return Exit.OK if diagnosis.healthy else Exit.FAILED

@@ -22,7 +22,8 @@ from mainspring.ports.schema import Schema
 
 ACCEPTED = (
     "memory:, sqlite:///relative/file, sqlite:////absolute/file, "
-    "postgresql://USER:PASSWORD@HOST:PORT/DATABASE, redis://USER:PASSWORD@HOST:PORT/NUMBER"
+    "postgresql://USER:PASSWORD@HOST:PORT/DATABASE, redis://USER:PASSWORD@HOST:PORT/NUMBER, "
+    "redis+sentinel://HOST,HOST/SERVICE/NUMBER, redis+cluster://HOST,HOST"
 )
 SCHEMES = ("memory", "sqlite", *POSTGRES, *REDIS)
 # The libraries that drivers need, each with the extra that brings it.
@@ -97,7 +98,7 @@ def _found(module: str, name: str) -> Any:
         if extra is None:
             raise
         raise InvalidInput(
-            "store",
+            "queue" if (module, extra) == ("tandem", "redis") else "store",
             f"needs the package {error.name}, which is not installed",
             f"pip install mainspring[{extra}]",
         ) from error

@@ -91,6 +91,19 @@ async def test_connections_that_the_server_ended_are_replaced(new_database):
             assert dict((await store.board()).paused) == {"mail": paused_by}
 
 
+async def test_a_schema_that_is_taken_away_under_a_running_node(new_database):
+    """Somebody has gone back to an older one. The node says what to look at, and goes on when it is back."""
+    async with new_database() as database, database.store() as store:
+        async with database.connection() as admin:
+            await admin.execute("ALTER SCHEMA mainspring RENAME TO elsewhere")
+            for call in (store.stats, store.board):
+                with pytest.raises(StoreUnavailable, match=r"the schema is no longer .*migrate status"):
+                    await call()
+            await admin.execute("ALTER SCHEMA elsewhere RENAME TO mainspring")
+        await store.set_queue("mail", "alice")
+        assert dict((await store.board()).paused) == {"mail": "alice"}
+
+
 async def test_a_server_that_does_not_wait_for_its_disk_is_class_b(new_database):
     async with new_database() as database:
         for setting, durability in (("on", "A"), ("local", "A"), ("off", "B")):

@@ -31,6 +31,7 @@ def test_the_parts_of_a_url(scheme):
         ("redis+sentinel://one,two:5/tasks", "sentinel", (("one", 26379), ("two", 5)), {"db": 0}),
         ("valkey+sentinel://one/tasks/3", "sentinel", (("one", 26379),), {"db": 3}),
         ("redis+cluster://one:7000,two", "cluster", (("one", 7000), ("two", 6379)), {}),
+        ("redis://h/4?db=4", "server", (("h", 6379),), {"db": 4}),
         ("redis+cluster://one/0", "cluster", (("one", 6379),), {}),
     ],
 )  # fmt: skip
@@ -69,6 +70,10 @@ def test_sentinels_have_passwords_of_their_own():
         ("redis://h/one", "not the number"),
         ("redis://h/0/1", "not the number"),
         ("redis://h:port", "not a host"),
+        ("redis://h:99999", "not a port: '99999'; accepted: 1 to 65535"),
+        ("redis://h:0", "not a port"),
+        ("redis+sentinel://one,two:70000/tasks", "not a port"),
+        ("redis://h/1?db=3", "two databases"),
         ("redis://h?colour=blue", "unknown option 'colour'"),
         ("redis://h?db", "no value"),
         ("redis://h?ssl_ca_certs=/ca.pem", "under TLS"),

@@ -208,6 +208,13 @@ async def under_tls(server, context) -> AsyncIterator[int]:
         await asyncio.gather(*talks, return_exceptions=True)
 
 
+@pytest.mark.parametrize("name", ["ssl_ca_certs", "ssl_certfile", "ssl_keyfile"])
+async def test_a_file_of_tls_that_is_not_there(name):
+    """Nobody looks for a server that is down when a path is misspelt."""
+    with pytest.raises(StoreUnavailable, match=rf"{name} names no file: '/nowhere.pem'"):
+        await new_store(f"rediss://localhost:{free_port()}?{name}=/nowhere.pem").open()
+
+
 async def test_tls(new_server, tmp_path):
     """The server's certificate is checked, and the client shows its own where the server wants one."""
     authority, stranger = trustme.CA(), trustme.CA()
@@ -224,8 +231,9 @@ async def test_tls(new_server, tmp_path):
         async with opened(f"rediss://localhost:{port}?ssl_ca_certs={tmp_path}/ca.pem&{own}") as store:
             await store.set_queue("mail", "alice")
             assert await paused(store) == {"mail": "alice"}
-        for wrong in (f"?ssl_ca_certs={tmp_path}/stranger.pem&{own}", f"?ssl_ca_certs={tmp_path}/ca.pem"):
-            with pytest.raises(StoreUnavailable):
-                await new_store(f"rediss://localhost:{port}{wrong}").open()
+        with pytest.raises(StoreUnavailable, match=r"no connection with these TLS parameters: .*certificate"):
+            await new_store(f"rediss://localhost:{port}?ssl_ca_certs={tmp_path}/stranger.pem&{own}").open()
+        with pytest.raises(StoreUnavailable):
+            await new_store(f"rediss://localhost:{port}?ssl_ca_certs={tmp_path}/ca.pem").open()
         with pytest.raises(StoreUnavailable):
             await new_store(f"redis://localhost:{port}").open()

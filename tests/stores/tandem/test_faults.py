@@ -154,6 +154,17 @@ async def test_a_redis_that_refuses_is_told_at_the_start(new_house, redis_server
         await redis.config_set("requirepass", "")
 
 
+async def test_a_file_of_tls_that_is_not_there_is_told_at_the_start(new_house):
+    async with new_house() as house:
+        node = Node("one", house.dsn, "rediss://localhost:1?ssl_ca_certs=/nowhere.pem")
+        with pytest.raises(
+            StoreUnavailable, match=r"\(--queue\): .*ssl_ca_certs names no file: '/nowhere.pem'"
+        ):
+            await node.store.open()
+        with pytest.raises(StoreUnavailable, match="closed"):
+            await node.store.stats()
+
+
 async def test_closing_leaves_nothing_running(new_house, tmp_path):
     async with new_house() as house:
         for queue in ("", f"unix://{tmp_path}/nowhere"):

@@ -13,7 +13,7 @@ from mainspring.core.order import LaneHead
 from mainspring.errors import StoreCorrupt, StoreError, StoreFull, StoreUnavailable
 from mainspring.ports import PostgresOptions
 from mainspring.stores.postgres.address import Address
-from mainspring.stores.postgres.dialling import IDLE_LIMIT, PLANS, dial, greet, why
+from mainspring.stores.postgres.dialling import IDLE_LIMIT, PLANS, READ_ONLY, dial, greet, why
 from mainspring.stores.postgres.known import Known
 from mainspring.stores.postgres.pool import Pool, hang_up
 from mainspring.stores.postgres.schema import prepare
@@ -43,6 +43,8 @@ LOST = (
     asyncpg.InternalClientError,
     OSError,
 )
+# Somebody went back to an older schema, or dropped it, under a running node.
+OTHER_SCHEMA = "the schema is no longer the one that this program has found (`mainspring migrate status`)"
 # For a call as a whole: waiting for a connection, making one, every statement, the commit.
 CALL_LIMIT_S = 30.0
 # For what goes through the whole database.
@@ -315,11 +317,19 @@ def translated() -> Iterator[None]:
         ) from error
     except (asyncpg.DataCorruptedError, asyncpg.IndexCorruptedError) as error:
         raise StoreCorrupt(f"the database is damaged: {error}") from error
+    except asyncpg.ReadOnlySQLTransactionError as error:
+        raise StoreUnavailable(f"{READ_ONLY}: {error}") from error
+    except (
+        asyncpg.UndefinedTableError,
+        asyncpg.UndefinedColumnError,
+        asyncpg.UndefinedFunctionError,
+        asyncpg.InvalidSchemaNameError,
+    ) as error:
+        raise StoreUnavailable(f"{OTHER_SCHEMA}: {error}") from error
     except (
         asyncpg.PostgresConnectionError,
         asyncpg.OperatorInterventionError,
         asyncpg.InsufficientResourcesError,
-        asyncpg.ReadOnlySQLTransactionError,
         asyncpg.InvalidAuthorizationSpecificationError,
         asyncpg.InvalidCatalogNameError,
         asyncpg.InterfaceError,

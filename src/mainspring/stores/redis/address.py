@@ -69,8 +69,8 @@ def parse_address(text: str) -> Address:
     if scheme in SOCKETS:
         return _at_socket(text, hosts, path, options)
     kind, service, number = _what(scheme, path, text)
-    if number:
-        options.setdefault("db", number)
+    if number and options.setdefault("db", number) != number:
+        raise InvalidInput("store", f"{shown(text)!r} names two databases", "/NUMBER or ?db=NUMBER")
     found = tuple(_hosts(hosts, SENTINEL_PORT if kind == "sentinel" else PORT))
     if kind == "server" and len(found) > 1:
         raise InvalidInput("store", f"{shown(text)!r} names several servers", ACCEPTED)
@@ -116,7 +116,10 @@ def _hosts(text: str, port: int) -> Iterator[tuple[str, int]]:
         found = re.fullmatch(r"(?:\[([0-9A-Fa-f:.%\w]+)\]|([^:\[\]]*))(?::(\d{0,5}))?", one)
         if found is None:
             raise InvalidInput("store", f"not a host: {one!r}", "HOST, HOST:PORT or [IPv6]:PORT")
-        yield found[1] or unquote(found[2] or "") or "localhost", int(found[3] or port)
+        number = int(found[3] or port)
+        if not 0 < number < 65536:
+            raise InvalidInput("store", f"not a port: {found[3]!r}", "1 to 65535")
+        yield found[1] or unquote(found[2] or "") or "localhost", number
 
 
 def _address(

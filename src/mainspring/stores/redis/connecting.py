@@ -17,6 +17,7 @@ from mainspring.stores.redis.calling import Call, Wires
 from mainspring.stores.redis.dialling import (
     Client,
     Server,
+    check_files,
     client_of,
     forget_connections,
     greet,
@@ -74,6 +75,7 @@ class Database:
     async def open(self) -> Server:
         """Connect, and look whether the server can be used. Raises `StoreUnavailable`, `StoreError`,
         `StoreTooNew`."""
+        check_files(self._address)
         client = client_of(self._address)
         try:
             async with asyncio.timeout(CALL_LIMIT_S):

@@ -6,6 +6,7 @@ The library repeats nothing by itself: a call whose answer was lost may have bee
 import logging
 import socket
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
 from redis.asyncio import ConnectionPool, Redis, Sentinel, SSLConnection, UnixDomainSocketConnection
@@ -16,7 +17,7 @@ from redis.asyncio.sentinel import SentinelConnectionPool
 from redis.backoff import NoBackoff
 from redis.exceptions import ResponseError
 
-from mainspring.errors import StoreError, StoreTooNew
+from mainspring.errors import StoreError, StoreTooNew, StoreUnavailable
 from mainspring.ports import RedisOptions
 from mainspring.stores.redis.address import Address
 
@@ -79,6 +80,15 @@ def client_of(address: Address) -> Client:
         primary: Redis = sentinels.master_for(address.service, ssl=address.tls)
         return primary
     return _at(address, *address.hosts[0])
+
+
+def check_files(address: Address) -> None:
+    """The library would only tell that some file is missing, as it does for a socket. Raises
+    `StoreUnavailable`."""
+    for name in ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile"):
+        file = address.arguments.get(name)
+        if file is not None and not Path(file).is_file():
+            raise StoreUnavailable(f"{address.shown}: {name} names no file: {file!r}")
 
 
 def _common(address: Address) -> dict[str, Any]:

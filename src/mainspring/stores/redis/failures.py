@@ -27,12 +27,16 @@ _NO_PRIMARY = re.compile(r"^No master found for '(.*?)'(?: : |$)")
 _AT_A_SENTINEL = re.compile(r">\)> - (\w+):(\w+)")
 _NO_CLUSTER = "Cluster mode is not enabled on this node"
 _STANDBY = re.compile(r"\bREADONLY ")
+_TLS = re.compile(r"\[(?:SSL|X509)\b.*")
+# Where in a script it happened, as the servers before 7.0 and those since then tell it.
+_BEFORE = re.compile(r"^Error running script \(call to \w+\): (?:@user_script:\s*\d+: )+-?")
+_BEHIND = re.compile(r" script: .*\bon @user_script:\d+\.$")
 _NOT_NOW = re.compile(r"\b(LOADING|MASTERDOWN|CLUSTERDOWN|NOREPLICAS|TRYAGAIN|BUSY|UNBLOCKED|NOAUTH) ")
 
 
 def translated(error: BaseException, shown: str) -> StoreError:
     """The error of the port. `shown` is the server's address, without a password."""
-    told = " ".join(str(error).split()) or type(error).__name__
+    told = _BEHIND.sub("", _BEFORE.sub("", " ".join(str(error).split()))) or type(error).__name__
     if isinstance(error, OutOfMemoryError) or _FULL.search(told):
         return StoreFull(f"{shown}: the server takes no more data; nothing of this call was stored: {told}")
     if _NO_PASSWORD in told:
@@ -43,18 +47,22 @@ def translated(error: BaseException, shown: str) -> StoreError:
         return StoreError(f"{shown}: this user may not do what a store has to do: {told}")
     if isinstance(error, TimedOut | TimeoutError):
         return StoreUnavailable(f"{shown}: the server does not answer: {told}")
-    if nobody := _NOBODY.search(told):
-        return StoreUnavailable(f"{shown}: no server there: {nobody[1]}")
     if no_primary := _NO_PRIMARY.search(told):
         why = ", ".join(f"{what} ({name})" for what, name in _AT_A_SENTINEL.findall(told)) or "unknown there"
         return StoreUnavailable(f"{shown}: no sentinel names a primary of {no_primary[1]!r}: {why}")
+    if tls := _TLS.search(told):
+        return StoreUnavailable(f"{shown}: no connection with these TLS parameters: {tls[0]}")
+    if nobody := _NOBODY.search(told):
+        return StoreUnavailable(f"{shown}: no server there: {nobody[1]}")
     if _NO_CLUSTER in told:
         return StoreUnavailable(f"{shown}: this server is of no cluster: name it by redis://")
     if _NO_DATABASE in told:
         return StoreUnavailable(f"{shown}: no such database: {told}")
+    if is_of_a_standby(error):
+        return StoreUnavailable(f"{shown}: the server is read-only: {told}")
     if isinstance(error, Unreachable | ClusterError | RedisClusterException | OSError):
         return StoreUnavailable(f"{shown}: {told}")
-    if is_of_a_standby(error) or _NOT_NOW.search(told):
+    if _NOT_NOW.search(told):
         return StoreUnavailable(f"{shown}: {told}")
     return StoreError(f"{shown}: {told}")
 

@@ -15,6 +15,7 @@ from mainspring.ports import Clock
 from mainspring.stores.redis.address import parse_address
 from mainspring.stores.redis.dialling import (
     Client,
+    check_files,
     client_of,
     forget_connections,
     hang_up,
@@ -54,7 +55,12 @@ class Link:
     async def open(self) -> None:
         """Connect, if Redis is there; else go on without.
 
-        Raises `StoreUnavailable` if it is there and refuses: waiting would not help."""
+        Raises `StoreUnavailable` if it is there and refuses, or a file of the address is not: waiting would
+        not help."""
+        try:
+            check_files(self._address)
+        except StoreUnavailable as error:
+            raise StoreUnavailable(f"the Redis beside it (--queue): {error.detail}") from None
         try:
             async with asyncio.timeout(self.connect_s):
                 await self._ping()
