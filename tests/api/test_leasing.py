@@ -32,6 +32,15 @@ async def test_claim_takes_what_it_can_run(node):
     assert none == []
 
 
+async def test_an_answer_to_a_claim_has_a_bound_in_bytes(node):
+    """16 MiB: of larger tasks fewer come than were asked for, and the next claims bring the others."""
+    large = "x" * 1_000_000
+    async with node() as n:
+        tasks = [(await n.submit(payload=large))["id"] for _ in range(20)]
+        claims = [[lease["task"] for lease in await n.claim(slots=50)] for _ in range(3)]
+    assert claims == [tasks[:17], tasks[17:], []]
+
+
 async def test_claim_by_queue(node):
     async with node() as n:
         await n.submit(queue="a")

@@ -103,6 +103,20 @@ async def test_a_task_runs_and_its_result_is_kept(place):
     assert record.result == b'{"sum":%d}' % (2**60 + 1)
 
 
+async def test_many_large_tasks_are_claimed_in_parts_and_all_run(place):
+    """More at once than an answer to a claim may weigh."""
+
+    async def length(data):
+        return len(data)
+
+    async with bench(place, lease_s=60.0) as at:
+        tasks = [await at.submit("kind", {"args": ["x" * 1_000_000]}) for _ in range(20)]
+        async with at.working(kind=length, settings={"slots": 200}):
+            records = [await at.final(task) for task in tasks]
+    assert {record.result for record in records} == {b"1000000"}
+    assert {(record.attempt, record.losses) for record in records} == {(1, 0)}
+
+
 async def test_a_failure_is_retried_and_then_a_dead_letter(place):
     attempts = []
 

@@ -237,3 +237,8 @@ class Lease(msgspec.Struct, gc=False):
     lease_until_us: int = 0
     worker: str = ""
     fire_at_us: int | None = None
+
+    @property
+    def size_bytes(self) -> int:
+        """Of what may be large."""
+        return len(self.payload) + len(self.checkpoint or b"") + len(self.attempts or b"")

@@ -49,6 +49,7 @@ from mainspring.verbs.schedules import (
     with_parents_among,
 )
 from mainspring.verbs.tasks import (
+    CLAIM_BYTES,
     PAGE_BYTES,
     Accepted,
     Action,
@@ -99,6 +100,7 @@ from mainspring.verbs.workflows import (
 )
 
 __all__ = [
+    "CLAIM_BYTES",
     "FIRES_KEPT",
     "MEMBERS_COUNTED",
     "PAGE_BYTES",

@@ -98,8 +98,14 @@ class Existing(msgspec.Struct):
 # --- claim, settle, renew ---------------------------------------------------------------------------
 
 
+# What the leases of one claim weigh at most, but for the last of them: a thousand payloads of a megabyte each
+# in one answer would keep all others from the store for seconds, and their leases would run out on the way.
+CLAIM_BYTES = 16 * 1024 * 1024
+
+
 class Ask(msgspec.Struct):
-    """One worker's claim: up to `limit` tasks from the heads of `lanes`, in that order.
+    """One worker's claim: up to `limit` tasks from the heads of `lanes`, in that order; fewer, but at least
+    one, once they weigh `CLAIM_BYTES` (`Lease.size_bytes`).
 
     `(incarnation, claim_seq)` names the call: repeating one that granted something returns those of its
     leases that are still held. A call that granted nothing leaves no trace: the same name may ask again.
@@ -116,7 +122,8 @@ class Ask(msgspec.Struct):
 
 
 class Claimed(msgspec.Struct):
-    """`empty` are asked lanes that have no ready task left; a lane at its limit is not empty."""
+    """`empty` are asked lanes that have no ready task left. A lane at its limit is not empty, nor is one
+    that was not reached, or not to its end, because the leases became too heavy."""
 
     leases: list[Lease]
     empty: list[int] = []

@@ -194,14 +194,14 @@ async def test_looks_stay_short_while_a_transaction_is_held_open(new_database, m
     monkeypatch.setattr(lines, "WHOLE_LOOKS_APART_US", 1 << 60)
     monkeypatch.setattr(lines, "WHOLE_LOOKS_SHARE", 1 << 60)
     # Which of their values say where to begin.
-    looks = {"claim": 8, "heads": 1, "all_heads": 1, "promote": 1, "next_due": 0, "past_deadline": 1}
+    looks = {"claim": 9, "heads": 1, "all_heads": 1, "promote": 1, "next_due": 0, "past_deadline": 1}
     sent: dict[str, tuple[Any, ...]] = {}
     rows = Transaction.rows
 
     async def noted(tx: Transaction, name: str, *values: object) -> list[Record]:
         if name in ("claim", "claim_plain"):
             # Without a claimant: one that was answered looks at nothing again.
-            sent["claim"] = (*values[:9], False)
+            sent["claim"] = (*values[:10], False)
         else:
             sent[name] = values
         return await rows(tx, name, *values)

@@ -8,6 +8,7 @@ from mainspring.ports import Ask, Claimed
 from mainspring.stores.memory.moves import Call
 from mainspring.stores.memory.reading import lease_of
 from mainspring.stores.memory.tables import Due, Row
+from mainspring.verbs import CLAIM_BYTES
 
 
 def claim(call: Call, ask: Ask) -> Claimed:
@@ -17,14 +18,16 @@ def claim(call: Call, ask: Ask) -> Claimed:
     if ask.term is not None and not leads(call, ask.term):
         return Claimed([])
     claimed = Claimed([], [])
+    room_bytes = CLAIM_BYTES
     for quota in ask.lanes:
-        wanted = min(quota.limit, ask.limit - len(claimed.leases))
+        wanted = min(quota.limit, ask.limit - len(claimed.leases)) if room_bytes > 0 else 0
         lane = tables.lanes.get(quota.lane_id)
         if lane is None:
             claimed.empty.append(quota.lane_id)
         elif wanted > 0:
-            leases, more = _take(call, ask, quota.lane_id, min(wanted, call.room(lane)))
+            leases, more = _take(call, ask, quota.lane_id, min(wanted, call.room(lane)), room_bytes)
             claimed.leases += leases
+            room_bytes -= sum(lease.size_bytes for lease in leases)
             if not more:
                 claimed.empty.append(quota.lane_id)
     if claimed.leases:
@@ -43,7 +46,7 @@ def leads(call: Call, number: int) -> bool:
     return term is not None and term.number == number and term.expires_us > call.now_us
 
 
-def _take(call: Call, ask: Ask, lane_id: int, count: int) -> tuple[list[Lease], bool]:
+def _take(call: Call, ask: Ask, lane_id: int, count: int, room_bytes: int) -> tuple[list[Lease], bool]:
     """Up to `count` tasks from the head of a lane, and whether more could be claimed there.
 
     A task past its deadline is passed over and keeps its place, for `overdue` to fail it.
@@ -59,11 +62,12 @@ def _take(call: Call, ask: Ask, lane_id: int, count: int) -> tuple[list[Lease], 
             heappop(line)
         elif row.deadline_us is not None and row.deadline_us < call.now_us:
             late.append(heappop(line))
-        elif len(leases) == count:
+        elif len(leases) == count or room_bytes <= 0:
             more = True
         else:
             heappop(line)
             leases.append(_grant(call, ask, row))
+            room_bytes -= leases[-1].size_bytes
     for entry in late:
         heappush(line, entry)
     return leases, more

@@ -15,9 +15,10 @@ from mainspring.ports import Ask, Claimed
 from mainspring.stores.postgres.limits import Usage
 from mainspring.stores.postgres.rows import can_be_stored, lease_of
 from mainspring.stores.postgres.transaction import Transaction
+from mainspring.verbs import CLAIM_BYTES
 
-# Takes up to so many from the heads of lanes for a claim, in the order asked.
-Take = Callable[[Transaction, Ask, Sequence[Quota], int], Awaitable[Claimed]]
+# Takes up to so many, and about so many bytes, from the heads of lanes for a claim, in the order asked.
+Take = Callable[[Transaction, Ask, Sequence[Quota], int, int], Awaitable[Claimed]]
 
 
 async def claim(
@@ -44,7 +45,7 @@ async def _claim(tx: Transaction, ask: Ask, usage: Usage | None, take: Take) -> 
     open_lanes = [quota for quota, lane in lanes if lane.queue not in tx.paused]
     if usage is None and ask.term is None and take is take_heads:
         # Nearly always all is as the node thinks, and one statement does.
-        claimed = await take_heads(tx, ask, open_lanes, ask.limit, as_next=True)
+        claimed = await take_heads(tx, ask, open_lanes, ask.limit, CLAIM_BYTES, as_next=True)
         if claimed.leases:
             _book(tx, claimed.leases)
             return Claimed(claimed.leases, unknown + claimed.empty)
@@ -60,7 +61,7 @@ async def _claim(tx: Transaction, ask: Ask, usage: Usage | None, take: Take) -> 
     if usage is not None:
         claimed = await _take_guarded(tx, ask, lanes, usage, take)
     else:
-        claimed = await take(tx, ask, open_lanes, ask.limit)
+        claimed = await take(tx, ask, open_lanes, ask.limit, CLAIM_BYTES)
     if claimed.leases:
         await tx.do("claimed", ask.incarnation, ask.claim_seq)
         _book(tx, claimed.leases)
@@ -72,11 +73,13 @@ async def _take_guarded(
 ) -> Claimed:
     """Lane by lane, since lanes share the slots of a name."""
     claimed = Claimed([], [])
+    room_bytes = CLAIM_BYTES
     for quota, lane in lanes:
         room = room_for(lane, tx.paused, tx.rules, usage.states, tx.now_us)
         count = min(quota.limit, ask.limit - len(claimed.leases), room)
-        if count > 0:
-            taken = await take(tx, ask, [Quota(quota.lane_id, count)], count)
+        if count > 0 and room_bytes > 0:
+            taken = await take(tx, ask, [Quota(quota.lane_id, count)], count, room_bytes)
+            room_bytes -= sum(lease.size_bytes for lease in taken.leases)
             claimed.leases += taken.leases
             claimed.empty += taken.empty
             if taken.leases:
@@ -85,14 +88,21 @@ async def _take_guarded(
 
 
 async def take_heads(
-    tx: Transaction, ask: Ask, quotas: Sequence[Quota], limit: int, *, as_next: bool = False
+    tx: Transaction,
+    ask: Ask,
+    quotas: Sequence[Quota],
+    limit: int,
+    room_bytes: int,
+    *,
+    as_next: bool = False,
 ) -> Claimed:
     """A lane asked twice goes on where its first quota ends. A lane that gave less than it was asked for
-    is empty, unless the ask was full by then. `as_next`: nothing, unless it is the claimant's next claim."""
+    is empty, unless the ask was full, or too heavy, by then. `as_next`: nothing, unless it is the claimant's
+    next claim."""
     if not quotas or limit <= 0:
         return Claimed([], [])
     now_s = asyncio.get_running_loop().time
-    asked = asked_for(tx, ask, quotas, limit)
+    asked = asked_for(tx, ask, quotas, limit, room_bytes)
     began_s = now_s()
     rows = await tx.rows("claim", *asked, as_next)
     return taken(tx, asked, rows, now_s() - began_s, bool(rows) or not as_next)
@@ -109,10 +119,13 @@ class Asked(NamedTuple):
     incarnation: str
     claim_seq: int
     lease_us: int
+    room_bytes: int
     starts: list[int]
 
 
-def asked_for(tx: Transaction, ask: Ask, quotas: Sequence[Quota], limit: int) -> Asked:
+def asked_for(
+    tx: Transaction, ask: Ask, quotas: Sequence[Quota], limit: int, room_bytes: int = CLAIM_BYTES
+) -> Asked:
     asked: Counter[int] = Counter()
     leave = []
     for quota in quotas:
@@ -122,7 +135,7 @@ def asked_for(tx: Transaction, ask: Ask, quotas: Sequence[Quota], limit: int) ->
     starts = [tx.line_start(lane_id) for lane_id in lane_ids]
     return Asked(
         lane_ids, leave, [quota.limit for quota in quotas], limit,
-        ask.worker, ask.incarnation, ask.claim_seq, ask.lease_us, starts,
+        ask.worker, ask.incarnation, ask.claim_seq, ask.lease_us, room_bytes, starts,
     )  # fmt: skip
 
 
@@ -131,14 +144,16 @@ def taken(tx: Transaction, asked: Asked, rows: list[Record], took_s: float, has_
     rows.sort(key=lambda row: row["place"])
     whole = [lane_id for lane_id, start in zip(asked.lane_ids, asked.starts, strict=True) if not start]
     gave = Counter(row["ask"] for row in rows)
-    reached = max(gave, default=0) if len(rows) == asked.limit else len(asked.take) + 1
+    leases = granted(tx, rows)
+    is_full = len(rows) == asked.limit or sum(lease.size_bytes for lease in leases) >= asked.room_bytes
+    reached = max(gave, default=0) if is_full else len(asked.take) + 1
     wanted = zip(asked.lane_ids, asked.take, strict=True)
     empty = [lane_id for n, (lane_id, take) in enumerate(wanted, 1) if n < reached and gave[n] < take]
     ends = {row["lane_id"]: row["seq"] for row in rows}
     if has_looked:
         ends |= dict.fromkeys(empty, tx.now_us)
     tx.walked(whole, int(took_s * SECOND_US), ends)
-    return Claimed(granted(tx, rows), empty)
+    return Claimed(leases, empty)
 
 
 def _book(tx: Transaction, started: Sequence[Lease]) -> None:

@@ -18,7 +18,7 @@ NO_GENERATION = -1
 NOTHING: dict[str, tuple[object, ...]] = {
     "opening": (),
     "submit_plain": (NO_GENERATION, *[[]] * 11, None, [], []),
-    "claim_plain": ([], [], [], 0, "", "", 0, 0, [], True, NO_GENERATION, [], None),
+    "claim_plain": ([], [], [], 0, "", "", 0, 0, 0, [], True, NO_GENERATION, [], None),
     "succeed_plain": ([], [], [], [], NO_GENERATION, None),
     "heads": ([], []),
 }

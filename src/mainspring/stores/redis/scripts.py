@@ -37,6 +37,7 @@ from mainspring.stores.redis.packing import (
     End,
     pack,
 )
+from mainspring.verbs import CLAIM_BYTES
 
 _FOLDER = files(__package__).joinpath("lua")
 SOURCES = {path.name.removesuffix(".lua"): path.read_text() for path in _FOLDER.iterdir()}
@@ -46,6 +47,8 @@ KEY_NAMES: list[str] = re.findall(r"^    (\w+) = KEYS\[n\]", SOURCES["keys"], re
 _WORD = re.compile(r"\b[A-Z][A-Z0-9_]+\b")
 # Arguments of one command: the interpreter's stack bounds them.
 CHUNK = 2000
+# So many bodies are read before it is looked whether they are too heavy for a claim.
+BODIES_AT_ONCE = 50
 CHILDREN_RELEASED_AT_ONCE = 500
 
 
@@ -91,6 +94,8 @@ def _constants() -> dict[str, str]:
         "FIELDS": len(FIELDS),
         "FIRST_RARE": FIRST_RARE,
         "CHUNK": CHUNK,
+        "CLAIM_BYTES": CLAIM_BYTES,
+        "BODIES_AT_ONCE": BODIES_AT_ONCE,
         "CHILDREN_RELEASED_AT_ONCE": CHILDREN_RELEASED_AT_ONCE,
         "ACCEPTED": ACCEPTED,
         "EXISTING": EXISTING,

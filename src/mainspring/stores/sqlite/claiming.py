@@ -10,6 +10,7 @@ from mainspring.ports import Ask, Claimed
 from mainspring.stores.sqlite.limits import Usage
 from mainspring.stores.sqlite.rows import LEASE, RESERVED, fetch_leases, numbers
 from mainspring.stores.sqlite.transaction import Transaction
+from mainspring.verbs import CLAIM_BYTES
 
 # The line's first tasks that may still start: exactly at its deadline a task may, after it `overdue`
 # fails it.
@@ -56,7 +57,7 @@ def claim(tx: Transaction, ask: Ask, usage: Usage | None) -> Claimed:
     grant = _Grant(tx, ask)
     empty = []
     for lane_id, limit in ask.lanes:
-        wanted = min(limit, ask.limit - len(grant.leases))
+        wanted = min(limit, ask.limit - len(grant.leases)) if grant.room_bytes > 0 else 0
         lane = tx.lanes.get(lane_id)
         if lane is None or (
             wanted > 0 and not grant.take(lane_id, lane, min(wanted, _room(tx, lane, usage)), usage)
@@ -79,6 +80,7 @@ class _Grant:
         self._taken: list[int] = []
         self._lanes: set[int] = set()
         self.leases: list[Lease] = []
+        self.room_bytes = CLAIM_BYTES
 
     def take(self, lane_id: int, lane: Lane, wanted: int, usage: Usage | None) -> bool:
         """Take up to `wanted` from the head of the lane. Says whether more could be claimed there."""
@@ -87,13 +89,30 @@ class _Grant:
             # An ask may name a lane twice, first for its oldest task alone.
             self.write()
         self._lanes.add(lane_id)
-        heads = tx.db.execute(HEADS, (lane_id, tx.now_us, wanted)).fetchall()
+        heads = self._read(lane_id, wanted)
         if heads:
             self._lease(lane_id, lane, heads)
             if usage is not None:
                 usage.start(lane, len(heads))
         last = heads[-1][-1] if heads else RESERVED
-        return len(heads) == wanted and bool(tx.db.execute(MORE, (lane_id, tx.now_us, last)).get)
+        is_cut = len(heads) == wanted or self.room_bytes <= 0
+        return is_cut and bool(tx.db.execute(MORE, (lane_id, tx.now_us, last)).get)
+
+    def _read(self, lane_id: int, wanted: int) -> list[Any]:
+        """The first ones, until they are heavy."""
+        heads = []
+        room_bytes = self.room_bytes
+        rows = self._tx.db.execute(HEADS, (lane_id, self._tx.now_us, wanted))
+        for row in rows:
+            heads.append(row)
+            room_bytes -= len(row[2])
+            if row[10] is not None or row[11] is not None:
+                room_bytes -= len(row[10] or b"") + len(row[11] or b"")
+            if room_bytes <= 0:
+                rows.close()
+                break
+        self.room_bytes = room_bytes
+        return heads
 
     def _lease(self, lane_id: int, lane: Lane, heads: list[Any]) -> None:
         tx, now_us, worker = self._tx, self._tx.now_us, self._ask.worker

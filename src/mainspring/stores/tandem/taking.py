@@ -119,7 +119,9 @@ class Taking:
 
     # --- claiming -------------------------------------------------------------------------------
 
-    async def take(self, tx: Transaction, ask: Ask, quotas: Sequence[Quota], limit: int) -> Claimed:
+    async def take(
+        self, tx: Transaction, ask: Ask, quotas: Sequence[Quota], limit: int, room_bytes: int
+    ) -> Claimed:
         """As `claiming.take_heads`."""
         placed: list[tuple[int, Lease]] = []
         gave: Counter[int] = Counter()
@@ -127,21 +129,24 @@ class Taking:
             known = self._pick(tx, quotas, gave, limit - len(placed))
             if not known:
                 break
-            rows = await tx.rows(
-                "claim_known", *columns(known), ask.worker, ask.incarnation, ask.claim_seq, ask.lease_us
-            )
+            asked = (ask.worker, ask.incarnation, ask.claim_seq, ask.lease_us, room_bytes)
+            rows = await tx.rows("claim_known", *columns(known), *asked)
             rows.sort(key=lambda row: row["place"])
-            placed += zip([row["ask"] for row in rows], granted(tx, rows), strict=True)
+            leases = granted(tx, rows)
+            placed += zip([row["ask"] for row in rows], leases, strict=True)
+            room_bytes -= sum(lease.size_bytes for lease in leases)
             tx.walked((), 0, {row["lane_id"]: row["seq"] for row in rows})
             gave.update(row["ask"] for row in rows)
-            if len(rows) == len(known):
+            if len(rows) == len(known) or room_bytes <= 0:
                 break
             # Some were no heads any more. Their lane's own line is no place to look for others: who comes
             # next there is known already, and would then be taken from under the next claims.
             await self._take_more(known, rows)
         rest = [(n, Quota(quota.lane_id, quota.limit - gave[n])) for n, quota in enumerate(quotas)]
         rest = [(n, quota) for n, quota in rest if quota.limit > 0]
-        claimed = await self._take_unknown(tx, ask, [quota for _, quota in rest], limit - len(placed))
+        wanted = [quota for _, quota in rest]
+        count = limit - len(placed) if room_bytes > 0 else 0
+        claimed = await self._take_unknown(tx, ask, wanted, count, room_bytes)
         placed += _placed(claimed.leases, rest)
         # In the order asked, whichever way each of them came.
         placed.sort(key=itemgetter(0))
@@ -172,9 +177,11 @@ class Taking:
             self._taken[lane] = taken._replace(fills=fills)
             self._known[lane].extend(taken.heads)
 
-    async def _take_unknown(self, tx: Transaction, ask: Ask, quotas: Sequence[Quota], limit: int) -> Claimed:
+    async def _take_unknown(
+        self, tx: Transaction, ask: Ask, quotas: Sequence[Quota], limit: int, room_bytes: int
+    ) -> Claimed:
         before_us = tx.looking_us
-        claimed = await take_heads(tx, ask, quotas, limit)
+        claimed = await take_heads(tx, ask, quotas, limit, room_bytes)
         took_us = tx.looking_us - before_us
         self.is_deep.update(depths(quotas, limit, claimed.leases, took_us))
         return claimed

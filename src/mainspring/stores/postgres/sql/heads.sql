@@ -3,9 +3,9 @@
 -- name: claim_known
 -- Tasks of which a cache says that they are the heads of their lanes: those that still stand where it saw them.
 -- What it is wrong about is passed over, as are rows that another claim holds.
--- $1 tasks, $2 their lanes, $3 their places in line, $4 which quota of the claim each is for; the rest as in `claim`.
+-- $1 tasks, $2 their lanes, $3 their places in line, $4 which quota of the claim each is for; $5 to $9 as in `claim`.
 WITH head AS (
-    SELECT t.id, known.n
+    SELECT t.id, known.n, {weight} AS size
     FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[]) WITH ORDINALITY AS known (id, lane_id, seq, n, place)
     JOIN mainspring.tasks t ON t.id = known.id
     WHERE t.state + 0 = 3 AND t.lane_id = known.lane_id AND t.seq = known.seq
@@ -13,7 +13,7 @@ WITH head AS (
     ORDER BY known.place
     FOR UPDATE OF t SKIP LOCKED
 ), gathered AS MATERIALIZED (
-    SELECT array_agg(id) AS ids, array_agg(n) AS ns FROM head
+    SELECT array_agg(id) AS ids, array_agg(n) AS ns, array_agg(size) AS sizes, sum(size) AS size FROM head
 ), moment AS MATERIALIZED (
     SELECT mainspring.now_us() AS now_us
 )
@@ -29,7 +29,7 @@ UPDATE mainspring.tasks t SET
     lease_until_us = moment.now_us + $8,
     timeout_at_us = least(moment.now_us + t.timeout_us, t.deadline_us)
 FROM gathered CROSS JOIN LATERAL unnest(gathered.ids, gathered.ns) WITH ORDINALITY AS picked (id, n, place), moment
-WHERE t.id = picked.id
+WHERE t.id = picked.id AND (gathered.size <= $9::bigint OR picked.place <= {fitting})
 RETURNING picked.place, picked.n AS ask, t.seq, {lease}
 
 -- name: look_ahead

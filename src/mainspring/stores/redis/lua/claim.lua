@@ -2,15 +2,39 @@
 -- Asks: {worker, incarnation, claim_seq, lanes, limit, lease_us, term or false}; lanes: {number, limit}.
 -- An answer: {leases, lanes that are empty}.
 local touched = {}
+-- How heavy the rest of the claim may be.
+local room_bytes = CLAIM_BYTES
 
-local function grant(head, ask)
+-- What this call has changed included.
+local function read_bodies(ids, first, last)
+    local pending = rawget(hashes, key.bodies) or {}
+    local texts = redis.call('HMGET', key.bodies, unpack(ids, first, last))
+    local bodies = {}
+    for n, text in ipairs(texts) do
+        bodies[first + n - 1] = pending[ids[first + n - 1]] or text
+    end
+    return bodies
+end
+
+local function weigh(head, body)
+    room_bytes = room_bytes - #(body or '')
+    if keeps(head, KEPT_ATTEMPTS) then
+        room_bytes = room_bytes - redis.call('HSTRLEN', key.attempts, head.id)
+    end
+    if keeps(head, KEPT_CHECKPOINT) then
+        room_bytes = room_bytes - redis.call('HSTRLEN', key.checkpoints, head.id)
+    end
+end
+
+local function grant(head, ask, body)
+    weigh(head, body)
     head[TOKEN] = mint_above(head[TOKEN])
     head[ATTEMPT] = head[ATTEMPT] + 1
     head[WORKER], head[INCARNATION], head[CLAIM_SEQ] = ask[1], ask[2], ask[3]
     head[LEASE_UNTIL] = now + ask[6]
     start_run(head)
     move(head, CAUSE_CLAIM, RUNNING)
-    return lease_of(head)
+    return lease_of(head, body)
 end
 
 -- Up to `wanted` tasks from the head of a lane, and whether more could be claimed there. A task past its
@@ -30,17 +54,22 @@ local function take(number, wanted, ask, leases)
             ids[n] = string.sub(place, 17)
         end
         load(ids)
+        local bodies, read_to = nil, 0
         for n, id in ipairs(ids) do
             local head = heads[id]
             if not head or head[STATE] ~= READY or head[LANE] ~= number then
                 -- A stray one would be in the way of every claim.
                 remove(key.ready, line[n])
             elseif not is_past(head[DEADLINE]) then
-                if wanted == 0 then
+                if wanted == 0 or room_bytes <= 0 then
                     return true
                 end
+                if n > read_to then
+                    read_to = math.min(n + math.min(wanted, BODIES_AT_ONCE) - 1, #ids)
+                    bodies = read_bodies(ids, n, read_to)
+                end
                 wanted = wanted - 1
-                leases[#leases + 1] = grant(head, ask)
+                leases[#leases + 1] = grant(head, ask, bodies[n])
             end
         end
         read_so_far = read_so_far + #line
@@ -83,8 +112,9 @@ local function claim(ask)
         return {{}, {}}
     end
     local leases, empty = {}, {}
+    room_bytes = CLAIM_BYTES
     for _, quota in ipairs(ask[4]) do
-        local wanted, lane = math.min(quota[2], ask[5] - #leases), lane_of(quota[1])
+        local wanted, lane = room_bytes > 0 and math.min(quota[2], ask[5] - #leases) or 0, lane_of(quota[1])
         if not lane then
             empty[#empty + 1] = quota[1]
         elseif wanted > 0 and not take(quota[1], math.min(wanted, room(lane)), ask, leases) then

@@ -41,14 +41,16 @@ local function ask_for(hash, head, view, place)
 end
 
 -- A lease as its worker is told of it: {task, head, body, attempts, checkpoint}. The head's text is that which is
--- stored: who is told of a lease does not change it any more.
-local function lease_of(head)
+-- stored: who is told of a lease does not change it any more. `body` is that of a task whose body is read already.
+local function lease_of(head, body)
     local id = head.id
     local text = told_as[id] or pack_head(head)
-    local lease = {id, part(text), 0, 0, 0}
+    local lease = {id, part(text), part(body), 0, 0}
     told_as[id] = text
     told_lanes[head[LANE]] = true
-    ask_for(key.bodies, head, lease, 3)
+    if not body then
+        ask_for(key.bodies, head, lease, 3)
+    end
     if keeps(head, KEPT_ATTEMPTS) then
         ask_for(key.attempts, head, lease, 4)
     end
