@@ -13,7 +13,7 @@ from typing import Any
 
 import httpx
 
-DEADLINE_S = 60.0
+DEADLINE_S = 180.0
 
 
 class Process:

@@ -17,7 +17,6 @@ ROOT = Path(__file__).parents[2]
 SCALE = 0.01
 
 
-@pytest.mark.limit(120)
 def test_the_demo_runs_and_leaves_nothing_behind(tmp_path):
     environment = {**os.environ, "TMPDIR": str(tmp_path), "MAINSPRING_DB": "/nonexistent/other.db"}
     demo = subprocess.run(

@@ -128,8 +128,8 @@ def test_every_type_of_job(jobs, site, tmp_path):
 def test_failed_jobs_are_tried_again_after_their_timeout(jobs, site):
     """S4-03, S4-04, S4-30, S4-31: one that times out, and one that is told to come later."""
     payload = {"method": "POST", "body": "x"}
-    slow = jobs.submit("http", {"url": f"{site.url}/slow", **payload}, timeout=0.3)
-    busy = jobs.submit("http", {"url": f"{site.url}/busy", **payload}, timeout=0.3)
+    slow = jobs.submit("http", {"url": f"{site.url}/slow", **payload}, timeout=3)
+    busy = jobs.submit("http", {"url": f"{site.url}/busy", **payload}, timeout=60)
     ended = [jobs.ended(job) for job in (slow, busy)]
     assert [(job["status"], job["attempts"], job["retries"]) for job in ended] == [("succeeded", 2, 1)] * 2
     keys = {path: {key for _, seen, key in site.seen if seen == path} for path in ("/slow", "/busy")}

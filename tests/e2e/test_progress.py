@@ -37,7 +37,7 @@ def two_steps(ctx: Context) -> list[int]:
     second = ctx.step("second", lambda: ran("second"))
     return [first, second]
 '''
-LEASE = ("--lease", "1s")
+LEASE = ("--lease", "3s")
 
 
 @pytest.fixture

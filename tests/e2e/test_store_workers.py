@@ -18,7 +18,7 @@ from tests.e2e.processes import Process, running
 from tests.servers import PostgresServer, RedisServer
 from tests.stores import addresses
 
-pytestmark = pytest.mark.limit(180)  # many processes of one small machine start at a time
+pytestmark = pytest.mark.limit(300)  # many processes of one small machine start at a time
 CLOCK = SystemClock()
 APP = """
 from mainspring import Mainspring
@@ -74,21 +74,28 @@ async def bare(address: str) -> AsyncIterator[Bare]:
         await store.close()
 
 
+def waits_for(file: str) -> dict[str, str]:
+    """A command that runs for as long as the test wants it to."""
+    return {"command": f"until [ -e {file} ]; do sleep 0.02; done"}
+
+
 def worker(folder: Path, name: str, address: str, *arguments: str) -> Process:
     where = ("worker", "--store", address, "--worker-id", name)
-    return Process(folder, name, *where, *arguments, env={"MAINSPRING_LEASE": "1s"})
+    return Process(folder, name, *where, *arguments, env={"MAINSPRING_LEASE": "3s"})
 
 
 async def test_a_worker_takes_over_from_one_that_was_killed(tmp_path, address):
     """S1-56: its lease lapses and the other sees to it, with no server there; so it is with delayed tasks."""
     async with bare(address) as at:
-        task = await at.submit("sleep", {"duration": 1})
+        task = await at.submit("command", waits_for("go-on"))
         later = await at.submit("echo", 7, delay_us=2 * SECOND_US)
-        first = worker(tmp_path, "first", address)
+        first = worker(tmp_path, "first", address, "--allow-commands")
         await at.until(task, lambda record: record.state is State.RUNNING)
         first.kill()
-        second = worker(tmp_path, "second", address)
+        second = worker(tmp_path, "second", address, "--allow-commands")
         try:
+            await at.until(task, lambda record: record.attempt == 2)
+            (tmp_path / "go-on").touch()
             record = await at.succeeded(task)
             assert (await at.succeeded(later)).result == b"7"
         finally:
@@ -117,7 +124,7 @@ async def test_two_workers_share_the_tasks_of_one_store(tmp_path, address):
 
 async def test_a_signal_drains_and_hands_back_uncounted(tmp_path, address):
     async with bare(address) as at:
-        task = await at.submit("sleep", {"duration": 60})
+        task = await at.submit("sleep", {"duration": 600})
         process = worker(tmp_path, "only", address, "--grace", "100ms")
         await at.until(task, lambda record: record.state is State.RUNNING)
         assert process.stop() == 0
@@ -146,12 +153,13 @@ async def test_the_server_of_the_store_dies_and_comes_back(tmp_path, kind):
     server = kind()
     try:
         address = server.dsn() if isinstance(server, PostgresServer) else server.url
-        where = ("worker", "--store", address)
+        where = ("worker", "--store", address, "--allow-commands")
         with running(tmp_path, "worker", *where, env={"MAINSPRING_LEASE": "60s"}) as process:
             async with bare(address) as at:
-                task = await at.submit("sleep", {"duration": 1})
+                task = await at.submit("command", waits_for("go-on"))
                 await at.until(task, lambda record: record.state is State.RUNNING)
             server.kill()
+            (tmp_path / "go-on").touch()
             while "reporting 1 runs failed" not in process.printed():
                 await asyncio.sleep(0.01)
             server.start()
@@ -169,7 +177,7 @@ async def test_the_server_of_the_store_dies_and_comes_back(tmp_path, kind):
 
 def ended(folder: Path, *arguments: str, **env: str) -> tuple[int, str]:
     process = Process(folder, "refused", "worker", *arguments, env=env)
-    return process.popen.wait(60), process.printed()
+    return process.popen.wait(180), process.printed()
 
 
 def test_a_store_and_a_server_at_once_are_refused(tmp_path):

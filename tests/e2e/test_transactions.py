@@ -73,7 +73,7 @@ def test_a_worker_killed_around_the_commit(url: str, moment: str, tmp_path: Path
     """SIGKILL before the commit: nothing has happened, and it runs again. After it: it has happened, and does
     not run again, though nobody has reported it."""
     (tmp_path / "books.py").write_text(BOOKS)
-    server = ("server", "--store", url, "--listen", "127.0.0.1:0", "--lease", "1s")
+    server = ("server", "--store", url, "--listen", "127.0.0.1:0", "--lease", "3s")
     with running(tmp_path, "server", *server) as process:
         api, books = process.api(), Books(url)
         books.run("CREATE TABLE books (attempt integer)")
@@ -90,7 +90,7 @@ def test_a_worker_killed_around_the_commit(url: str, moment: str, tmp_path: Path
         with running(tmp_path, "second", *worker, "second", env=survives):
             record = until(lambda: (got := api.get(task))["state"] == "succeeded" and got)
             # A lease later it is still so.
-            (proof,) = api.submit([{"kind": "sleep", "payload": {"duration": 1.5}}])
+            (proof,) = api.submit([{"kind": "sleep", "payload": {"duration": 4}}])
             until(lambda: api.get(proof)["state"] == "succeeded")
             attempt = 2 if moment == "before" else 1
             until(lambda: api.states()["succeeded"] == 3)
@@ -105,21 +105,21 @@ def test_a_worker_killed_around_the_commit(url: str, moment: str, tmp_path: Path
 def test_a_server_killed_while_it_takes_in_loses_and_doubles_nothing(url: str, tmp_path: Path):
     """Twenty kills while 4,000 submissions are taken in, each task runs once."""
     server = ("standalone", "--store", url, "--listen", "127.0.0.1:0", "--lease", "1s")
-    first = Process(tmp_path, "server", *server)
-    first.api()
-    books = Books(url)
-    table = "mainspring.submissions" if "postgres" in url else "submissions"
-    numbers = "WITH RECURSIVE g (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM g WHERE n < 200) SELECT"
-    kind = "CAST('{\"max_losses\": 25}' AS json)" if "postgres" in url else "'{\"max_losses\": 25}'"
-    for _ in range(20):
-        books.run(f"INSERT INTO {table} (task) {numbers} {kind} FROM g")
-        first.kill()
-        first = Process(tmp_path, "server", *server)
-        first.api()
+    process = Process(tmp_path, "server", *server)
     try:
-        api = first.api()
-        until(lambda: api.states()["succeeded"] == 4_000, 120)
+        process.api()
+        books = Books(url)
+        table = "mainspring.submissions" if "postgres" in url else "submissions"
+        numbers = "WITH RECURSIVE g (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM g WHERE n < 200) SELECT"
+        kind = "CAST('{\"max_losses\": 25}' AS json)" if "postgres" in url else "'{\"max_losses\": 25}'"
+        for _ in range(20):
+            books.run(f"INSERT INTO {table} (task) {numbers} {kind} FROM g")
+            process.kill()
+            process = Process(tmp_path, "server", *server)
+            process.api()
+        api = process.api()
+        until(lambda: api.states()["succeeded"] == 4_000, 240)
         assert {record["state"] for record in api.all()} == {"succeeded"}
         assert books.run(f"SELECT count(*) FROM {table}") == [(0,)]
     finally:
-        first.stop()
+        process.stop()
