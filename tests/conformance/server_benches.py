@@ -1,20 +1,29 @@
 """Benches for stores on real servers. Their clocks cannot be stopped, but their offset can be set: a test
-moves the store's time, and never waits for it."""
+moves the store's time, and never waits for it.
+
+How long a call may take is not what these tests look at: on a machine with much else to do, ten thousand
+tasks in one call take longer than the 30 s after which it is given up, and to write them down on the way
+takes longer than the 5 s for which a transaction may do nothing.
+"""
 
 import itertools
 from typing import Any, ClassVar
 
 import asyncpg
+import pytest
 from redis.asyncio import Redis
 
 from mainspring.clock import SystemClock
 from mainspring.ports.options import DEFAULTS
-from mainspring.stores.postgres import PostgresStore
+from mainspring.stores.postgres import PostgresStore, dialling
+from mainspring.stores.postgres import connecting as postgres_connecting
 from mainspring.stores.redis import RedisStore
+from mainspring.stores.redis import connecting as redis_connecting
 from mainspring.stores.tandem import TandemStore, link, taking
 from tests.conformance.bench import Bench, User
 from tests.servers import PostgresServer, RedisServer, ValkeyServer, running
 
+PATIENCE_S = 600
 MOVABLE_CLOCK = """
 CREATE TABLE mainspring.clock_offset (us bigint NOT NULL);
 INSERT INTO mainspring.clock_offset VALUES (0);
@@ -80,14 +89,21 @@ class PostgresBench(Bench):
         return PostgresStore(self._server.dsn(self._database), history=True)
 
     async def __aenter__(self) -> "PostgresBench":
+        self._patience = pytest.MonkeyPatch()
+        self._patience.setattr(postgres_connecting, "CALL_LIMIT_S", float(PATIENCE_S))
+        name = "idle_in_transaction_session_timeout"
+        self._patience.setitem(dialling._OF_SERVER, name, f"{PATIENCE_S}s")
         if self._is_new:
             await self._make_database()
         self._admin = await asyncpg.connect(self._server.dsn(self._database))
         await super().__aenter__()
         return self
 
-    async def __aexit__(self, *_: object) -> None:
-        await super().__aexit__()
+    async def __aexit__(self, kind: object = None, *_: object) -> None:
+        try:
+            await super().__aexit__(kind)
+        finally:
+            self._patience.undo()
         await self._admin.execute(EMPTIED)
         await self._admin.close()
         self.free.append(self._database)
@@ -158,6 +174,18 @@ class RedisBench(Bench):
         clock = OFFSET_CLOCK.replace("OFFSET", self._offset)
         url = f"{self._url}?namespace={self._namespace}"
         return RedisStore(url, self.clock, history=True, server_clock=clock)
+
+    async def __aenter__(self) -> "RedisBench":
+        self._patience = pytest.MonkeyPatch()
+        self._patience.setattr(redis_connecting, "CALL_LIMIT_S", float(PATIENCE_S))
+        await super().__aenter__()
+        return self
+
+    async def __aexit__(self, kind: object = None, *_: object) -> None:
+        try:
+            await super().__aexit__(kind)
+        finally:
+            self._patience.undo()
 
     async def advance(self, seconds: float) -> None:
         async with Redis.from_url(self._url) as client:
