@@ -70,8 +70,8 @@ class Walk:
             unique = UniqueRule(pick.choice([b"a", b"b"]), states) if pick.random() < 0.2 else None
             task = self.bench.task(
                 pick.choice(LANES),
-                delay=pick.choice([0, 0, 5]),
-                deadline_us=self.now_us + self.bench.us(15) if pick.random() < 0.2 else None,
+                delay=pick.choice([0, 0, 50]),
+                deadline_us=self.now_us + self.bench.us(150) if pick.random() < 0.2 else None,
                 policy=policy,
                 depends_on=tuple(parents),
                 unique=unique,
@@ -102,7 +102,7 @@ class Walk:
             room = self._room(lane)
             heads = sorted((task.seq, task.id) for task in line if task.lane == lane)
             expected += [task for _, task in heads][: min(room, limit - len(expected))]
-        leases = await self.bench.claim(limit, lanes, worker=worker, lease=10)
+        leases = await self.bench.claim(limit, lanes, worker=worker, lease=100)
         assert [lease.task for lease in leases] == expected
         for lease in leases:
             assert lease.task not in self.holders
@@ -126,7 +126,7 @@ class Walk:
         await self._report(held[1], self.random.choice(list(Outcome)))
 
     async def _report(self, lease, outcome, **options):
-        line = self.bench.line(lease, outcome, delay=self.random.choice([0, 3]), **options)
+        line = self.bench.line(lease, outcome, delay=self.random.choice([0, 30]), **options)
         (before,) = await self.bench.store.get([lease.task])
         answers = await self.bench.settle_lines(line, line)
         cancelled = before.cancel_requested_at_us is not None and outcome is not Outcome.SUCCEEDED
@@ -158,7 +158,7 @@ class Walk:
         mine = [lease for holder, lease in self.holders.values() if holder == worker]
         named = [lease for lease in mine if self.random.random() < 0.7] + self.stale[:1]
         seq = self.bench.claims_made(worker)
-        answers = await self.bench.renew(*named, worker=worker, seq=seq, lease=10)
+        answers = await self.bench.renew(*named, worker=worker, seq=seq, lease=100)
         for lease, answer in zip(named, answers, strict=True):
             assert (answer is Answer.LOST) == (lease not in mine)
         for lease in mine:
@@ -196,7 +196,7 @@ class Walk:
         if task is None:
             return
         record = await self.bench.get(task)
-        run_at_us = record.created_at_us + self.bench.us(30) if self.random.random() < 0.3 else None
+        run_at_us = record.created_at_us + self.bench.us(300) if self.random.random() < 0.3 else None
         lane = self.random.choice(LANES)
         edit = Edit(lane, b"2", run_at_us, record.policy, None, record.deadline_us, None)
         answer = await self.bench.store.amend(task, record.version, edit)
@@ -212,7 +212,7 @@ class Walk:
 
     async def prune(self):
         before = await self.all_tasks()
-        keep_us = self.bench.us(20)
+        keep_us = self.bench.us(200)
         pruned = await self.bench.store.prune(1000, Retention(keep_us, keep_us, None), None)
         left = await self.all_tasks()
         gone = before.keys() - left.keys()
@@ -255,14 +255,14 @@ class Walk:
                 for task in (await self.all_tasks()).values()
                 if not task.state.is_final
                 for moment_us in (task.run_at_us, task.deadline_us, task.lease_until_us, task.timeout_at_us)
-                if moment_us is not None and self.now_us <= moment_us <= self.now_us + self.bench.us(2)
+                if moment_us is not None and self.now_us <= moment_us <= self.now_us + self.bench.us(20)
             ]
             if not times:
                 return
             await self.bench.advance((max(times) - self.now_us) / self.bench.us(1) + 0.1)
 
     async def wait(self):
-        await self.bench.advance(self.random.choice([1, 4, 12]))
+        await self.bench.advance(self.random.choice([10, 40, 120]))
 
     # --- what must hold after every step --------------------------------------------------------
 
