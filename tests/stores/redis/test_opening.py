@@ -10,11 +10,24 @@ import pytest
 import trustme
 from redis.asyncio import Redis
 
+from mainspring.clock import SystemClock
+from mainspring.core.model import Lane, NewTask
+from mainspring.core.order import Quota
 from mainspring.errors import StoreError, StoreTooNew, StoreUnavailable
-from mainspring.stores.redis import dialling
+from mainspring.ports import Answer, Ask, Exchange, Group, Held, Renewal
+from mainspring.stores.redis import RedisStore, dialling
 from mainspring.stores.redis.address import parse_address
 from tests.stores.redis.conftest import new_store
 from tests.stores.topologies import free_port
+
+CLOCK = SystemClock()
+# Part of all scripts: with another text of it they are those of another version.
+OLDER_CLOCK = """
+local function now_us()
+    local told = redis.call('TIME')
+    return told[1] * 1000000 + told[2]
+end
+"""
 
 
 async def paused(store):
@@ -22,8 +35,8 @@ async def paused(store):
 
 
 @asynccontextmanager
-async def opened(url, **options):
-    store = new_store(url, **options)
+async def opened(url, older=False, **options):
+    store = RedisStore(url, CLOCK, server_clock=OLDER_CLOCK) if older else new_store(url, **options)
     await store.open()
     try:
         yield store
@@ -169,6 +182,24 @@ async def test_data_of_a_newer_program(url):
         await admin.hset(f"{{{namespace}}}:meta", "format", 2)
     with pytest.raises(StoreTooNew, match="format 2"):
         await new_store(url).open()
+
+
+async def test_nodes_of_two_versions_side_by_side(url):
+    """Each brings its own scripts, called by what they are; both keep one format of the data."""
+    async with opened(url) as new, opened(url, older=True) as old:
+        socket, _, _ = url.removeprefix("unix://").partition("?namespace=")
+        async with Redis(unix_socket_path=socket) as admin:
+            await admin.script_flush()
+        for number, (one, other) in enumerate([(new, old), (old, new)] * 2, 1):
+            task = NewTask(CLOCK.new_id(), Lane("default", "echo", "default", 5), b"1")
+            exchanged = await one.exchange(Exchange(submits=[Group([task])]))
+            (head,) = exchanged.ready
+            ask = Ask("w", f"i{number}", 1, [Quota(head.lane_id, 1)], 1, 15_000_000)
+            (claimed,) = (await other.exchange(Exchange(claims=[ask]))).claims
+            (lease,) = claimed.leases
+            assert lease.task == task.id
+            renewal = Renewal(f"i{number}", 1, [Held(lease.task, lease.token)], 15_000_000)
+            assert await one.renew([renewal]) == [[Answer.OK]]
 
 
 # --- TLS --------------------------------------------------------------------------------------------
