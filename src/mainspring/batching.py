@@ -72,7 +72,8 @@ class Batcher:
         self._settles: deque[tuple[Sequence[Settlement], asyncio.Future[Sequence[Answer]]]] = deque()
         self._rows = 0
         self._bytes = 0
-        self._called = asyncio.Event()
+        self._is_called = False
+        self._resting: list[asyncio.Future[None]] = []
         self._pilots: list[asyncio.Task[None]] = []
         self._in_air = 0
         self._claims_in_air = False
@@ -86,14 +87,22 @@ class Batcher:
     async def close(self) -> None:
         """Let what is pending land, then stop."""
         self._closed = True
-        self._called.set()
+        self.call()
         pilots, self._pilots = self._pilots, []
         for pilot in pilots:
             await pilot
 
     def call(self) -> None:
-        """There may be something to claim: let a flight leave if none is in the air."""
-        self._called.set()
+        """There is something to send, or to claim: let a flight leave if one may. One pilot looks: a second
+        would find nothing, and hold up what the first has to send."""
+        if self._is_called:
+            return
+        self._is_called = True
+        while self._resting:
+            rested = self._resting.pop()
+            if not rested.done():
+                rested.set_result(None)
+                return
 
     async def submit(self, groups: Sequence[Group]) -> list[Submitted]:
         """Durable on return. Raises `Overloaded` when too much is pending, `StoreError` when the
@@ -108,7 +117,7 @@ class Batcher:
         self._admit(len(lines), 0)
         landing: asyncio.Future[Sequence[Answer]] = asyncio.get_running_loop().create_future()
         self._settles.append((lines, landing))
-        self._called.set()
+        self.call()
         return await landing
 
     def _put_group(self, group: Group) -> asyncio.Future[Submitted]:
@@ -116,7 +125,7 @@ class Batcher:
         self._admit(len(group.tasks), size)
         landing: asyncio.Future[Submitted] = asyncio.get_running_loop().create_future()
         self._submits.append((group, landing, size))
-        self._called.set()
+        self.call()
         return landing
 
     def _admit(self, rows: int, size: int) -> None:
@@ -129,14 +138,20 @@ class Batcher:
 
     async def _fly(self) -> None:
         while True:
-            await self._called.wait()
-            self._called.clear()
+            if not self._is_called:
+                await self._rest()
+            self._is_called = False
             while await self._flight():
                 pass
             if self._closed and not self._rows:
                 # Another one may have left what pended to the flight that has just landed.
-                self._called.set()
+                self.call()
                 return
+
+    async def _rest(self) -> None:
+        rested: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._resting.append(rested)
+        await rested
 
     async def _flight(self) -> bool:
         """Send one exchange. Says whether there was anything to send."""
@@ -147,6 +162,8 @@ class Batcher:
         asks, charges = self._board_claims(submits) if self._may_take_claims(settles) else ([], [])
         if not (submits or settles or asks or charges):
             return False
+        if self._submits or self._settles:
+            self.call()  # what this flight leaves behind may leave on another
         batch = Exchange(submits, settles, asks, charges)
         started_s = self._clock.monotonic()
         try:
@@ -172,7 +189,7 @@ class Batcher:
         their own: node and store would else take turns instead of working side by side."""
         if len(settles) < HALVED_FROM or not self._has_another():
             return True
-        self._called.set()  # there is one more flight to leave at once
+        self.call()  # there is one more flight to leave at once
         return False
 
     def _has_another(self) -> bool:
@@ -200,8 +217,11 @@ class Batcher:
                 self._claims_in_air = False
 
     def _measure(self, batch: Exchange, answers: Exchanged, started_s: float) -> None:
-        sink, claimed = self._sink, sum(len(claim.leases) for claim in answers.claims)
-        submitted = sum(len(group.tasks) for group in batch.submits)
+        sink, claimed, submitted = self._sink, 0, 0
+        for claim in answers.claims:
+            claimed += len(claim.leases)
+        for group in batch.submits:
+            submitted += len(group.tasks)
         sink.observe("store_call_seconds", self._clock.monotonic() - started_s, "exchange")
         sink.observe("commit_rows", len(batch.settles) + submitted + claimed)
         if claimed:
@@ -239,7 +259,7 @@ class Batcher:
         waiting = len(self._submits)
         if waiting < HALVED_FROM or not self._has_another():
             return waiting
-        self._called.set()  # there is one more flight to leave at once
+        self.call()  # there is one more flight to leave at once
         return waiting // 2
 
     async def _exchange(self, batch: Exchange) -> Exchanged:

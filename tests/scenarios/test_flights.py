@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 import msgspec
 import pytest
 
+from mainspring.batching import Batcher
 from mainspring.clock import SystemClock
 from mainspring.core.limits import LimitRule
 from mainspring.core.model import Lane, Lease, NewTask
@@ -125,6 +126,56 @@ async def test_many_callers_are_shared_out_to_two_flights():
         store.land(0)
         store.land(1)
         await asyncio.gather(*calls)
+
+
+async def test_what_one_flight_leaves_behind_leaves_on_another_at_once(monkeypatch):
+    monkeypatch.setattr("mainspring.batching.ROWS_A_FLIGHT", 4)
+    async with running() as (scheduler, store):
+        store.holds = True
+        calls = [submit(scheduler) for _ in range(10)]
+        flights = await store.leaves(2)
+        assert [len(flight.submits) for flight in flights] == [4, 4]
+        store.land(0)
+        flights = await store.leaves(3)
+        assert len(flights[2].submits) == 2
+        store.land(1)
+        store.land(2)
+        await asyncio.gather(*calls)
+
+
+async def test_one_call_turns_to_one_flight(monkeypatch):
+    """The other pilots have nothing to look for, and would hold up what the first has to send."""
+    looked = []
+    flight = Batcher._flight
+
+    async def counted(self: Batcher) -> bool:
+        looked.append(asyncio.current_task())
+        return await flight(self)
+
+    monkeypatch.setattr(Batcher, "_flight", counted)
+    async with running() as (scheduler, store):
+        await submit(scheduler)
+        await nothing_moves()
+        looked.clear()
+        store.holds = True
+        call = submit(scheduler)
+        await store.leaves(1)
+        await nothing_moves()
+        assert len(looked) == 1
+        store.land(0)
+        await call
+
+
+async def test_closing_ends_all_that_flies():
+    """Also what rests, and what a call has woken that another flight has answered since."""
+    for calls in range(4):
+        async with running() as (scheduler, _):
+            tasks = [submit(scheduler) for _ in range(calls)]
+            async with asyncio.timeout(10):
+                await asyncio.gather(*tasks)
+                await scheduler.close()
+            with pytest.raises(StoreUnavailable, match="shutting down"):
+                await submit(scheduler)
 
 
 async def test_few_callers_share_one_flight():
