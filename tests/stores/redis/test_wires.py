@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterator
 import pytest
 from redis.exceptions import ConnectionError as Unreachable
 from redis.exceptions import NoPermissionError, NoScriptError, ResponseError
+from redis.exceptions import TimeoutError as TimedOut
 
-from mainspring.stores.redis.calling import Call, _Caller
+from mainspring.stores.redis.calling import Call, Wires, _Caller
 from mainspring.stores.redis.hearing import Ear
 
 ANSWER = b"*2\r\n$5\r\na\r\nbc\r\n$0\r\n\r\n"
@@ -35,13 +36,20 @@ class Transport(asyncio.Transport):
     def write(self, data: bytes | bytearray | memoryview) -> None:
         self.written += bytes(data)
 
+    def abort(self) -> None:
+        pass
+
 
 class Connection:
     """As far as a wire looks into one."""
 
     def __init__(self) -> None:
         self.transport = Transport()
+        self.is_disconnected = False
         self._writer = self
+
+    async def disconnect(self, nowait: bool) -> None:
+        self.is_disconnected = True
 
 
 def split(text: bytes) -> Iterator[list[bytes]]:
@@ -98,6 +106,76 @@ async def test_two_answers_one_after_the_other():
             wire.data_received(piece)
         assert await asking == (b"a\r\nbc", b"")
     assert connection.transport.written == b"??"
+
+
+class Turned:
+    """A loop's clock and its timer, turned by hand."""
+
+    def __init__(self) -> None:
+        self.now_s = 0.0
+        self.due: list[tuple[float, Callable[[], None]]] = []
+
+    def time(self) -> float:
+        return self.now_s
+
+    def call_at(self, at_s: float, call: Callable[[], None]) -> asyncio.TimerHandle:
+        self.due.append((at_s, call))
+        return asyncio.get_running_loop().call_later(3600, lambda: None)
+
+    def call_later(self, delay_s: float, call: Callable[[], None]) -> asyncio.TimerHandle:
+        return self.call_at(self.now_s + delay_s, call)
+
+    def turn(self) -> None:
+        """To what is due next, which is all there is."""
+        ((self.now_s, call),) = self.due
+        self.due.clear()
+        call()
+
+
+class Loose(Wires):
+    """Wires that lead nowhere."""
+
+    def __init__(self, clock: Turned) -> None:
+        super().__init__(None, 30.0)  # type: ignore[arg-type]
+        self._loop = clock  # type: ignore[assignment]
+        self.connections: list[Connection] = []
+        self.callers: list[_Caller] = []
+
+    async def _free(self) -> _Caller:
+        self.connections.append(Connection())
+        self.callers.append(_Caller(self.connections[-1]))  # type: ignore[arg-type]
+        return self.callers[-1]
+
+
+async def test_a_call_that_is_not_answered_in_time_is_given_up():
+    """With its wire: a late answer must not be taken for that of the next call. Calls whose time is not over
+    wait on, and one timer is for all of them."""
+    clock = Turned()
+    wires = Loose(clock)
+    calls = []
+    for clock.now_s in (0.0, 1.0, 10.0):
+        calls.append(asyncio.ensure_future(wires.ask(b"?")))
+        await asyncio.sleep(0)
+    wires.callers[1].data_received(ANSWER)
+    assert await calls[1] == (b"a\r\nbc", b"")
+    assert [at_s for at_s, _ in clock.due] == [30.0]
+    clock.turn()
+    with pytest.raises(TimedOut, match="within 30 s"):
+        await calls[0]
+    assert [at_s for at_s, _ in clock.due] == [40.0]
+    assert not calls[2].done()
+    wires.callers[2].data_received(ANSWER)
+    await calls[2]
+    clock.turn()
+    assert clock.due == [], "nothing is in the air"
+    assert [each.is_disconnected for each in wires.connections] == [True, False, False]
+    again = asyncio.ensure_future(wires.ask(b"!"))
+    await asyncio.sleep(0)
+    assert wires.connections[2].transport.written == b"?!", "a wire that was answered is used again"
+    assert [at_s for at_s, _ in clock.due] == [70.0]
+    clock.turn()
+    with pytest.raises(TimedOut):
+        await again
 
 
 async def test_news_in_pieces():

@@ -7,6 +7,7 @@ from typing import TypeAlias
 from redis.asyncio import ConnectionPool
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import TimeoutError as TimedOut
 
 from mainspring.stores.redis.wires import Wire, connected, error_of, string
 
@@ -28,15 +29,28 @@ class Call:
 
 
 class Wires:
-    """As many as calls are made at a time; `Database` bounds them."""
+    """As many as calls are made at a time; `Database` bounds them. An answer may take `limit_s`."""
 
-    def __init__(self, pool: ConnectionPool) -> None:
+    def __init__(self, pool: ConnectionPool, limit_s: float) -> None:
         self._pool = pool
+        self._limit_s = limit_s
+        self._loop = asyncio.get_running_loop()
         self._idle: list[_Caller] = []
+        # Since when, in this order.
+        self._asked: dict[_Caller, float] = {}
+        self._watch: asyncio.TimerHandle | None = None
+
+    @property
+    def is_free(self) -> bool:
+        """Whether a call waits for nothing but its answer."""
+        return bool(self._idle) and self._idle[-1].is_open
 
     async def ask(self, command: bytes) -> Answer:
         """Raises what the library raises. A wire whose answer did not come is never used again."""
-        wire = await self._free()
+        wire = self._idle.pop() if self.is_free else await self._free()
+        self._asked[wire] = self._loop.time()
+        if self._watch is None:
+            self._watch = self._loop.call_later(self._limit_s, self._look)
         try:
             answer = await wire.ask(command)
         except ResponseError:
@@ -45,13 +59,28 @@ class Wires:
         except BaseException:
             await wire.hang_up()
             raise
+        finally:
+            del self._asked[wire]
         self._idle.append(wire)
         return answer
 
     async def close(self) -> None:
         """What is not in use is closed."""
+        if self._watch is not None and not self._asked:
+            self._watch.cancel()
+            self._watch = None
         while self._idle:
             await self._idle.pop().hang_up()
+
+    def _look(self) -> None:
+        """Give up calls that take too long. One timer is for all of them: one for each would cost as much as
+        sending it."""
+        self._watch, now_s = None, self._loop.time()
+        for wire, asked_s in self._asked.items():
+            if now_s < asked_s + self._limit_s:
+                self._watch = self._loop.call_at(asked_s + self._limit_s, self._look)
+                return
+            wire.give_up(TimedOut(f"no answer within {self._limit_s:g} s"))
 
     async def _free(self) -> "_Caller":
         while self._idle:
@@ -71,10 +100,14 @@ class _Caller(Wire):
         self._got: list[bytes] = []
         self._missing = 0
 
-    async def ask(self, command: bytes) -> Answer:
-        self._landing = asyncio.get_running_loop().create_future()
+    def ask(self, command: bytes) -> asyncio.Future[Answer]:
+        landing: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self._landing = landing
         self._transport.write(command)
-        return await self._landing
+        return landing
+
+    def give_up(self, error: RedisError) -> None:
+        self._land(error)
 
     def data_received(self, data: bytes) -> None:
         self._got.append(data)
