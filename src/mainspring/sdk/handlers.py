@@ -110,6 +110,9 @@ class _Parameters:
             self._add(parameter, _annotation(function, parameter))
         given = [one for one in signature.parameters.values() if one.name != self.context]
         self._given_by_submitters = signature.replace(parameters=given)
+        self._is_by_name = self.keywords.issuperset(self.by_position) and self.required.issubset(
+            self.by_position
+        )
         self.takes_nothing = not (
             self.by_position or self.keywords or self.any_positions or self.any_keywords
         )
@@ -151,6 +154,9 @@ class _Parameters:
         """By names where that can be understood, for people read payloads, too."""
         if self.takes_nothing and not args and not kwargs:
             return None
+        if self._is_by_name and not kwargs and len(self.required) <= len(args) <= len(self.by_position):
+            # As below; but to bind a call costs as much as all else that is done with it here.
+            return dict(zip(self.by_position, args, strict=False)) or None
         bound = self._given_by_submitters.bind(*args, **kwargs)
         names = self.by_position[: len(bound.args)]
         if len(names) == len(bound.args) and self.keywords.issuperset(names):
