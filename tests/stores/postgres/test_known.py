@@ -13,6 +13,7 @@ from mainspring.stores.postgres.transaction import Transaction
 
 LANE = Lane("default", "echo", "default", 5)
 LEASE_US = 15_000_000
+LIMIT_S = 60
 OURS = "pg_stat_activity WHERE application_name = 'mainspring' AND datname = current_database()"
 WAITING = "SELECT count(*) FROM pg_locks WHERE NOT granted"
 
@@ -41,8 +42,9 @@ def success(lease):
 
 
 async def until_it_waits(watcher):
-    while not await watcher.fetchval(WAITING):
-        await asyncio.sleep(0.005)
+    async with asyncio.timeout(LIMIT_S):
+        while not await watcher.fetchval(WAITING):
+            await asyncio.sleep(0.005)
 
 
 async def learn_others(store):
