@@ -30,7 +30,7 @@ def test_every_verb_has_a_scene():
     assert SCENES.keys() == abstract - {"open", "close", "listen"}
 
 
-@pytest.mark.limit(600)
+@pytest.mark.limit(1200)
 @pytest.mark.parametrize("verb", SCENES)
 async def test_a_verb_may_be_repeated_whatever_was_cut(kind, shared_server, counted, verb):
     place = await kind.new_place(shared_server)

@@ -15,14 +15,13 @@ from redis.asyncio import Redis
 from mainspring.errors import StoreFull
 from tests.e2e.processes import Process, until
 from tests.faults.history import look_up
-from tests.faults.load import Diary, working
+from tests.faults.load import BACK_WITHIN_S, Diary, working
 from tests.faults.proxy import Proxy
 from tests.faults.test_outages import worked_through
 from tests.servers import PostgresServer
 
 MIB = 1024 * 1024
 SMALL_DISK = [sys.executable, str(Path(__file__).with_name("small_disk.py"))]
-BACK_WITHIN_S = 15.0
 MORE_BALLAST = "INSERT INTO ballast SELECT repeat('x', 2000) FROM generate_series(1, 100)"
 
 
@@ -52,7 +51,6 @@ class SmallDiskPostgres(PostgresServer):
 
 
 @pytest.mark.kinds("postgres")
-@pytest.mark.limit(120)
 async def test_a_full_disk_of_the_database(kind, measured):
     """The server's own answer to a disk without room (53100), not one that is made up."""
     server = SmallDiskPostgres()

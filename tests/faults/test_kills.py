@@ -9,16 +9,14 @@ import pytest
 
 from tests.faults.history import look_up
 from tests.faults.kinds import KINDS, OTHERS
-from tests.faults.load import CLOCK, Diary, working
+from tests.faults.load import BACK_WITHIN_S, CLOCK, Diary, working
 from tests.faults.proxy import Proxy
 
 KILLS, CLIENTS = 20, 6
-# The promise is 5 s. A measured run stays well below it; a machine with something else to do needs room.
-BACK_WITHIN_S = 15.0
 
 
 @pytest.mark.kinds(*KINDS, *OTHERS)
-@pytest.mark.limit(300)
+@pytest.mark.limit(900)
 async def test_a_server_killed_twenty_times(kind, server, measured):
     """SIGKILL to the server and all of its processes, at moments drawn from the work that goes on. A store
     of class B loses its last writes with that, and is as one that never had them."""

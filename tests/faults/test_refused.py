@@ -8,9 +8,9 @@ import pytest
 from redis.asyncio import Redis
 
 from tests.e2e.processes import Process, until
-from tests.faults.load import Diary, working
+from tests.faults.load import BACK_WITHIN_S, Diary, working
 from tests.faults.proxy import Proxy
-from tests.faults.test_outages import BACK_WITHIN_S, worked_through
+from tests.faults.test_outages import worked_through
 
 HBA = "local all node scram-sha-256\nlocal all all trust\n"
 
@@ -161,7 +161,6 @@ async def test_a_node_that_cannot_begin_says_why(kind, password_server, tmp_path
 
 
 @pytest.mark.kinds("postgres")
-@pytest.mark.limit(120)
 async def test_a_standby_becomes_the_primary(kind, server, start, measured):
     """The primary dies, and its standby answers in its place: read-only at first, until it is promoted."""
     diary = Diary()

