@@ -8,12 +8,16 @@ from collections.abc import Sequence
 from mainspring.errors import StoreFull
 from mainspring.ports import Answer, Claimed, Exchange, Exchanged, Group
 from mainspring.stores.redis.connecting import Database
-from mainspring.stores.redis.packing import Request
+from mainspring.stores.redis.packing import Request, is_ready
 
 
 async def exchange(db: Database, batch: Exchange) -> Exchanged:
-    request = Request().packed(batch.settles, batch.submits, batch.claims, batch.charges)
-    reply = await db.run(_shape(batch), *request, db.name, db.channel)
+    shape = _shape(batch)
+    if shape == "exchange_ready":
+        request = Request().packed_ready(batch.submits)
+    else:
+        request = Request().packed(batch.settles, batch.submits, batch.claims, batch.charges)
+    reply = await db.run(shape, *request, db.name, db.channel)
     submits, settles, claims, ready, usage, has_ended = reply.answers
     heads = reply.heads(ready)
     if heads:
@@ -34,6 +38,8 @@ async def exchange(db: Database, batch: Exchange) -> Exchanged:
 
 def _shape(batch: Exchange) -> str:
     works = bool(batch.settles or batch.claims or batch.charges)
+    if batch.submits and not works and all(map(is_ready, batch.submits)):
+        return "exchange_ready"
     if batch.submits:
         return "exchange" if works or not all(map(_is_plain, batch.submits)) else "exchange_plain"
     if not batch.settles:

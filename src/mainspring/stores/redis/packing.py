@@ -85,7 +85,14 @@ KEPT = {
     "KEPT_END": 1, "KEPT_ATTEMPTS": 2, "KEPT_CHECKPOINT": 4, "KEPT_PROGRESS": 8, "KEPT_PARENTS": 16,
     "KEPT_STEPS": 32, "KEPT_LOG": 64,
 }  # fmt: skip
-ACCEPTED, EXISTING, REFUSED = 1, 2, 3
+# The head of a ready task that nobody has claimed, up to its rare fields: state, lane and token as one text;
+# VERSION, CREATED and ORDINAL; what is between them and SEQ; SEQ; the rest.
+READY_FORM = ">c17I8I8I8c43I8c28"
+READY_MIDDLE = bytes(40) + bytes((OnParentFailure.CANCEL, 0, 0))
+READY_END = bytes(28)
+# What such a task is given: ORDINAL, then SEQ.
+NUMBERS_A_TASK = 2
+ACCEPTED, EXISTING, REFUSED, READY_FROM = 1, 2, 3, 4
 # A head's digest has 32 bits: all of them set, it is `lifecycle.IN_TRANSACTION` from another store.
 DIGESTS = 0xFFFFFFFF
 # Whole numbers that a script's floats hold.
@@ -119,6 +126,28 @@ class Request:
             charges,
         )
         return pack((*lines, self._lengths())), b"".join(self._blobs)
+
+    def packed_ready(self, groups: Sequence[Group]) -> tuple[bytes, bytes]:
+        """Groups of which each task `is_ready`."""
+        for group in groups:
+            self._blobs += (pack((task.payload, task.policy, task.labels)) for task in group.tasks)
+        lanes: dict[Lane, int] = {}
+        lines = [self._ready(group.tasks, lanes) for group in groups]
+        named = [(lane_text(lane), lane.queue) for lane in lanes]
+        return pack((named, lines, self._lengths())), b"".join(self._blobs)
+
+    def _ready(self, tasks: Sequence[NewTask], lanes: dict[Lane, int]) -> tuple[object, ...]:
+        runs: list[int] = []
+        rare: dict[int, int] = {}
+        before: Lane | None = None
+        for place, task in enumerate(tasks, 1):
+            if task.lane != before:
+                before = task.lane
+                runs += (lanes.setdefault(before, len(lanes) + 1), 0)
+            runs[-1] += 1
+            if task.timeout_us is not None or task.name is not None:
+                rare[place] = self.aside(_rare(task))
+        return [task.id for task in tasks], runs, rare
 
     def pack(self, lines: Sequence[object]) -> tuple[bytes, bytes]:
         """Lines that name their opaque strings, and these."""
@@ -161,6 +190,27 @@ class Request:
             exact(task.deadline_us), task.depends_on, unique, rule,
             self.aside(pack(body)), task.name is not None and task.name,
         )  # fmt: skip
+
+
+def is_ready(group: Group) -> bool:
+    """Whether its tasks are plain, and ready at once."""
+    if group.idempotency is not None or group.workflow is not None:
+        return False
+    return not any(
+        task.delay_us > 0 or task.run_at_us is not None or task.deadline_us is not None
+        or task.depends_on or task.unique is not None
+        for task in group.tasks
+    )  # fmt: skip
+
+
+def _rare(task: NewTask) -> bytes:
+    """The rare fields of its head that a plain task may have."""
+    fields: dict[int, object] = {}
+    if task.timeout_us is not None:
+        fields[FIELDS["TIMEOUT"]] = exact(task.timeout_us)
+    if task.name is not None:
+        fields[FIELDS["NAME"]] = task.name
+    return pack(fields)
 
 
 def can_be_stored(text: str) -> bool:
@@ -314,6 +364,10 @@ class Reply:
         if kind == REFUSED:
             code, detail, row = said
             return Refused(code, detail, None if row < 0 else row)
+        if kind == READY_FROM:
+            first, count = said
+            versions = range(first, first + NUMBERS_A_TASK * count, NUMBERS_A_TASK)
+            return Accepted(self.now_us, [State.READY] * count, list(versions))
         if kind == EXISTING:
             return Existing([self.task(view) for view in said[0]])
         states, versions, existing = said

@@ -33,6 +33,11 @@ from mainspring.stores.redis.packing import (
     FIRST_RARE,
     HEAD_FORM,
     KEPT,
+    NUMBERS_A_TASK,
+    READY_END,
+    READY_FORM,
+    READY_FROM,
+    READY_MIDDLE,
     REFUSED,
     End,
     pack,
@@ -100,11 +105,16 @@ def _constants() -> dict[str, str]:
         "ACCEPTED": ACCEPTED,
         "EXISTING": EXISTING,
         "REFUSED": REFUSED,
+        "READY_FROM": READY_FROM,
+        "NUMBERS_A_TASK": NUMBERS_A_TASK,
         "IN_TRANSACTION": IN_TRANSACTION & DIGESTS,
         "LOG_BYTES_KEPT": LOG_BYTES_KEPT,
     }
     tables = {
         "HEAD_FORM": f"'{HEAD_FORM}'",
+        "READY_FORM": f"'{READY_FORM}'",
+        "READY_MIDDLE": _quoted(READY_MIDDLE),
+        "READY_END": _quoted(READY_END),
         "HEAD_FIELDS": ", ".join(f"head[{field}]" for field in range(1, FIRST_RARE)),
         "NO_FIELDS": ", ".join("false" for _ in FIELDS),
         "ALLOWED_STEPS": _set(

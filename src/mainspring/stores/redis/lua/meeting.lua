@@ -11,12 +11,16 @@ local function told_of(heads)
     return #heads > LANES_TOLD and '* ' or ' ' .. table.concat(places, ',')
 end
 
--- {submits, settles, claims, ready, usage, whether tasks have ended}
-local function answered(submitted, settled, granted, name, channel)
-    flush()
+-- {submits, settles, claims, ready, usage, whether tasks have ended}; once all is written.
+local function told_of_all(submitted, settled, granted, name, channel)
     local ready = heads_of_lanes(gained)
     if #ready > 0 then
         tell(name .. ' ' .. told_of(ready), channel)
     end
     return reply({submitted, settled, granted, ready, limited_usage(), #finished > 0})
+end
+
+local function answered(submitted, settled, granted, name, channel)
+    flush()
+    return told_of_all(submitted, settled, granted, name, channel)
 end

@@ -85,10 +85,13 @@ local function enter(head, is_placed)
     end
 end
 
+local function note_history(id, number, step)
+    add(key.history, prefixed(id) .. struct.pack('>I8', number) .. cmsgpack.pack(step))
+end
+
 local function note_step(head, old, cause)
     if KEEPS_HISTORY then
-        local step = cmsgpack.pack({now, old, cause, head[STATE], head[ATTEMPT], head[TOKEN]})
-        add(key.history, prefixed(head.id) .. struct.pack('>I8', mint()) .. step)
+        note_history(head.id, mint(), {now, old, cause, head[STATE], head[ATTEMPT], head[TOKEN]})
     end
 end
 

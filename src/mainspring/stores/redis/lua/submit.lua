@@ -101,11 +101,15 @@ local function count_waiting(queue)
     return waiting
 end
 
+local function id_taken(id, place)
+    return {REFUSED, 'id_taken', 'there is a task ' .. id .. ' already', place - 1}
+end
+
 local function refusal_by_ids(tasks, ids)
     local seen = {}
     for place, task in ipairs(tasks) do
         if seen[task[1]] or head_of(task[1]) then
-            return {REFUSED, 'id_taken', 'there is a task ' .. task[1] .. ' already', place - 1}
+            return id_taken(task[1], place)
         end
         seen[task[1]] = true
         for _, parent in ipairs(task[7]) do
@@ -117,12 +121,12 @@ local function refusal_by_ids(tasks, ids)
     return nil
 end
 
-local function refusal_by_backlog(tasks, ids)
+-- By the queues that tasks are to wait in, false for one that is not to be made.
+local function refusal_by_backlog(queues)
     local waiting = {}
-    for place, task in ipairs(has_rules and tasks or {}) do
-        local queue = cjson.decode(task[2])[1]
-        local rule = rule_for('queue:' .. queue)
-        if rule and rule[MAX_WAITING] and ids[task[1]] == task[1] then
+    for place, queue in ipairs(queues) do
+        local rule = queue and rule_for('queue:' .. queue)
+        if rule and rule[MAX_WAITING] then
             waiting[queue] = (waiting[queue] or count_waiting(queue)) + 1
             if waiting[queue] > rule[MAX_WAITING] then
                 local detail = 'queue ' .. queue .. ' may hold ' .. rule[MAX_WAITING] .. ' waiting'
@@ -131,6 +135,14 @@ local function refusal_by_backlog(tasks, ids)
         end
     end
     return nil
+end
+
+local function queues_of(tasks, ids)
+    local queues = {}
+    for place, task in ipairs(tasks) do
+        queues[place] = ids[task[1]] == task[1] and cjson.decode(task[2])[1]
+    end
+    return queues
 end
 
 local function makes_any(tasks, ids)
@@ -233,7 +245,7 @@ local function submit(group)
         return earlier
     end
     local ids = stand_ins(tasks)
-    local refused = refusal_by_ids(tasks, ids) or refusal_by_backlog(tasks, ids)
+    local refused = refusal_by_ids(tasks, ids) or has_rules and refusal_by_backlog(queues_of(tasks, ids))
         or workflow and taken_workflow(tasks, ids, workflow)
     if refused then
         return refused
