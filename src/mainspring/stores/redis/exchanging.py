@@ -8,13 +8,14 @@ from collections.abc import Sequence
 from mainspring.errors import StoreFull
 from mainspring.ports import Answer, Claimed, Exchange, Exchanged, Group
 from mainspring.stores.redis.connecting import Database
-from mainspring.stores.redis.packing import Request, is_ready
+from mainspring.stores.redis.packing import Request
+from mainspring.stores.redis.ready import is_ready, packed_ready
 
 
 async def exchange(db: Database, batch: Exchange) -> Exchanged:
     shape = _shape(batch)
     if shape == "exchange_ready":
-        request = Request().packed_ready(batch.submits)
+        request = packed_ready(batch.submits)
     else:
         request = Request().packed(batch.settles, batch.submits, batch.claims, batch.charges)
     reply = await db.run(shape, *request, db.name, db.channel)
@@ -30,7 +31,7 @@ async def exchange(db: Database, batch: Exchange) -> Exchanged:
         reply.now_us,
         [reply.submitted(answer) for answer in submits],
         [Answer(answer) for answer in settles],
-        [Claimed([reply.lease(lease) for lease in leases], empty) for leases, empty in claims],
+        [Claimed(reply.leases(leases), empty) for leases, empty in claims],
         heads,
         reply.usage(usage),
     )

@@ -85,12 +85,7 @@ KEPT = {
     "KEPT_END": 1, "KEPT_ATTEMPTS": 2, "KEPT_CHECKPOINT": 4, "KEPT_PROGRESS": 8, "KEPT_PARENTS": 16,
     "KEPT_STEPS": 32, "KEPT_LOG": 64,
 }  # fmt: skip
-# The head of a ready task that nobody has claimed, up to its rare fields: state, lane and token as one text;
-# VERSION, CREATED and ORDINAL; what is between them and SEQ; SEQ; the rest.
-READY_FORM = ">c17I8I8I8c43I8c28"
-READY_MIDDLE = bytes(40) + bytes((OnParentFailure.CANCEL, 0, 0))
-READY_END = bytes(28)
-# What such a task is given: ORDINAL, then SEQ.
+# What a task that is ready at once is given (ready.py): ORDINAL, then SEQ.
 NUMBERS_A_TASK = 2
 ACCEPTED, EXISTING, REFUSED, READY_FROM = 1, 2, 3, 4
 # A head's digest has 32 bits: all of them set, it is `lifecycle.IN_TRANSACTION` from another store.
@@ -104,6 +99,7 @@ class Request:
 
     def __init__(self) -> None:
         self._blobs: list[bytes] = []
+        self._ends: dict[tuple[bytes | None, bytes | None], int] = {(None, None): 0}
 
     def aside(self, text: bytes | None) -> int:
         """The number by which scripts know an opaque string; 0 for none."""
@@ -120,34 +116,12 @@ class Request:
         charges: Sequence[Charge],
     ) -> tuple[bytes, bytes]:
         lines = (
-            [self._settlement(line) for line in settles],
+            self._settlements(settles),
             [self._group(group) for group in submits],
             [_ask(ask) for ask in claims],
             charges,
         )
         return pack((*lines, self._lengths())), b"".join(self._blobs)
-
-    def packed_ready(self, groups: Sequence[Group]) -> tuple[bytes, bytes]:
-        """Groups of which each task `is_ready`."""
-        for group in groups:
-            self._blobs += (pack((task.payload, task.policy, task.labels)) for task in group.tasks)
-        lanes: dict[Lane, int] = {}
-        lines = [self._ready(group.tasks, lanes) for group in groups]
-        named = [(lane_text(lane), lane.queue) for lane in lanes]
-        return pack((named, lines, self._lengths())), b"".join(self._blobs)
-
-    def _ready(self, tasks: Sequence[NewTask], lanes: dict[Lane, int]) -> tuple[object, ...]:
-        runs: list[int] = []
-        rare: dict[int, int] = {}
-        before: Lane | None = None
-        for place, task in enumerate(tasks, 1):
-            if task.lane != before:
-                before = task.lane
-                runs += (lanes.setdefault(before, len(lanes) + 1), 0)
-            runs[-1] += 1
-            if task.timeout_us is not None or task.name is not None:
-                rare[place] = self.aside(_rare(task))
-        return [task.id for task in tasks], runs, rare
 
     def pack(self, lines: Sequence[object]) -> tuple[bytes, bytes]:
         """Lines that name their opaque strings, and these."""
@@ -163,18 +137,31 @@ class Request:
     def _lengths(self) -> list[int]:
         return [len(blob) for blob in self._blobs]
 
-    def _settlement(self, line: Settlement) -> tuple[object, ...]:
-        other = line.if_cancelled is not line.change and self._change(line.if_cancelled)
-        change = self._change(line.change)
-        return line.task, line.token, line.digest, line.lane_id > 0, line.only_if_lapsed, change, other
+    def _settlements(self, lines: Sequence[Settlement]) -> tuple[object, ...]:
+        """The changes that there are, and the lines behind each other: most say the same."""
+        changes: dict[tuple[object, ...], int] = {}
+        told: list[object] = []
+        for line in lines:
+            change, other = line.change, line.if_cancelled
+            told += (
+                line.task, line.token, line.digest, (line.lane_id > 0) + 2 * line.only_if_lapsed,
+                self._change(change, changes), self._end(change),
+            )  # fmt: skip
+            told += (0, 0) if other is change else (self._change(other, changes), self._end(other))
+        return list(changes), told
 
-    def _change(self, change: Change) -> tuple[object, ...]:
-        end = None if change.result is None and change.error is None else pack((change.result, change.error))
-        return (
-            change.state, change.cause, change.attempt, change.retries, change.losses,
-            change.snoozes, change.delay_us, self.aside(end), self.aside(change.attempts),
-            fingerprint_text(change.fingerprint),
+    def _change(self, change: Change, changes: dict[tuple[object, ...], int]) -> int:
+        said = (
+            change.state, change.cause, change.attempt, change.retries, change.losses, change.snoozes,
+            change.delay_us, self.aside(change.attempts), fingerprint_text(change.fingerprint),
         )  # fmt: skip
+        return changes.setdefault(said, len(changes) + 1)
+
+    def _end(self, change: Change) -> int:
+        said = change.result, change.error
+        if said not in self._ends:
+            self._ends[said] = self.aside(pack(said))
+        return self._ends[said]
 
     def _group(self, group: Group) -> tuple[object, ...]:
         key = False if group.idempotency is None else _key(group.idempotency)
@@ -190,27 +177,6 @@ class Request:
             exact(task.deadline_us), task.depends_on, unique, rule,
             self.aside(pack(body)), task.name is not None and task.name,
         )  # fmt: skip
-
-
-def is_ready(group: Group) -> bool:
-    """Whether its tasks are plain, and ready at once."""
-    if group.idempotency is not None or group.workflow is not None:
-        return False
-    return not any(
-        task.delay_us > 0 or task.run_at_us is not None or task.deadline_us is not None
-        or task.depends_on or task.unique is not None
-        for task in group.tasks
-    )  # fmt: skip
-
-
-def _rare(task: NewTask) -> bytes:
-    """The rare fields of its head that a plain task may have."""
-    fields: dict[int, object] = {}
-    if task.timeout_us is not None:
-        fields[FIELDS["TIMEOUT"]] = exact(task.timeout_us)
-    if task.name is not None:
-        fields[FIELDS["NAME"]] = task.name
-    return pack(fields)
 
 
 def can_be_stored(text: str) -> bool:
@@ -333,6 +299,10 @@ class Reply:
         for place, name in _EXACT:
             setattr(found, name, number(head[place]))
         return found
+
+    def leases(self, told: Sequence[Any]) -> list[Lease]:
+        """Those that stand behind each other."""
+        return [self.lease(told[start : start + 5]) for start in range(0, len(told), 5)]
 
     def lease(self, told: Sequence[Any]) -> Lease:
         task, head, body, attempts, checkpoint = told

@@ -34,14 +34,12 @@ from mainspring.stores.redis.packing import (
     HEAD_FORM,
     KEPT,
     NUMBERS_A_TASK,
-    READY_END,
-    READY_FORM,
     READY_FROM,
-    READY_MIDDLE,
     REFUSED,
     End,
     pack,
 )
+from mainspring.stores.redis.ready import READY_END, READY_FORM, READY_MIDDLE
 from mainspring.verbs import CLAIM_BYTES
 
 _FOLDER = files(__package__).joinpath("lua")

@@ -1,6 +1,7 @@
--- uses: moves, reply, starting, leading, holding
+-- uses: plain, starting, leading, holding
 -- Asks: {worker, incarnation, claim_seq, lanes, limit, lease_us, term or false}; lanes: {number, limit}.
--- An answer: {leases, lanes that are empty}.
+-- An answer: {leases behind each other, lanes that are empty}.
+local WORDS_OF_LEASE = 5
 local touched = {}
 -- How heavy the rest of the claim may be.
 local room_bytes = CLAIM_BYTES
@@ -26,7 +27,7 @@ local function weigh(head, body)
     end
 end
 
-local function grant(head, ask, body)
+local function grant(head, ask, body, leases)
     weigh(head, body)
     head[TOKEN] = mint_above(head[TOKEN])
     head[ATTEMPT] = head[ATTEMPT] + 1
@@ -34,11 +35,54 @@ local function grant(head, ask, body)
     head[LEASE_UNTIL] = now + ask[6]
     start_run(head)
     move(head, CAUSE_CLAIM, RUNNING)
-    return lease_of(head, body)
+    tell_lease(leases, head, body)
 end
 
--- Up to `wanted` tasks from the head of a lane, and whether more could be claimed there. A task past its
--- deadline is passed over and keeps its place.
+-- The body of the task at place `n` of a page, read with some that follow it.
+local function body_at(page, n, wanted)
+    if n > page.read_to then
+        page.read_to = math.min(n + math.min(wanted, BODIES_AT_ONCE) - 1, #page.ids)
+        page.bodies = read_bodies(page.ids, n, page.read_to)
+    end
+    return page.bodies[n]
+end
+
+-- Tasks of one page of a line; how many of `wanted` are still wanted, or false if there is one that may not be claimed
+-- any more. A task past its deadline is passed over and keeps its place.
+local function take_of(line, number, wanted, ask, leases)
+    local ids, plain = {}, 0
+    for n, place in ipairs(line) do
+        ids[n] = string.sub(place, 17)
+    end
+    local texts, page = read_texts(ids), {ids = ids, read_to = 0}
+    for n, id in ipairs(ids) do
+        local text, has_room = texts[n], wanted > 0 and room_bytes > 0
+        local granted = has_room and is_untouched(id, text) and grant_plain(id, text, number, line[n], ask)
+        local head = not granted and head_read(id, text)
+        if granted then
+            local body = body_at(page, n, wanted)
+            room_bytes = room_bytes - #(body or '')
+            tell_lease_as(leases, id, number, granted, body)
+            wanted, plain = wanted - 1, plain + 1
+        elseif not head or head[STATE] ~= READY or head[LANE] ~= number then
+            -- A stray one would be in the way of every claim.
+            remove(key.ready, line[n])
+        elseif not is_past(head[DEADLINE]) then
+            if not has_room then
+                wanted = false
+                break
+            end
+            grant(head, ask, body_at(page, n, wanted), leases)
+            wanted = wanted - 1
+        end
+    end
+    if plain > 0 then
+        count_granted(number, ask, plain)
+    end
+    return wanted
+end
+
+-- Up to `wanted` tasks from the head of a lane, and whether more could be claimed there.
 local function take(number, wanted, ask, leases)
     local first, behind = '[' .. struct.pack('>I8', number), '(' .. struct.pack('>I8', number + 1)
     local read_so_far = 0
@@ -49,28 +93,9 @@ local function take(number, wanted, ask, leases)
     while true do
         local most = math.min(wanted + 1, CHUNK)
         local line = redis.call('ZRANGEBYLEX', key.ready, first, behind, 'LIMIT', read_so_far, most)
-        local ids = {}
-        for n, place in ipairs(line) do
-            ids[n] = string.sub(place, 17)
-        end
-        load(ids)
-        local bodies, read_to = nil, 0
-        for n, id in ipairs(ids) do
-            local head = heads[id]
-            if not head or head[STATE] ~= READY or head[LANE] ~= number then
-                -- A stray one would be in the way of every claim.
-                remove(key.ready, line[n])
-            elseif not is_past(head[DEADLINE]) then
-                if wanted == 0 or room_bytes <= 0 then
-                    return true
-                end
-                if n > read_to then
-                    read_to = math.min(n + math.min(wanted, BODIES_AT_ONCE) - 1, #ids)
-                    bodies = read_bodies(ids, n, read_to)
-                end
-                wanted = wanted - 1
-                leases[#leases + 1] = grant(head, ask, bodies[n])
-            end
+        wanted = take_of(line, number, wanted, ask, leases)
+        if not wanted then
+            return true
         end
         read_so_far = read_so_far + #line
         if #line < most then
@@ -86,7 +111,7 @@ local function still_held(ask)
     table.sort(found, function(one, other) return one[TOKEN] < other[TOKEN] end)
     for _, head in ipairs(found) do
         if lane_of(head[LANE]) then
-            leases[#leases + 1] = lease_of(head)
+            tell_lease(leases, head)
         end
     end
     return leases
@@ -94,8 +119,8 @@ end
 
 local function remember(ask, leases)
     local claim, ids = claims_of(ask[2], ask[3]), {}
-    for n, lease in ipairs(leases) do
-        ids[n] = lease[1]
+    for from = 1, #leases, WORDS_OF_LEASE do
+        ids[#ids + 1] = leases[from]
     end
     put(key.claimed, ask[2], ask[3])
     add(key.claimants, ask[2], now)
@@ -114,7 +139,8 @@ local function claim(ask)
     local leases, empty = {}, {}
     room_bytes = CLAIM_BYTES
     for _, quota in ipairs(ask[4]) do
-        local wanted, lane = room_bytes > 0 and math.min(quota[2], ask[5] - #leases) or 0, lane_of(quota[1])
+        local free = room_bytes > 0 and ask[5] - #leases / WORDS_OF_LEASE or 0
+        local wanted, lane = math.min(quota[2], free), lane_of(quota[1])
         if not lane then
             empty[#empty + 1] = quota[1]
         elseif wanted > 0 and not take(quota[1], math.min(wanted, room(lane)), ask, leases) then

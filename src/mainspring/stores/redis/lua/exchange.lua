@@ -4,12 +4,11 @@
 -- their number; ARGV[3] and ARGV[4] are the node's name and the channel of hints.
 local settles, submits, claims, charges, lengths = unpack(cmsgpack.unpack(ARGV[1]))
 local opaque = opaque_strings(ARGV[2], lengths)
-open_settlements(settles, opaque)
 open_groups(submits, opaque)
 
 local takes = #submits == 0 or has_memory()
 go_on_when_full()
-local settled = settle_all(settles)
+local settled = settle_all(settles, opaque)
 local submitted = takes and submit_all(submits) or refuse_all(submits)
 local granted = claim_all(claims)
 charge_all(charges)

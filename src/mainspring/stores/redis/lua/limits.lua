@@ -76,29 +76,29 @@ local function room(lane)
     return math.max(0, free)
 end
 
-local function book(name)
+local function book(name, count)
     local rule = rule_for(name)
     if rule and rule[RATE] then
         local use = use_of(name)
-        use.arrival = math.max(use.arrival, now) + rule[INTERVAL_US]
+        use.arrival = math.max(use.arrival, now) + count * rule[INTERVAL_US]
         add(key.arrivals, name, use.arrival)
     end
 end
 
-usage.start = function(lane)
+usage.start = function(lane, count)
     local running = sums[key.running]
     for _, name in ipairs(lane.names) do
-        running[name] = (running[name] or 0) + 1
+        running[name] = (running[name] or 0) + count
         if has_rules then
-            book(name)
+            book(name, count)
         end
     end
 end
 
-usage.stop = function(lane)
+usage.stop = function(lane, count)
     local running = sums[key.running]
     for _, name in ipairs(lane.names) do
-        running[name] = (running[name] or 0) - 1
+        running[name] = (running[name] or 0) - count
         if has_rules then
             freed[name] = true
         end

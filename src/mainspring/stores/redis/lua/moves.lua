@@ -37,7 +37,7 @@ local function leave(head)
         if head[TIMEOUT_AT] then
             remove(key.timeouts, head.id)
         end
-        usage.stop(lane)
+        usage.stop(lane, 1)
     else
         remove(key.places, place_of(head))
     end
@@ -65,7 +65,7 @@ local function enter(head, is_placed)
         if head[TIMEOUT_AT] then
             add(key.timeouts, head.id, head[TIMEOUT_AT])
         end
-        usage.start(lane)
+        usage.start(lane, 1)
     else
         add(key.places, place_of(head))
     end

@@ -7,6 +7,8 @@ local now = now_us()
 local minted = tonumber(redis.call('HGET', key.meta, 'minted') or 0)
 local minted_before = minted
 local heads, dirty, told_as = {}, {}, {}
+-- Heads that were changed as text, and are not loaded.
+local head_texts = {}
 -- `usage` (limits.lua) is told of every task that starts or stops to run, `belonging` (belonging.lua) of tasks of
 -- schedules and workflows, and of dead letters.
 local usage, belonging = {}, {}
@@ -104,7 +106,10 @@ end
 local function load(ids)
     local missing = {}
     for _, id in ipairs(ids) do
-        if heads[id] == nil then
+        if head_texts[id] then
+            open_head(id, head_texts[id])
+            dirty[id], head_texts[id] = heads[id], nil
+        elseif heads[id] == nil then
             heads[id] = false
             missing[#missing + 1] = id
         end
@@ -125,6 +130,28 @@ local function head_of(id)
         load({id})
     end
     return heads[id]
+end
+
+-- What is stored of heads, as text; and one of them, loaded.
+local function read_texts(ids)
+    local texts = {}
+    for first = 1, #ids, CHUNK do
+        local some = redis.call('HMGET', key.heads, unpack(ids, first, math.min(first + CHUNK - 1, #ids)))
+        for n, text in ipairs(some) do
+            texts[first + n - 1] = text
+        end
+    end
+    return texts
+end
+
+local function head_read(id, text)
+    if heads[id] == nil and not head_texts[id] then
+        heads[id] = false
+        if text then
+            pcall(open_head, id, text)
+        end
+    end
+    return head_of(id)
 end
 
 local function touch(head)
@@ -169,6 +196,17 @@ local function sum(hash, field, step)
     found[field] = (found[field] or 0) + step
 end
 
+-- Members that nothing else of this call speaks of are listed as commands want them: what `sets` and `hashes` hold is
+-- looked up, and made to such lists at the end.
+local additions, removals, fields = {}, {}, {}
+
+local function list(lists, name, one, other)
+    local found = lists[name] or {}
+    local last = #found
+    lists[name] = found
+    found[last + 1], found[last + 2] = one, other
+end
+
 -- A field as this call has left it.
 local function fetch(hash, field)
     local pending = hashes[hash][field]
@@ -203,9 +241,19 @@ local function split(pending, swaps)
     return gone, come
 end
 
+local function write_listed(command, name, lists)
+    local found = lists[name]
+    if found then
+        lists[name] = nil
+        write(command, name, found)
+    end
+end
+
 -- Must come before a set is read that this call may have changed.
 local function sync(set)
     local gone, come = split(sets[set], true)
+    write_listed('ZREM', set, removals)
+    write_listed('ZADD', set, additions)
     sets[set] = nil
     write('ZREM', set, gone)
     write('ZADD', set, come)
@@ -221,7 +269,10 @@ local function write_hashes()
     for name, come in pairs(added) do
         write('HSET', name, come)
     end
-    hashes = setmetatable({}, by_key)
+    for name, pending in pairs(fields) do
+        write('HSET', name, pending)
+    end
+    hashes, fields = setmetatable({}, by_key), {}
 end
 
 local function write_sums()
@@ -237,11 +288,15 @@ end
 
 local function write_heads()
     local come, last = {}, 0
+    for id, text in pairs(head_texts) do
+        come[last + 1], come[last + 2] = id, text
+        last = last + 2
+    end
     for id, head in pairs(dirty) do
         come[last + 1], come[last + 2] = id, told_as[id] or pack_head(head)
         last = last + 2
     end
-    dirty = {}
+    dirty, head_texts = {}, {}
     write('HSET', key.heads, come)
 end
 
@@ -249,8 +304,10 @@ local write_lane_uses, write_claims  -- defined below
 
 local function flush()
     write_claims()
-    for name in pairs(sets) do
-        sync(name)
+    for _, gathered in ipairs({sets, removals, additions}) do
+        for name in pairs(gathered) do
+            sync(name)
+        end
     end
     write_heads()
     write_lane_uses()
@@ -296,8 +353,12 @@ local function lost_lane()
     return read_lane('["", "", "", 0, ""]')
 end
 
+local function lane_numbered(number)
+    return lanes[number] or lane_of(number) or lost_lane()
+end
+
 local function lane_for(head)
-    return lanes[head[LANE]] or lane_of(head[LANE]) or lost_lane()
+    return lane_numbered(head[LANE])
 end
 
 local lane_numbers = {}

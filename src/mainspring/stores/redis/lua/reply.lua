@@ -29,34 +29,46 @@ local function parts_of(hash, fields)
 end
 
 -- Has a place of the answer filled with the text of a task's field, once all is written.
-local function ask_for(hash, head, view, place)
+local function ask_for(hash, id, view, place)
     local found = asked[hash]
     if not found then
         found = {ids = {}, views = {}, places = {}}
         asked[hash] = found
     end
     local n = #found.ids + 1
-    found.ids[n], found.views[n], found.places[n] = head.id, view, place
+    found.ids[n], found.views[n], found.places[n] = id, view, place
     view[place] = 0
 end
 
--- A lease as its worker is told of it: {task, head, body, attempts, checkpoint}. The head's text is that which is
--- stored: who is told of a lease does not change it any more. `body` is that of a task whose body is read already.
-local function lease_of(head, body)
-    local id = head.id
-    local text = told_as[id] or pack_head(head)
-    local lease = {id, part(text), part(body), 0, 0}
-    told_as[id] = text
-    told_lanes[head[LANE]] = true
+-- A lease as its worker is told of it: task, head, body, attempts, checkpoint; many are told behind each other. The
+-- head's text is that which is stored: who is told of a lease does not change it any more. `body` is that of a task whose
+-- body is read already.
+local function tell_lease_as(leases, id, lane, text, body)
+    local last = #leases
+    leases[last + 1], leases[last + 2], leases[last + 3] = id, part(text), part(body)
+    leases[last + 4], leases[last + 5] = 0, 0
+    told_lanes[lane] = true
     if not body then
-        ask_for(key.bodies, head, lease, 3)
+        ask_for(key.bodies, id, leases, last + 3)
     end
+end
+
+local function tell_lease(leases, head, body)
+    local id, last = head.id, #leases
+    local text = told_as[id] or pack_head(head)
+    tell_lease_as(leases, id, head[LANE], text, body)
+    told_as[id] = text
     if keeps(head, KEPT_ATTEMPTS) then
-        ask_for(key.attempts, head, lease, 4)
+        ask_for(key.attempts, id, leases, last + 4)
     end
     if keeps(head, KEPT_CHECKPOINT) then
-        ask_for(key.checkpoints, head, lease, 5)
+        ask_for(key.checkpoints, id, leases, last + 5)
     end
+end
+
+local function lease_of(head)
+    local lease = {}
+    tell_lease(lease, head)
     return lease
 end
 
@@ -65,7 +77,7 @@ local function view(id)
     local head = head_of(id)
     local told = {id, {unpack(head, 1, FIELDS)}, 0, 0, 0, 0, 0, 0}
     told_lanes[head[LANE]] = true
-    ask_for(key.bodies, head, told, 3)
+    ask_for(key.bodies, id, told, 3)
     local kept = {
         [4] = keeps(head, KEPT_PARENTS) and key.parents, [5] = keeps(head, KEPT_END) and key.ends,
         [6] = keeps(head, KEPT_ATTEMPTS) and key.attempts,
@@ -74,7 +86,7 @@ local function view(id)
     }
     for place, hash in pairs(kept) do
         if hash then
-            ask_for(hash, head, told, place)
+            ask_for(hash, id, told, place)
         end
     end
     return told

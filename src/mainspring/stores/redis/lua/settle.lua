@@ -1,20 +1,9 @@
--- uses: moves, opaque
--- Lines: {task, token, digest, is_held, only_if_lapsed, change, if_cancelled or false}. A change: {state, cause,
--- attempt, retries, losses, snoozes, delay_us, end, attempts, fingerprint or false}; the empty string says nothing.
-
-local function open_settlement(line, opaque)
-    local change, other = line[6], line[7]
-    change[8], change[9] = opaque[change[8]], opaque[change[9]]
-    if other then
-        other[8], other[9] = opaque[other[8]], opaque[other[9]]
-    end
-end
-
-local function open_settlements(lines, opaque)
-    for _, line in ipairs(lines) do
-        open_settlement(line, opaque)
-    end
-end
+-- uses: plain, opaque
+-- Settlements are {changes, lines}: behind each other of each line its task, token, digest, whether it is held (1) and
+-- counts only if it has lapsed (2), the place of its change and the number of its end; both again if there are others
+-- for a task whose cancellation was requested, or 0. A change: {state, cause, attempt, retries, losses, snoozes,
+-- delay_us, attempts, fingerprint or false}. An empty end and empty attempts say nothing.
+local WORDS = 8
 
 local function keep(head, hash, bit_, text)
     if text ~= '' then
@@ -26,26 +15,24 @@ local function keep(head, hash, bit_, text)
     end
 end
 
-local function settle(line)
-    local task, token, digest, is_held, only_if_lapsed = unpack(line)
-    local head = head_of(task)
+-- Why nothing is to be written for a line, or nil.
+local function unsettled(head, token, digest, flags)
     if not head then
         return LOST
     end
-    if not is_held or head[STATE] ~= RUNNING or head[TOKEN] ~= token then
+    if flags % 2 == 0 or head[STATE] ~= RUNNING or head[TOKEN] ~= token then
         local told = head[SETTLED_DIGEST]
         return head[SETTLED_TOKEN] == token and (told == digest or told == IN_TRANSACTION) and ALREADY or LOST
     end
-    if only_if_lapsed and head[LEASE_UNTIL] > now then
-        return LOST
-    end
-    -- Without a second change the first one stands for both.
-    local change = head[CANCEL_AT] and line[7] or line[6]
+    return flags >= 2 and head[LEASE_UNTIL] > now and LOST or nil
+end
+
+local function settle(head, token, digest, change, end_, attempts)
     head[SETTLED_TOKEN], head[SETTLED_DIGEST] = token, digest
     head[ATTEMPT], head[RETRIES], head[LOSSES], head[SNOOZES] = change[3], change[4], change[5], change[6]
-    head[FINGERPRINT] = change[10]
-    keep(head, key.ends, KEPT_END, change[8])
-    keep(head, key.attempts, KEPT_ATTEMPTS, change[9])
+    head[FINGERPRINT] = change[9]
+    keep(head, key.ends, KEPT_END, end_)
+    keep(head, key.attempts, KEPT_ATTEMPTS, attempts)
     if change[1] == SCHEDULED then
         head[RUN_AT] = now + change[7]
     end
@@ -53,15 +40,39 @@ local function settle(line)
     return head[CANCEL_AT] and change[1] == CANCELLED and CANCEL or OK
 end
 
-local function settle_all(lines)
+local function is_success(change, flags)
+    return change[1] == SUCCEEDED and change[2] == CAUSE_SUCCEED and change[8] == 0 and not change[9] and flags == 1
+end
+
+local function settle_line(changes, opaque, text, id, token, digest, flags, first, first_end, other, other_end)
+    local change, end_ = changes[first], first_end
+    if is_success(change, flags) and is_untouched(id, text)
+        and settle_plain(id, text, token, digest, change, opaque[end_]) then
+        return OK
+    end
+    local head = head_read(id, text)
+    local answer = unsettled(head, token, digest, flags)
+    if answer then
+        return answer
+    end
+    if head[CANCEL_AT] and other > 0 then
+        change, end_ = changes[other], other_end
+    end
+    return settle(head, token, digest, change, opaque[end_], opaque[change[8]])
+end
+
+local function settle_all(settles, opaque)
+    local changes, lines = unpack(settles)
     local ids, answers = {}, {}
-    for n, line in ipairs(lines) do
-        ids[n] = line[1]
+    for from = 1, #lines, WORDS do
+        ids[#ids + 1] = lines[from]
     end
-    load(ids)
-    for n, line in ipairs(lines) do
-        answers[n] = settle(line)
+    local texts = read_texts(ids)
+    for n in ipairs(ids) do
+        local from = (n - 1) * WORDS + 1
+        answers[n] = settle_line(changes, opaque, texts[n], unpack(lines, from, from + WORDS - 1))
     end
+    count_settled()
     release_children()
     return answers
 end
