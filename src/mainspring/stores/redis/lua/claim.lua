@@ -50,20 +50,20 @@ end
 -- Tasks of one page of a line; how many of `wanted` are still wanted, or false if there is one that may not be claimed
 -- any more. A task past its deadline is passed over and keeps its place.
 local function take_of(line, number, wanted, ask, leases)
-    local ids, plain = {}, 0
+    local ids, count = {}, 0
     for n, place in ipairs(line) do
         ids[n] = string.sub(place, 17)
     end
     local texts, page = read_texts(ids), {ids = ids, read_to = 0}
     for n, id in ipairs(ids) do
         local text, has_room = texts[n], wanted > 0 and room_bytes > 0
-        local granted = has_room and is_untouched(id, text) and grant_plain(id, text, number, line[n], ask)
+        local granted = has_room and plain.is_one(id, text) and plain.grant(id, text, number, line[n], ask)
         local head = not granted and head_read(id, text)
         if granted then
             local body = body_at(page, n, wanted)
             room_bytes = room_bytes - #(body or '')
             tell_lease_as(leases, id, number, granted, body)
-            wanted, plain = wanted - 1, plain + 1
+            wanted, count = wanted - 1, count + 1
         elseif not head or head[STATE] ~= READY or head[LANE] ~= number then
             -- A stray one would be in the way of every claim.
             remove(key.ready, line[n])
@@ -76,8 +76,8 @@ local function take_of(line, number, wanted, ask, leases)
             wanted = wanted - 1
         end
     end
-    if plain > 0 then
-        count_granted(number, ask, plain)
+    if count > 0 then
+        plain.count_granted(number, ask, count)
     end
     return wanted
 end

@@ -2,16 +2,16 @@
 -- The usual task: nobody but its worker has to do with it, its head has none of the rare fields, and no table but that
 -- of bodies holds anything of it. What `move` does to others is done to it, but its head is changed as text: a table of
 -- its fields takes more time than all else. Each is told whether it has been dealt with; if not, it is a task like others.
-local read = struct.unpack
+local plain = {settled = {}}
 
-local function is_untouched(id, text)
+plain.is_one = function(id, text)
     return text and heads[id] == nil and not head_texts[id]
 end
 
 -- Grants a ready task whose place in line is `place`; its head's new text.
-local function grant_plain(id, text, number, place, ask)
+plain.grant = function(id, text, number, place, ask)
     local is_read, state, lane, token, version, created, ordinal, _, settled_token, digest, attempt, retries, losses,
-        snoozes, open_parents, on_parent_failure, is_parent, kept, seq, _, _, _, _, _, behind = pcall(read, HEAD_FORM, text)
+        snoozes, open_parents, on_parent_failure, is_parent, kept, seq, _, _, _, _, _, behind = pcall(struct.unpack, HEAD_FORM, text)
     if not is_read or behind <= #text or state ~= READY or lane ~= number or kept ~= 0 then
         return false
     end
@@ -23,14 +23,14 @@ local function grant_plain(id, text, number, place, ask)
         #worker, worker, #incarnation, incarnation
     )
     head_texts[id] = granted
-    list(removals, key.ready, place)
+    list(listed.removals, key.ready, place)
     if KEEPS_HISTORY then
         note_history(id, mint(), {now, READY, CAUSE_CLAIM, RUNNING, attempt, token})
     end
     return granted
 end
 
-local function count_granted(number, ask, count)
+plain.count_granted = function(number, ask, count)
     local lane = lane_numbered(number)
     sum(key.counts, lane.counts[READY], -count)
     sum(key.counts, lane.counts[RUNNING], count)
@@ -38,17 +38,15 @@ local function count_granted(number, ask, count)
     usage.start(lane, count)
 end
 
-local settled_plain = {}
-
 -- Ends a running task that succeeded; `change` as in settle.lua.
-local function settle_plain(id, text, minted_token, reported, change, result)
+plain.settle = function(id, text, minted_token, reported, change, result)
     local is_read, state, lane, token, version, created, ordinal, claim_seq, _, _, _, _, _, _, open_parents,
-        on_parent_failure, is_parent, kept, seq, started, _, _, worker, incarnation, behind = pcall(read, HEAD_FORM, text)
+        on_parent_failure, is_parent, kept, seq, started, _, _, worker, incarnation, behind = pcall(struct.unpack, HEAD_FORM, text)
     if not is_read or behind <= #text or state ~= RUNNING or token ~= minted_token or is_parent ~= 0 or kept ~= 0 then
         return false
     end
     if result ~= '' then
-        list(fields, key.ends, id, result)
+        list(listed.fields, key.ends, id, result)
         kept = KEPT_END
     end
     head_texts[id] = struct.pack(
@@ -56,9 +54,9 @@ local function settle_plain(id, text, minted_token, reported, change, result)
         change[4], change[5], change[6], open_parents, on_parent_failure, 0, kept, seq, started, 0, now,
         #worker, worker, #incarnation, incarnation
     )
-    list(additions, key.places, '0', string.char(SUCCEEDED) .. lane_numbered(lane).prefix .. id)
+    list(listed.additions, key.places, '0', string.char(SUCCEEDED) .. lane_numbered(lane).prefix .. id)
     sum(key.claim_open, claims_of(incarnation, claim_seq), -1)
-    settled_plain[lane] = (settled_plain[lane] or 0) + 1
+    plain.settled[lane] = (plain.settled[lane] or 0) + 1
     finished[#finished + 1] = id
     if KEEPS_HISTORY then
         note_history(id, mint(), {now, RUNNING, CAUSE_SUCCEED, SUCCEEDED, change[3], token})
@@ -66,12 +64,12 @@ local function settle_plain(id, text, minted_token, reported, change, result)
     return true
 end
 
-local function count_settled()
-    for number, count in pairs(settled_plain) do
+plain.count_settled = function()
+    for number, count in pairs(plain.settled) do
         local lane = lane_numbered(number)
         sum(key.counts, lane.counts[RUNNING], -count)
         sum(key.counts, lane.counts[SUCCEEDED], count)
         usage.stop(lane, count)
     end
-    settled_plain = {}
+    plain.settled = {}
 end

@@ -198,7 +198,7 @@ end
 
 -- Members that nothing else of this call speaks of are listed as commands want them: what `sets` and `hashes` hold is
 -- looked up, and made to such lists at the end.
-local additions, removals, fields = {}, {}, {}
+local listed = {additions = {}, removals = {}, fields = {}}
 
 local function list(lists, name, one, other)
     local found = lists[name] or {}
@@ -252,8 +252,8 @@ end
 -- Must come before a set is read that this call may have changed.
 local function sync(set)
     local gone, come = split(sets[set], true)
-    write_listed('ZREM', set, removals)
-    write_listed('ZADD', set, additions)
+    write_listed('ZREM', set, listed.removals)
+    write_listed('ZADD', set, listed.additions)
     sets[set] = nil
     write('ZREM', set, gone)
     write('ZADD', set, come)
@@ -269,10 +269,10 @@ local function write_hashes()
     for name, come in pairs(added) do
         write('HSET', name, come)
     end
-    for name, pending in pairs(fields) do
+    for name, pending in pairs(listed.fields) do
         write('HSET', name, pending)
     end
-    hashes, fields = setmetatable({}, by_key), {}
+    hashes, listed.fields = setmetatable({}, by_key), {}
 end
 
 local function write_sums()
@@ -304,7 +304,7 @@ local write_lane_uses, write_claims  -- defined below
 
 local function flush()
     write_claims()
-    for _, gathered in ipairs({sets, removals, additions}) do
+    for _, gathered in ipairs({sets, listed.removals, listed.additions}) do
         for name in pairs(gathered) do
             sync(name)
         end

@@ -46,8 +46,8 @@ end
 
 local function settle_line(changes, opaque, text, id, token, digest, flags, first, first_end, other, other_end)
     local change, end_ = changes[first], first_end
-    if is_success(change, flags) and is_untouched(id, text)
-        and settle_plain(id, text, token, digest, change, opaque[end_]) then
+    if is_success(change, flags) and plain.is_one(id, text)
+        and plain.settle(id, text, token, digest, change, opaque[end_]) then
         return OK
     end
     local head = head_read(id, text)
@@ -72,7 +72,7 @@ local function settle_all(settles, opaque)
         local from = (n - 1) * WORDS + 1
         answers[n] = settle_line(changes, opaque, texts[n], unpack(lines, from, from + WORDS - 1))
     end
-    count_settled()
+    plain.count_settled()
     release_children()
     return answers
 end
