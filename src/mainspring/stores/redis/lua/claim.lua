@@ -8,7 +8,7 @@ local room_bytes = CLAIM_BYTES
 
 -- What this call has changed included.
 local function read_bodies(ids, first, last)
-    local pending = rawget(hashes, key.bodies) or {}
+    local pending = hashes[key.bodies]
     local texts = redis.call('HMGET', key.bodies, unpack(ids, first, last))
     local bodies = {}
     for n, text in ipairs(texts) do
