@@ -1,5 +1,6 @@
 """A value that the database does not take harms its own line alone."""
 
+import asyncpg
 import pytest
 
 from mainspring.clock import SystemClock
@@ -7,6 +8,9 @@ from mainspring.core.lifecycle import Outcome, Report, digest, settle
 from mainspring.core.model import Lane, NewTask
 from mainspring.core.order import Quota
 from mainspring.core.progress import LogPiece
+from mainspring.stores.postgres import connecting
+from mainspring.stores.postgres.known import Known
+from mainspring.stores.postgres.transaction import Transaction
 from mainspring.verbs import (
     Accepted,
     Answer,
@@ -93,3 +97,18 @@ async def test_each_line_of_a_batch_gets_its_own_answer(new_database, bad):
         assert (await store.exchange(Exchange(settles=settles))).settles == [Answer.LOST, Answer.OK]
         assert await store.get([bad, good[1].id]) == [None, (await store.get([good[1].id]))[0]]
         assert await store.history(bad) == []
+
+
+async def test_a_shortcut_with_a_value_that_is_none_leaves_no_transaction_behind(new_database):
+    """The library has prepared the statement by then, and waits with its end for values that never go."""
+    async with new_database() as database, database.connection() as connection:
+
+        async def shortcut(_):
+            return await connection.fetch("SELECT $1::text", "\ud800")
+
+        with pytest.raises(asyncpg.DataError):
+            await connecting._go_alone(
+                Transaction(connection, Known(keeps_history=False)), shortcut, connection
+            )
+        await connection.execute(connecting.READING)
+        await connection.execute("ROLLBACK")

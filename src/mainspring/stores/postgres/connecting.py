@@ -257,6 +257,11 @@ async def _go_alone(tx: Transaction, shortcut: Shortcut[T], connection: "Connect
     except (*LOST, asyncio.CancelledError):
         connection.terminate()
         raise
+    except Exception:
+        # A value that the library refused when the statement was prepared already: the server still waits for
+        # the rest of it, in a transaction that the connection's next user would find open.
+        await _roll_back(connection)
+        raise
 
 
 async def _run(tx: Transaction, work: Work[T], connection: "Connection[Record]", begin: str) -> T:
