@@ -186,26 +186,22 @@ RECOVERY_AIM_S = 16.0
 # Why we are behind where we are, by what a class begins with and the line; told only where it is so.
 REASONS = {
     ("", "worker's memory"): "A worker straight on the store is a whole node: scheduler, services, driver.",
-    (
-        "redis",
-        "sequential submit",
-    ): "Of one call's time the script takes a third, its client a quarter and what"
-    " is above a quarter: a record in all its indexes, where a message is pushed to a list.",
-    ("redis", "bulk submit"): "The script takes some 9 us a task, one after the other with the client's 6.",
-    ("redis", "submit to start"): "A submit, its hint and a claim, the writing ones by scripts that decide;"
-    " a blocking pop of a list is one call.",
+    ("redis", "sequential submit"): (
+        "More than half of one call is a script that puts a record into all its indexes; theirs pushes a"
+        " message to a list by one command."
+    ),
+    ("redis", "submit to start"): (
+        "A submit, its hint and a claim are two scripts, and wake four processes; a blocking pop of a list is"
+        " one command, and wakes two."
+    ),
     ("redis", "store's memory"): "A task is a whole record with its place in every index, not a message.",
     ("redis", "drain"): "The server's one thread runs all that decides: more workers do not make it faster.",
     ("postgres", "submit to start"): "A submit, its hint and a claim are two durable commits and a call.",
-    (
-        "postgres",
-        "bulk submit",
-    ): "A task is sent in 20 columns, theirs in 6; ours also keeps lanes and counts.",
-    (
-        "postgres",
-        "drain",
-    ): "A claim reads under limits and pauses, an end keeps the record with its result; theirs"
-    " moves the row to a log without one.",
+    ("postgres", "drain"): (
+        "A claim and an end are each a new version of a row that stands in several lists, and the record"
+        " stays with its result: worker and server take all of two cores. Theirs moves the row to a log"
+        " without one."
+    ),
 }
 
 
