@@ -3,12 +3,13 @@
 import os
 import platform
 import statistics
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from benchmarks.harness import ROOT
-from benchmarks.peers.catalogue import CLASSES, LINES, OURS, RECOVERY_AIM_S, Class, Line, reason
+from benchmarks.peers.catalogue import CLASSES, LINES, OURS, RECOVERY, RECOVERY_AIM_S, Class, Line, reason
 from benchmarks.peers.contenders import WITHIN
 from mainspring import __version__
 
@@ -61,9 +62,8 @@ class Report:
     def _class(self, at: Class) -> str:
         records = [record for record in self._found if record["class"] == at.name]
         told = {record["server"] for record in records if "server" in record}
-        rounds = 1 + max(record["round"] for record in records)
         compared = [pair for line in LINES if (pair := self._compared(at, line)) is not None]
-        parts = [f"## {at.title}", f"{'; '.join(sorted(told))}. Rounds: {rounds}."]
+        parts = [f"## {at.title}", f"{'; '.join(sorted(told))}. Rounds: {_rounds(records)}."]
         if compared:
             parts += [_table(_COMPARED, [_compared_row(one) for one in compared]), self._values(at)]
             behind = [_behind(at, one) for one in compared if one.behind]
@@ -219,6 +219,13 @@ def _version(peer: str) -> str:
 
 def _shown(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def _rounds(records: Iterable[dict[str, Any]]) -> str:
+    """How often we were measured: what was put together of several runs may have more of one workload."""
+    ours = [record["workload"] for record in records if record["peer"] == OURS]
+    counts = Counter(work for work in ours if work != RECOVERY.name).values()
+    return f"{min(counts)} to {max(counts)}" if len(set(counts)) > 1 else str(max(counts))
 
 
 def _table(titles: Iterable[str], rows: Iterable[Sequence[str]]) -> str:
