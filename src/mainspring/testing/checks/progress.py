@@ -38,6 +38,11 @@ class Steps(Check):
         self._kept = {key: kept for key, kept in self._kept.items() if kept.at_s < event.taken_s}
         self._lost_s = event.at_s
 
+    def on_step(self, event: Step) -> None:
+        """What was recorded of a task that is gone is not of one that is submitted under its id since."""
+        if event.cause is Cause.SUBMIT:
+            self._kept = {key: kept for key, kept in self._kept.items() if key[0] != event.task}
+
     def on_answered(self, event: Answered) -> None:
         call = self.model.call
         assert call is not None
@@ -159,6 +164,11 @@ class Logs(Check):
 
     def on_restored(self, event: Restored) -> None:
         self._lost_s = event.at_s
+
+    def on_step(self, event: Step) -> None:
+        """The log of a task that is gone went with it: one submitted under its id since has its own."""
+        if event.cause is Cause.SUBMIT:
+            self._settled = {run for run in self._settled if run[0] != event.task}
 
     def on_ran(self, event: Ran) -> None:
         if event.what == "start":
